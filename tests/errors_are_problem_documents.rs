@@ -12,6 +12,7 @@ on_both_databases!(
     a_wrong_field_is_named_by_a_pointer,
     a_time_needs_a_zone,
     a_path_that_is_not_served_is_404,
+    an_id_that_cannot_be_one_is_404_and_names_the_thing,
     a_path_that_cannot_be_read_is_no_fault_of_ours,
 );
 
@@ -541,5 +542,69 @@ async fn a_path_that_cannot_be_read_is_no_fault_of_ours(env: Env) {
             .expect_problem(422);
     }
     assert_eq!(env.count("accounts"), 1);
+    app.finish().await;
+}
+
+async fn an_id_that_cannot_be_one_is_404_and_names_the_thing(env: Env) {
+    let app = TestApp::start(&env).await;
+    let made = app
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "Any", "source": "generic"}),
+        )
+        .await;
+    let integration = made.expect(201).id();
+    let none = "00000000-0000-7000-8000-000000000000";
+    for (path, what) in [
+        ("incidents/x", "incident"),
+        ("incidents/1", "incident"),
+        ("incidents/x/affected", "incident"),
+        ("notices/x", "notice"),
+        ("silences/x", "silence"),
+        ("maintenance-windows/x", "maintenance window"),
+        ("alert-rules/x", "rule"),
+        ("automation/policies/x", "policy"),
+        ("feedback/x", "feedback"),
+        ("templates/x", "template"),
+        (&format!("directory/sources/{none}/runs/x"), "run"),
+    ] {
+        let answer = app.get(&format!("/api/v1/{path}")).await.expect_problem(404);
+        assert_eq!(answer["code"], "not_found", "{path}: {answer}");
+        let detail = answer["detail"].as_str().expect("a text");
+        assert!(
+            detail.contains(&format!("{what} with this ID")),
+            "{path}: {answer}"
+        );
+    }
+    for (path, what) in [
+        (format!("integrations/{integration}/bodies/x/replay"), "body"),
+        ("deliveries/x/resend".to_owned(), "delivery"),
+        // The body is not read: what it says does not matter for something that does not exist.
+        ("incidents/x/status".to_owned(), "incident"),
+        ("incidents/x/next-steps".to_owned(), "incident"),
+    ] {
+        let sent = app
+            .post(&format!("/api/v1/{path}"), json!({"unknown": true}))
+            .await;
+        let answer = sent.expect_problem(404);
+        assert!(
+            answer.text.contains(&format!("{what} with this ID")),
+            "{path}: {answer}"
+        );
+    }
+    // An ID that callers choose is wrong input, and so it is beside an ID of Candor.
+    let long = "x".repeat(201);
+    for (path, pointer) in [
+        (format!("accounts/{long}"), "{account}"),
+        (format!("resources/file/{long}"), "{id}"),
+        (format!("resources/{long}/m9"), "{type}"),
+        (format!("resources/file/m9/collaborators/{long}"), "{person}"),
+    ] {
+        let answer = app.get(&format!("/api/v1/{path}")).await.expect_problem(422);
+        assert_eq!(answer["errors"][0]["pointer"], pointer, "{path}: {answer}");
+    }
+    let path = format!("/api/v1/incidents/{none}/affected/file/{long}");
+    let answer = app.delete(&path).await.expect_problem(422);
+    assert_eq!(answer["errors"][0]["pointer"], "{resource}", "{answer}");
     app.finish().await;
 }

@@ -48,6 +48,7 @@ mod figures_add_up;
 mod groups_of_senders_are_one_incident;
 mod hooks_prove_the_secret;
 mod idempotency_keys_repeat_the_answer;
+mod incidents_are_changed_on_their_page;
 mod integrations_are_changed_in_place;
 mod kept_bodies_are_tried_and_taken_again;
 mod kill_9_loses_nobody_and_repeats_little;

@@ -1,5 +1,4 @@
-//! Forms that change something. A form is read, proven to come from a page of Candor, and shown again with
-//! its errors next to the given values.
+//! Forms that change something. A form is read and proven to come from a page of Candor. [`super::form`] says what is in it.
 //!
 //! - A form without its key, or from a caller without the role, is never accepted.
 //! - A field is never ignored.
@@ -11,7 +10,6 @@ use actix_web::dev::Payload;
 use actix_web::http::header::LOCATION;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use futures_util::future::LocalBoxFuture;
-use serde_json::{Value, json};
 
 use super::signed_in::SignedIn;
 use crate::audit::{Action, Actor};
@@ -211,35 +209,4 @@ impl Wrong {
 /// Returns the lines of a field that are not empty.
 pub fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().map(str::trim).filter(|line| !line.is_empty())
-}
-
-/// Returns a field of a form for its template.
-pub fn field(name: &str, label: &str, hint: &str, value: &str, errors: Vec<String>) -> Value {
-    json!({
-        "name": name, "label": label, "hint": hint, "value": value, "errors": errors, "type": "text",
-        "rows": null, "options": null,
-    })
-}
-
-/// Changes a field to one with several lines.
-pub fn lined(mut field: Value, least: usize) -> Value {
-    let held = field["value"].as_str().unwrap_or("").lines().count();
-    field["rows"] = json!(held.clamp(least, 12));
-    field
-}
-
-/// Changes the type of a field, for example to `number` or `datetime-local`.
-pub fn typed(mut field: Value, kind: &str) -> Value {
-    field["type"] = json!(kind);
-    field
-}
-
-/// Changes a field to a list of options.
-pub fn choice<'a>(mut field: Value, options: impl IntoIterator<Item = (&'a str, String)>) -> Value {
-    let value = field["value"].clone();
-    field["options"] = options
-        .into_iter()
-        .map(|(option, label)| json!({"value": option, "label": label, "selected": value == option}))
-        .collect();
-    field
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::audience::{self, Chosen};
+use super::incident_forms::{self, find};
 use super::params::Form;
 use super::signed_in::SignedIn;
 use super::view::{
@@ -18,7 +19,6 @@ use super::why;
 use crate::alert::{self, AlertView};
 use crate::audience::{Audience, Counts, Explained};
 use crate::auth::Role;
-use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::directory::source::status::{self, SourceAge};
@@ -26,7 +26,7 @@ use crate::feedback::unreached;
 use crate::http::App;
 use crate::http::admin_page::Pages;
 use crate::http::audience_cache::Cached;
-use crate::http::ids::own;
+use crate::http::ids::{InPath, IncidentName};
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident::affected::{self, Affected, Relevance};
@@ -123,15 +123,10 @@ impl Standing {
 async fn show(
     app: web::Data<App>,
     by: SignedIn,
-    id: web::Path<String>,
+    InPath(name): InPath<IncidentName>,
     params: Form<ShowParams>,
 ) -> Answer<HttpResponse> {
     let p = params.0;
-    let number: Option<i64> = id.parse().ok();
-    let named = match number {
-        Some(_) => None,
-        None => Some(own("incident", IncidentId::parse(&id))?),
-    };
     let affected_after: Option<i64> = cursor(p.affected_after.as_deref())?;
     let alerts_before: Option<String> = cursor(p.alerts_after.as_deref())?;
     let people_after: Option<String> = cursor(p.people_after.as_deref())?;
@@ -141,10 +136,7 @@ async fn show(
     let facts = app
         .db
         .read(move |conn| {
-            let incident = match (named, number) {
-                (Some(id), _) => incident::get(conn, &id)?,
-                (None, number) => incident::by_number(conn, number.unwrap_or_default())?,
-            };
+            let incident = find(conn, &name)?;
             let id = &incident.id;
             Ok(Facts {
                 metrics: metrics::metrics(conn, id, None)?,
@@ -208,10 +200,20 @@ async fn show(
     let zones = &standing.zones;
     let local = zones.first().map(|(_, zone)| zone);
     let title = format!("#{} {}", incident.number, cut(&incident.title, 80));
+    let forms = if by.0.role.covers(Role::Operator) {
+        incident_forms::shown(incident)
+    } else {
+        Value::Null
+    };
     app.pages.answer(
         "admin/incident",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), &title, "Incidents"),
+            "page": if forms.is_null() {
+                Frame::new(&app, Some(&by.0), &title, "Incidents")
+            } else {
+                Frame::with_forms(&app, &by, &title, "Incidents")
+            },
+            "forms": forms,
             "number": incident.number,
             "id": incident.id,
             "title": incident.title,

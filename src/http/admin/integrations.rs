@@ -18,7 +18,7 @@ use crate::auth::Role;
 use crate::base::id::IntegrationId;
 use crate::http::App;
 use crate::http::admin_page::Pages;
-use crate::http::ids::own;
+use crate::http::ids::{BodyNumber, InPath};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::watch;
@@ -112,10 +112,9 @@ fn view(app: &App, one: &Integration, requests: &[HookRequest]) -> Value {
 async fn show(
     app: web::Data<App>,
     by: SignedIn,
-    id: web::Path<String>,
+    InPath(id): InPath<IntegrationId>,
     params: Form<ListParams>,
 ) -> Answer<HttpResponse> {
-    let id = own("integration", IntegrationId::parse(&id))?;
     let at = params.0.cursor;
     let before: Option<i64> = cursor(at.as_deref())?;
     let (one, requests) = app
@@ -145,15 +144,12 @@ async fn show(
 async fn replay(
     app: web::Data<App>,
     sent: Filled,
-    path: web::Path<(String, String)>,
+    InPath((id, body)): InPath<(IntegrationId, BodyNumber)>,
 ) -> Answer<HttpResponse> {
     let actor = sent.actor();
     sent.fields.finish()?;
-    let (id, body) = path.into_inner();
-    let id = own("integration", IntegrationId::parse(&id))?;
-    let body: i64 = own("body", body.parse().map_err(|_| "is not a number".to_owned()))?;
     let page = format!("/admin/integrations/{id}");
-    trial::replay(&app.conditions, &actor, &id, body).await?;
+    trial::replay(&app.conditions, &actor, &id, body.0).await?;
     // The page shows the result in its first line.
     Ok(back_to(&page))
 }

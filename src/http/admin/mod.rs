@@ -1,5 +1,6 @@
-//! The admin pages. They show what the API returns. Alert rules, silences and maintenance windows can be
-//! created here, and saved requests can be replayed. For all other changes, a page shows the API call.
+//! The admin pages. They show what the API returns. The status of an incident, its timeline, alert rules, silences and
+//! maintenance windows can be changed here, and saved requests can be replayed. For all other changes, a page shows the
+//! API call.
 //!
 //! - No page is shown without a session.
 //! - No change is made without the key of the form and the role that the API requires.
@@ -12,8 +13,11 @@ mod audit;
 mod automation;
 mod directory;
 mod error_page;
+mod field;
 mod filled;
+mod form;
 mod incident;
+mod incident_forms;
 mod incidents;
 mod integrations;
 mod matchers;
@@ -43,6 +47,7 @@ pub fn pages() -> Vec<Page> {
     session::routes(&mut pages);
     incidents::routes(&mut pages);
     incident::routes(&mut pages);
+    incident_forms::routes(&mut pages);
     notices::routes(&mut pages);
     directory::routes(&mut pages);
     integrations::routes(&mut pages);

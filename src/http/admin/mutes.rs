@@ -19,7 +19,7 @@ use crate::base::time::Timestamp;
 use crate::directory::source::cron;
 use crate::http::App;
 use crate::http::admin_page::Pages;
-use crate::http::ids::own;
+use crate::http::ids::{InPath, SilenceId, WindowId};
 use crate::http::page::{Limit, cursor, page};
 use crate::http::problem::Answer;
 
@@ -159,22 +159,25 @@ fn window_row(one: Mute, now: Timestamp) -> Value {
     row
 }
 
-async fn end_silence(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answer<HttpResponse> {
-    end(&app, sent, Kind::Silence, &id).await
+async fn end_silence(
+    app: web::Data<App>,
+    sent: Filled,
+    InPath(id): InPath<SilenceId>,
+) -> Answer<HttpResponse> {
+    end(&app, sent, Kind::Silence, id.0).await
 }
 
-async fn end_window(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answer<HttpResponse> {
-    end(&app, sent, Kind::Maintenance, &id).await
+async fn end_window(app: web::Data<App>, sent: Filled, InPath(id): InPath<WindowId>) -> Answer<HttpResponse> {
+    end(&app, sent, Kind::Maintenance, id.0).await
 }
 
-async fn end(app: &App, sent: Filled, kind: Kind, id: &str) -> Answer<HttpResponse> {
+async fn end(app: &App, sent: Filled, kind: Kind, id: MuteId) -> Answer<HttpResponse> {
     let actor = sent.actor();
     sent.fields.finish()?;
-    let (what, section) = match kind {
-        Kind::Silence => ("silence", "silences"),
-        Kind::Maintenance => ("maintenance window", "windows"),
+    let section = match kind {
+        Kind::Silence => "silences",
+        Kind::Maintenance => "windows",
     };
-    let id = own(what, MuteId::parse(id))?;
     app.db.write(&actor, move |tx| mute::end(tx, kind, &id)).await?;
     Ok(back_to(&format!("{PATH}#{section}")))
 }

@@ -21,7 +21,7 @@ use crate::delivery::{self, Delivery};
 use crate::feedback::{Feedback, stored};
 use crate::http::App;
 use crate::http::admin_page::Pages;
-use crate::http::ids::own;
+use crate::http::ids::InPath;
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident;
@@ -47,10 +47,9 @@ struct ShowParams {
 async fn show(
     app: web::Data<App>,
     by: SignedIn,
-    id: web::Path<String>,
+    InPath(id): InPath<NoticeId>,
     params: Form<ShowParams>,
 ) -> Answer<HttpResponse> {
-    let id = own("notice", NoticeId::parse(&id))?;
     let ShowParams { state, cursor: at } = params.0;
     let after: Option<i64> = cursor(at.as_deref())?;
     let (sending, now) = (app.sending.clone(), app.clock().now());

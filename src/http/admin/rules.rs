@@ -3,13 +3,13 @@
 //!
 //! Rules are created, changed and moved only by the functions that the API also uses. A test stores nothing.
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::filled::{Fields, Filled, Wrong, back_to};
+use super::filled::{Filled, back_to};
+use super::form::{Form, Saved, Use};
 use super::matchers::in_words;
-use super::rule_form::RuleForm;
+use super::rule_form::RULE;
 use super::signed_in::SignedIn;
 use super::view::{Frame, When, cut, duration};
 use crate::alert::grouping::{self, AlertRule, NewAlertRule};
@@ -23,7 +23,7 @@ use crate::base::id::{AlertRuleId, IntegrationId};
 use crate::db::Conn;
 use crate::http::App;
 use crate::http::admin_page::Pages;
-use crate::http::ids::own;
+use crate::http::ids::{InPath, own};
 use crate::http::problem::{Answer, Problem};
 
 pub(super) fn routes(pages: &mut Pages) {
@@ -49,10 +49,6 @@ const MAX_INTEGRATIONS: i64 = 200;
 const BODIES: i64 = 5;
 /// The largest number of alerts of a test that are shown.
 const TRIED: usize = 50;
-
-fn rule_id(text: &str) -> Answer<AlertRuleId> {
-    own("rule", AlertRuleId::parse(text))
-}
 
 /// Returns the integrations that receive alerts, with their names.
 fn integrations(conn: &mut Conn) -> Result<Vec<(IntegrationId, String)>> {
@@ -126,9 +122,8 @@ fn row(rule: &AlertRule, integrations: &[(IntegrationId, String)], first: bool, 
 async fn form_page(
     app: &App,
     by: &SignedIn,
-    status: StatusCode,
-    form: &RuleForm,
-    (of, wrong): (Option<&AlertRule>, Wrong),
+    form: Form,
+    of: Option<&AlertRule>,
     tried: Option<Value>,
 ) -> Answer<HttpResponse> {
     let (integrations, heads) = app
@@ -140,19 +135,30 @@ async fn form_page(
         })
         .await?;
     let title = of.map_or_else(|| "New rule".to_owned(), |rule| rule.name.clone());
-    let path = of.map_or_else(|| PATH.to_owned(), |rule| format!("{PATH}/{}", rule.id));
-    let failed = !wrong.is_empty();
+    let chosen = form.text("body");
+    let bodies: Vec<Value> = heads
+        .iter()
+        .map(|head| body_row(head, &integrations, chosen))
+        .collect();
+    let known = integrations
+        .iter()
+        .map(|(id, name)| (id.to_string(), name.clone()));
+    let any = (String::new(), "any integration".to_owned());
+    let form = form.options("integration", std::iter::once(any).chain(known).collect());
+    let at = Use {
+        action: of.map_or_else(|| PATH.to_owned(), |rule| format!("{PATH}/{}", rule.id)),
+        button: if of.is_some() { "Save" } else { "Create rule" },
+        within: (PART, PATH.to_owned()),
+    };
     app.pages.answer_with(
-        status,
+        form.status(),
         "admin/rule",
         &json!({
             "page": Frame::with_forms(app, by, &title, PART),
             "title": title,
-            "action": path,
             "of": of.map(|rule| json!({"id": rule.id, "position": rule.position})),
-            "form": form.view(wrong, &integrations),
-            "failed": failed,
-            "bodies": heads.iter().map(|head| body_row(head, &integrations, &form.body)).collect::<Vec<_>>(),
+            "form": form.shown(&at),
+            "bodies": bodies,
             "tried": tried,
         }),
     )
@@ -170,8 +176,8 @@ fn body_row(head: &SavedRequestHead, integrations: &[(IntegrationId, String)], c
 }
 
 async fn fresh(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
-    let form = RuleForm::empty();
-    form_page(&app, &by, StatusCode::OK, &form, (None, Wrong::default()), None).await
+    let form = Form::new(RULE).with("reopen_within", "0");
+    form_page(&app, &by, form, None, None).await
 }
 
 /// Returns the rule with this ID, if it was not deleted.
@@ -183,116 +189,79 @@ async fn there(app: &App, id: AlertRuleId) -> Answer<AlertRule> {
     Ok(rule)
 }
 
-async fn show(app: web::Data<App>, by: SignedIn, id: web::Path<String>) -> Answer<HttpResponse> {
-    let rule = there(&app, rule_id(&id)?).await?;
-    let Some(form) = RuleForm::of(&rule) else {
+async fn show(app: web::Data<App>, by: SignedIn, InPath(id): InPath<AlertRuleId>) -> Answer<HttpResponse> {
+    let rule = there(&app, id).await?;
+    let stored = serde_json::to_value(&rule).map_err(Error::internal)?;
+    let Some(form) = Form::of(RULE, &stored, app.clock().now()) else {
         let why = "the form cannot show this rule without changing it, for example because a value begins or ends \
                    with a space; change the rule through the API";
         return Err(Problem::Domain(Error::Conflict(why.to_owned())));
     };
-    form_page(
-        &app,
-        &by,
-        StatusCode::OK,
-        &form,
-        (Some(&rule), Wrong::default()),
-        None,
-    )
-    .await
+    form_page(&app, &by, form, Some(&rule), None).await
 }
 
 async fn create(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     save(app, sent, None).await
 }
 
-async fn replace(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answer<HttpResponse> {
-    let id = rule_id(&id)?;
+async fn replace(app: web::Data<App>, sent: Filled, InPath(id): InPath<AlertRuleId>) -> Answer<HttpResponse> {
     save(app, sent, Some(id)).await
 }
 
 async fn save(app: web::Data<App>, sent: Filled, id: Option<AlertRuleId>) -> Answer<HttpResponse> {
-    let actor = sent.actor();
-    let Filled { by, mut fields, .. } = sent;
     let of = match id {
         Some(id) => Some(there(&app, id).await?),
         None => None,
     };
-    let form = read_form(&mut fields);
-    fields.finish()?;
-    let (rule, mut wrong) = form.rule();
-    if wrong.is_empty() {
-        let id = of.as_ref().map(|rule| rule.id.clone());
+    let (by, form) = (sent.by, Form::read(RULE, sent.fields)?);
+    let (actor, id) = (by.0.actor(), of.as_ref().map(|rule| rule.id.clone()));
+    let store = async |rule: NewAlertRule| {
         matcher::compile_ahead(&rule.matchers).await;
-        let saved = app
-            .db
+        app.db
             .write(&actor, move |tx| match &id {
                 Some(id) => grouping::replace(tx, id, &rule),
                 None => grouping::create(tx, &rule),
             })
-            .await;
-        match saved {
-            Ok(saved) => return Ok(back_to(&format!("{PATH}#r-{}", saved.id))),
-            Err(error) => wrong = Wrong::of(error)?,
-        }
-    } else {
-        wrong.join(rest(&app, rule).await?);
+            .await
+    };
+    let check = async |rule: NewAlertRule| app.db.read(move |conn| grouping::check(conn, &rule)).await;
+    match form.save_checked(app.clock().now(), store, check).await? {
+        Saved::Done(saved) => Ok(back_to(&format!("{PATH}#r-{}", saved.id))),
+        Saved::Again(form) => form_page(&app, &by, form, of.as_ref(), None).await,
     }
-    let status = StatusCode::UNPROCESSABLE_ENTITY;
-    form_page(&app, &by, status, &form, (of.as_ref(), wrong), None).await
-}
-
-/// Returns the further errors of a rule for which some fields could not be parsed, so that all errors are
-/// shown at once.
-async fn rest(app: &App, rule: NewAlertRule) -> Answer<Wrong> {
-    match app.db.read(move |conn| grouping::check(conn, &rule)).await {
-        Ok(()) => Ok(Wrong::default()),
-        Err(error) => Ok(Wrong::of(error)?),
-    }
-}
-
-fn read_form(fields: &mut Fields) -> RuleForm {
-    let form = RuleForm::read(fields);
-    // This field is not needed here, because the path of the form says what to do.
-    fields.take("of");
-    form
 }
 
 /// Tests the typed rule with a saved request. Nothing is stored, and the form is shown again unchanged.
 async fn try_it(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
-    let Filled { by, mut fields, .. } = sent;
-    let of = fields.take("of");
-    let form = RuleForm::read(&mut fields);
-    fields.finish()?;
-    let of = match of.as_str() {
+    let (by, mut form) = (sent.by, Form::read(RULE, sent.fields)?);
+    let of = match form.text("of") {
         "" => None,
-        id => Some(there(&app, rule_id(id)?).await?),
+        id => Some(there(&app, own("rule", AlertRuleId::parse(id))?).await?),
     };
-    let (rule, mut wrong) = form.rule();
-    let on = chosen(&form.body);
+    let now = app.clock().now();
+    let on = chosen(form.text("body"));
+    let rule: Option<NewAlertRule> = form.input(now)?;
     if on.is_none() {
-        wrong.add("", "choose a saved request to test the rule with");
+        form.wrong("choose a saved request to test the rule with");
     }
     let mut tried = None;
-    match on.filter(|_| wrong.is_empty()) {
-        None => wrong.join(rest(&app, rule).await?),
-        Some((integration, body)) => {
-            let (id, now) = (of.as_ref().map(|rule| rule.id.clone()), app.clock().now());
-            let found = app
-                .db
-                .read(move |conn| trial::among(conn, &integration, body, &rule, id.as_ref(), now))
-                .await;
-            match found {
-                Ok(found) => tried = Some(tried_view(&found)),
-                Err(error) => wrong = Wrong::of(error)?,
+    if let Some(rule) = rule {
+        let said = match on.filter(|_| !form.is_wrong()) {
+            None => app.db.read(move |conn| grouping::check(conn, &rule)).await,
+            Some((integration, body)) => {
+                let id = of.as_ref().map(|rule| rule.id.clone());
+                let found = app
+                    .db
+                    .read(move |conn| trial::among(conn, &integration, body, &rule, id.as_ref(), now))
+                    .await;
+                found.map(|found| tried = Some(tried_view(&found)))
             }
+        };
+        if let Err(error) = said {
+            form.refused(error)?;
         }
     }
-    let status = if tried.is_some() {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
-    form_page(&app, &by, status, &form, (of.as_ref(), wrong), tried).await
+    form_page(&app, &by, form, of.as_ref(), tried).await
 }
 
 fn chosen(body: &str) -> Option<(IntegrationId, i64)> {
@@ -377,12 +346,11 @@ fn tried_row(alert: &TriedAlert, holds: bool, position: i64) -> Value {
 }
 
 /// Moves a rule one place up or down.
-async fn step(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answer<HttpResponse> {
+async fn step(app: web::Data<App>, sent: Filled, InPath(id): InPath<AlertRuleId>) -> Answer<HttpResponse> {
     let actor = sent.actor();
     let mut fields = sent.fields;
     let to = fields.take("to");
     fields.finish()?;
-    let id = rule_id(&id)?;
     let up = match to.as_str() {
         "up" => true,
         "down" => false,
@@ -411,10 +379,9 @@ async fn step(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answe
     Ok(back_to(&back))
 }
 
-async fn delete(app: web::Data<App>, sent: Filled, id: web::Path<String>) -> Answer<HttpResponse> {
+async fn delete(app: web::Data<App>, sent: Filled, InPath(id): InPath<AlertRuleId>) -> Answer<HttpResponse> {
     let actor = sent.actor();
     sent.fields.finish()?;
-    let id = rule_id(&id)?;
     app.db.write(&actor, move |tx| grouping::delete(tx, &id)).await?;
     Ok(back_to(PATH))
 }

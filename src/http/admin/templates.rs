@@ -11,7 +11,7 @@ use super::view::{Frame, call};
 use crate::auth::Role;
 use crate::http::App;
 use crate::http::admin_page::Pages;
-use crate::http::ids::own;
+use crate::http::ids::InPath;
 use crate::http::problem::Answer;
 use crate::notice::template::{Phase, Rendered, samples};
 use crate::notice::templates::{self, TemplateView};
@@ -41,8 +41,7 @@ async fn list(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     )
 }
 
-async fn show(app: web::Data<App>, by: SignedIn, phase: web::Path<String>) -> Answer<HttpResponse> {
-    let phase = own("template", Phase::parse(&phase))?;
+async fn show(app: web::Data<App>, by: SignedIn, InPath(phase): InPath<Phase>) -> Answer<HttpResponse> {
     let template = app
         .db
         .read(move |conn| Ok(view(&templates::current(conn, phase)?, SAMPLES.len())))

@@ -1,0 +1,324 @@
+//! A form of the admin pages, declared as a list of fields.
+//!
+//! A page declares its fields once. From that, the form is read, shown by the partial `admin/form`, and turned into the body
+//! that the API takes for the same change. So a form and the API have one input type and one function, and an error of the
+//! API stands at the field to which its JSON pointer leads. Everything that was typed is kept.
+//!
+//! Reading a form and showing it again never changes a value.
+
+use std::collections::BTreeMap;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use jiff::tz::TimeZone;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::field::{Field, Kind, ZONE};
+use super::filled::{Fields, Wrong};
+use super::matchers::Rows;
+use super::signed_in::SignedIn;
+use super::view::Frame;
+use crate::base::error::{Error, Result, misfit};
+use crate::base::time::{Timestamp, time_zone};
+use crate::http::App;
+use crate::http::problem::Answer;
+
+/// How long after now a time is taken to be that cannot be read, so that the other fields can be checked.
+const LATER: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
+
+/// A form as it was typed.
+pub struct Form {
+    fields: &'static [Field],
+    typed: BTreeMap<&'static str, String>,
+    rows: Rows,
+    options: BTreeMap<&'static str, Vec<(String, String)>>,
+    wrong: Wrong,
+    /// What stands before the names in the ids of the elements.
+    within: &'static str,
+}
+
+/// What became of a form that was sent.
+pub enum Saved<R> {
+    /// It was stored.
+    Done(R),
+    /// It has errors, and is shown again.
+    Again(Form),
+}
+
+/// Where a form is, and what is done with it.
+pub struct Use<'a> {
+    /// The path that it is sent to.
+    pub action: String,
+    /// The label of its button, which is a verb.
+    pub button: &'a str,
+    /// The name and the path of the page that it belongs to.
+    pub within: (&'a str, String),
+}
+
+impl Form {
+    fn empty(fields: &'static [Field]) -> Form {
+        Form {
+            fields,
+            typed: BTreeMap::new(),
+            rows: Rows::default(),
+            options: BTreeMap::new(),
+            wrong: Wrong::default(),
+            within: "",
+        }
+    }
+
+    /// A new form. Only choices have a value.
+    pub fn new(fields: &'static [Field]) -> Form {
+        fields.iter().fold(Form::empty(fields), |form, field| {
+            form.with(field.name, field.initial())
+        })
+    }
+
+    /// Reads the fields of a form that was sent.
+    ///
+    /// # Errors
+    /// `Invalid`, if it has a field that the form does not declare.
+    pub fn read(fields: &'static [Field], mut sent: Fields) -> Result<Form> {
+        let mut form = Form::empty(fields);
+        for field in fields {
+            match field.kind {
+                Kind::Matchers => form.rows = Rows::read(&mut sent),
+                _ => {
+                    form.typed.insert(field.name, sent.take(field.name));
+                }
+            }
+        }
+        sent.finish()?;
+        Ok(form)
+    }
+
+    /// The form of something stored, as the API returns it. None if a form cannot represent it, for example because a value
+    /// begins with a space.
+    pub fn of(fields: &'static [Field], stored: &Value, now: Timestamp) -> Option<Form> {
+        let mut form = Form::new(fields);
+        for field in fields {
+            let value = &stored[field.name];
+            match field.kind {
+                Kind::Matchers => {
+                    form.rows = Rows::of(&serde_json::from_value::<Vec<_>>(value.clone()).ok()?)
+                }
+                Kind::Zone | Kind::Kept => {}
+                _ => {
+                    form.typed.insert(field.name, field.write(value));
+                }
+            }
+        }
+        // A browser sends the values without white space around them.
+        let mut sent = Form::empty(fields);
+        sent.rows = form.rows.as_sent();
+        let trimmed = form
+            .typed
+            .iter()
+            .map(|(name, text)| (*name, text.trim().to_owned()));
+        sent.typed = trimmed.collect();
+        let body = sent.body(now);
+        let in_body = |field: &&Field| !matches!(field.kind, Kind::Zone | Kind::Kept);
+        let same = |field: &Field| body.get(field.name).unwrap_or(&Value::Null) == &stored[field.name];
+        (sent.wrong.is_empty() && fields.iter().filter(in_body).all(same)).then_some(form)
+    }
+
+    /// Sets the text of a field.
+    pub fn with(mut self, name: &'static str, text: impl Into<String>) -> Form {
+        self.typed.insert(name, text.into());
+        self
+    }
+
+    /// Gives the form a name, so that its elements have ids of their own on a page with several forms.
+    pub fn within(mut self, name: &'static str) -> Form {
+        self.within = name;
+        self
+    }
+
+    /// Sets what the field can be chosen from: the values and their labels.
+    pub fn options(mut self, name: &'static str, options: Vec<(String, String)>) -> Form {
+        self.options.insert(name, options);
+        self
+    }
+
+    /// The text of a field.
+    pub fn text(&self, name: &str) -> &str {
+        self.typed.get(name).map_or("", String::as_str)
+    }
+
+    /// Whether the form has errors.
+    pub fn is_wrong(&self) -> bool {
+        !self.wrong.is_empty()
+    }
+
+    /// Adds an error that belongs to no field.
+    pub fn wrong(&mut self, detail: &str) {
+        self.wrong.add("", detail);
+    }
+
+    /// Adds the errors that the domain found, for the fields that have none yet.
+    ///
+    /// # Errors
+    /// The error itself, if it is not about the input.
+    pub fn refused(&mut self, error: Error) -> Result<()> {
+        self.wrong.join(Wrong::of(error)?);
+        Ok(())
+    }
+
+    /// What the API takes for this change. A value that cannot be read is left out, and its error is added. None if there is
+    /// no input without it.
+    pub fn input<T: DeserializeOwned>(&mut self, now: Timestamp) -> Result<Option<T>> {
+        let body = Value::Object(self.body(now));
+        match serde_path_to_error::deserialize(body) {
+            Ok(input) => Ok(Some(input)),
+            Err(error) => {
+                self.refused(misfit(&error))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Stores the input, unless it is wrong.
+    ///
+    /// # Errors
+    /// What `store` returns, if it is not about the input.
+    pub async fn save<T: DeserializeOwned, R>(
+        self,
+        now: Timestamp,
+        store: impl AsyncFnOnce(T) -> Result<R>,
+    ) -> Result<Saved<R>> {
+        self.save_checked(now, store, async |_| Ok(())).await
+    }
+
+    /// Stores the input. If a field cannot be read, `check` finds what else is wrong, so that all errors are shown at once.
+    ///
+    /// # Errors
+    /// What `store` and `check` return, if it is not about the input.
+    pub async fn save_checked<T: DeserializeOwned, R>(
+        mut self,
+        now: Timestamp,
+        store: impl AsyncFnOnce(T) -> Result<R>,
+        check: impl AsyncFnOnce(T) -> Result<()>,
+    ) -> Result<Saved<R>> {
+        if let Some(input) = self.input(now)? {
+            if self.is_wrong() {
+                if let Err(error) = check(input).await {
+                    self.refused(error)?;
+                }
+            } else {
+                match store(input).await {
+                    Ok(stored) => return Ok(Saved::Done(stored)),
+                    Err(error) => self.refused(error)?,
+                }
+            }
+        }
+        Ok(Saved::Again(self))
+    }
+
+    /// The body that the API takes, without the values that cannot be read.
+    fn body(&mut self, now: Timestamp) -> Map<String, Value> {
+        let mut body = Map::new();
+        let zone = self.zone();
+        for field in self.fields {
+            let text = self.typed.get(field.name).map_or("", String::as_str);
+            let read = match field.kind {
+                Kind::Matchers => Ok(Some(json!(self.rows.matchers(&mut self.wrong)))),
+                _ => field.read(text, zone.as_ref().ok()),
+            };
+            match read {
+                Ok(Some(value)) => {
+                    body.insert(field.name.to_owned(), value);
+                }
+                Ok(None) => {}
+                Err(details) => {
+                    for detail in details {
+                        self.wrong.add(field.pointer(), detail);
+                    }
+                }
+            }
+            // So that the other fields can be checked.
+            if matches!(field.kind, Kind::Clock { needed: Some(_) }) {
+                body.entry(field.name).or_insert_with(|| json!(now.plus(LATER)));
+            }
+        }
+        if let Err(Some(detail)) = zone {
+            self.wrong.add(format!("/{ZONE}"), detail);
+        }
+        body
+    }
+
+    /// The time zone of the times. An error without a reason if the form has none.
+    fn zone(&self) -> std::result::Result<TimeZone, Option<String>> {
+        match self.typed.get(ZONE).map(String::as_str) {
+            None => Err(None),
+            Some("") => Err(Some(
+                "must not be empty; enter the time zone of these times, such as UTC or Africa/Nairobi"
+                    .to_owned(),
+            )),
+            Some(name) => time_zone(name).map_err(Some),
+        }
+    }
+
+    /// The form for the partials `admin/form` and `admin/fields`.
+    pub fn shown(self, at: &Use<'_>) -> Value {
+        let Form {
+            fields,
+            typed,
+            rows,
+            options,
+            mut wrong,
+            within,
+        } = self;
+        let failed = !wrong.is_empty();
+        let mut groups: Vec<Vec<Value>> = Vec::new();
+        for field in fields {
+            let text = typed.get(field.name).map_or("", String::as_str);
+            if matches!(field.kind, Kind::Kept) {
+                continue;
+            }
+            let mut shown = field.shown(text, options.get(field.name), &rows, &mut wrong);
+            if !within.is_empty() {
+                shown["id"] = json!(format!("{within}-{}", field.name));
+            }
+            match groups.last_mut() {
+                Some(group) if field.beside => group.push(shown),
+                _ => groups.push(vec![shown]),
+            }
+        }
+        let groups = groups.into_iter();
+        json!({
+            "groups": groups.map(|fields| json!({"row": fields.len() > 1, "fields": fields})).collect::<Vec<_>>(),
+            "action": at.action, "button": at.button, "back": at.within.1,
+            "failed": failed, "others": wrong.rest(),
+        })
+    }
+
+    /// The page with the form alone. Its status is 422 if the form has errors.
+    ///
+    /// # Errors
+    /// `Internal` if the page does not fit its data.
+    pub fn page(
+        self,
+        app: &App,
+        by: &SignedIn,
+        (title, part): (&str, &str),
+        explained: &str,
+        at: &Use<'_>,
+    ) -> Answer<HttpResponse> {
+        let status = self.status();
+        let data = json!({
+            "page": Frame::with_forms(app, by, title, part), "title": title, "explained": explained,
+            "within": at.within.0, "form": self.shown(at),
+        });
+        app.pages.answer_with(status, "admin/edit", &data)
+    }
+
+    /// The status of a page with this form.
+    pub fn status(&self) -> StatusCode {
+        if self.is_wrong() {
+            StatusCode::UNPROCESSABLE_ENTITY
+        } else {
+            StatusCode::OK
+        }
+    }
+}
