@@ -13,10 +13,12 @@
 
 mod address;
 mod halt;
+#[cfg(feature = "product-databases")]
 mod mysql;
 mod own;
 mod postgres;
 mod reader;
+#[cfg(feature = "product-databases")]
 mod sqlite;
 mod statement;
 
@@ -29,6 +31,11 @@ use address::without_password;
 use halt::Interrupt;
 pub use halt::{Halt, Limit};
 pub use reader::{Counted, Page, Reader, Row};
+
+/// The reason why a build without the libraries of MySQL and SQLite reads no such database.
+#[cfg(not(feature = "product-databases"))]
+const NOT_BUILT: &str =
+    "cannot be read, because this Candor was built without the feature `product-databases`";
 
 /// The kind of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +59,12 @@ impl Engine {
         }
         match self {
             Engine::Postgres => postgres::check(url),
+            #[cfg(feature = "product-databases")]
             Engine::Mysql => mysql::check(url),
+            #[cfg(feature = "product-databases")]
             Engine::Sqlite => sqlite::check(url),
+            #[cfg(not(feature = "product-databases"))]
+            Engine::Mysql | Engine::Sqlite => Err(NOT_BUILT.to_owned()),
         }
     }
 
@@ -65,17 +76,7 @@ impl Engine {
     pub fn open(self, url: &str, patience: Duration, halt: &Halt) -> Result<Box<dyn Reader>, String> {
         self.check(url)?;
         halt.check()?;
-        let opened: Result<Box<dyn Reader>, String> =
-            match self {
-                Engine::Postgres => postgres::Reader::open(url, patience, halt)
-                    .map(|reader| Box::new(reader) as Box<dyn Reader>),
-                Engine::Mysql => {
-                    mysql::Reader::open(url, patience, halt).map(|reader| Box::new(reader) as Box<dyn Reader>)
-                }
-                Engine::Sqlite => sqlite::Reader::open(url, patience, halt)
-                    .map(|reader| Box::new(reader) as Box<dyn Reader>),
-            };
-        match opened {
+        match self.reader(url, patience, halt) {
             Ok(reader) => Ok(Box::new(Halted {
                 reader,
                 interrupt: halt.interrupt(),
@@ -86,6 +87,20 @@ impl Engine {
                 halt.closed(halt.interrupt().as_ref());
                 Err(halt.reason().unwrap_or_else(|| without_password(url, &reason)))
             }
+        }
+    }
+}
+
+impl Engine {
+    fn reader(self, url: &str, patience: Duration, halt: &Halt) -> Result<Box<dyn Reader>, String> {
+        match self {
+            Engine::Postgres => Ok(Box::new(postgres::Reader::open(url, patience, halt)?)),
+            #[cfg(feature = "product-databases")]
+            Engine::Mysql => Ok(Box::new(mysql::Reader::open(url, patience, halt)?)),
+            #[cfg(feature = "product-databases")]
+            Engine::Sqlite => Ok(Box::new(sqlite::Reader::open(url, patience, halt)?)),
+            #[cfg(not(feature = "product-databases"))]
+            Engine::Mysql | Engine::Sqlite => Err(NOT_BUILT.to_owned()),
         }
     }
 }
