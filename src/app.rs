@@ -14,6 +14,7 @@ use crate::alert::intake::Conditions;
 use crate::alert::lookup::Lookups;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
+use crate::answers;
 use crate::audit::{self, Actor};
 use crate::auth::{self, Links};
 use crate::automation::worker::Policies;
@@ -297,6 +298,7 @@ async fn prepare(
         sns: Sns::new(config.sns.clone()),
         intake: Queue::start(conditions.clone()),
         conditions,
+        answers: answers::queue::Queue::start(db.clone()),
         hooks: Hooks::default(),
         body_grace: config.body_grace,
         refusals: Arc::new(Refusals::new(config.trusted_proxies.clone())),

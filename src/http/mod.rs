@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod admin_page;
+pub mod answers;
 pub mod api;
 pub mod auth;
 pub mod beats;
@@ -81,6 +82,8 @@ fn documented() -> (
         .service(public::status)
         .service(public::unsubscribe_page)
         .service(public::unsubscribe)
+        .service(answers::show)
+        .service(answers::answer)
         .split_for_parts()
 }
 

@@ -10,6 +10,7 @@
 //! notice sends one email to an address.
 
 mod approval;
+mod asked;
 mod authors;
 pub mod compose;
 pub mod counts;
@@ -20,6 +21,7 @@ pub mod payload;
 mod plan;
 mod preview;
 mod recipients;
+mod reminders;
 mod row;
 mod send;
 mod sharing;
@@ -33,6 +35,7 @@ mod view;
 use diesel::prelude::*;
 
 pub use approval::approve;
+pub use asked::{Asked, answered, asked, remind};
 pub use authors::add_author;
 pub use counts::{DeliveryCounts, NoticeCounts, Partition};
 pub use digest::Digest;

@@ -5,9 +5,11 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 use sha2::{Digest as _, Sha256};
 
+use super::asked;
 use super::compose::{self, Content, DETECTED, RESOLVED, RecipientContext, STARTED};
 use super::endpoints::{self, EndpointRecipient};
 use super::recipients::{Recipient, Recipients};
+use super::reminders;
 use super::row::{Row, resolutions_being_sent, sent_in};
 use super::templates::{self, TemplateView};
 use super::told::{Stands, Told, told};
@@ -86,11 +88,13 @@ pub(super) fn plan_and_look(
     let mut warnings = episode_warnings(conn, row, phase, episode)?;
     let covered =
         (row.catch_up_of.is_some() || phase == Phase::Detection).then(|| Covered::by(phase, episode, &told));
+    let unanswered = asked::unanswered(conn, row, &told)?;
     let heard = Heard {
         phase,
         episode,
         told: &told,
         covered,
+        unanswered: unanswered.as_deref(),
     };
     let (recipients, already_told) = candidates(conn, &heard, affected, &mut warnings)?;
     if already_told > 0 && row.catch_up_of.is_none() {
@@ -169,7 +173,11 @@ pub(super) fn plan_and_look(
     {
         warnings.push("there is no report for customers: the email contains only the message".to_owned());
     }
-    let endpoints = endpoints::planned(conn, row, episode, &mut warnings)?;
+    // A reminder is for people. The systems of their accounts do not answer.
+    let endpoints = match unanswered {
+        Some(_) => Vec::new(),
+        None => endpoints::planned(conn, row, episode, &mut warnings)?,
+    };
     let template = templates::current(conn, phase)?;
     let digest = digest(&template.id, episode, &content, &rule, &recipients, &endpoints)?;
     Ok(Plan {
@@ -239,6 +247,8 @@ struct Heard<'a> {
     told: &'a [Told],
     /// The people who are left out. `None` means that nobody is left out.
     covered: Option<Covered<'a>>,
+    /// The emails that asked somebody who has not answered. Set for a reminder, which is only for these people.
+    unanswered: Option<&'a [Told]>,
 }
 
 /// Returns everybody that a notice of this phase is for, ordered by address, and how many people were left
@@ -258,7 +268,20 @@ fn candidates(
             !covers
         });
     }
+    if let Some(unanswered) = heard.unanswered {
+        let open: HashSet<&str> = unanswered
+            .iter()
+            .flat_map(|told| told.people.iter().map(|id| &**id))
+            .collect();
+        affected.retain(|one| open.contains(&*one.person.id));
+    }
     let mut recipients = Recipients::of(affected)?;
+    if let Some(unanswered) = heard.unanswered {
+        // These people are not affected any more, but they were asked.
+        let reason = "You receive this because we asked you whether everything works for you.";
+        let asked: Vec<&Told> = unanswered.iter().collect();
+        follow_through(conn, &asked, None, reason, &mut recipients, warnings)?;
+    }
     match phase {
         Phase::Resolution | Phase::Report => {
             let reason = "You receive this because we notified you of this incident before.";
@@ -344,7 +367,7 @@ impl<'a> Covered<'a> {
         };
         let of_phase = told
             .iter()
-            .filter(|told| *told.phase == *phase.as_str() && told.episode == episode);
+            .filter(|told| *told.phase == *phase.as_str() && told.episode == episode && !told.reminder);
         for told in of_phase {
             for person in &told.people {
                 if told.stands == Stands::Bounced {
@@ -368,6 +391,9 @@ impl<'a> Covered<'a> {
 /// Returns the number of people that a sent notice is for and to whom no notice of its phase and episode was
 /// delivered.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
+    if reminders::is_one(conn, &row.id)? {
+        return Ok(0);
+    }
     let phase = row.phase()?;
     let audience = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Now)?;
     let told = told(conn, &row.incident_id)?;
@@ -376,6 +402,7 @@ pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
         episode: row.episode,
         told: &told,
         covered: Some(Covered::by(phase, row.episode, &told)),
+        unanswered: None,
     };
     let (missing, _) = candidates(conn, &heard, audience.people, &mut Vec::new())?;
     let mut people = 0;

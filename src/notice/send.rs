@@ -11,7 +11,7 @@ use super::endpoints::{self, EndpointRecipient};
 use super::plan::{Plan, Sending, missing, plan};
 use super::row::{EMAIL, Row, State, locked, require_draft, resolutions_being_sent, row};
 use super::view::{Notice, get};
-use super::{approval, authors, sharing, templates};
+use super::{approval, authors, reminders, sharing, templates};
 use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
@@ -311,6 +311,11 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
             "the incident was reopened after this notice was sent; draft a new notice, which goes to everybody \
             who is affected"
                 .to_owned(),
+        ));
+    }
+    if reminders::is_one(tx.conn, &row.id)? {
+        return Err(Error::Conflict(
+            "the notice is a reminder for people who have not answered; draft a new reminder".to_owned(),
         ));
     }
     if missing(tx.conn, &row)? == 0 && endpoints::missing(tx.conn, &row)? == 0 {

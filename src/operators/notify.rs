@@ -29,7 +29,7 @@ use crate::notice::template::Phase;
 use crate::notice::{self, Notice, State};
 
 /// The name of the subscriber to the audit trail.
-const FOLLOWER: &str = "operators";
+pub(super) const FOLLOWER: &str = "operators";
 /// The audit events that it handles.
 const FOLLOWS: [Action; 5] = [
     Action::IncidentOpened,

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answers;
 use super::audience::{self, Chosen};
 use super::params::Form;
 use super::signed_in::SignedIn;
@@ -16,6 +17,7 @@ use super::view::{
 };
 use super::why;
 use crate::alert::{self, AlertView};
+use crate::answers::Filter;
 use crate::audience::{Audience, Counts, Explained};
 use crate::auth::Role;
 use crate::base::id::IncidentId;
@@ -54,6 +56,8 @@ struct ShowParams {
     people_after: Option<String>,
     affected_after: Option<String>,
     alerts_after: Option<String>,
+    answers: Option<Filter>,
+    answers_after: Option<String>,
     /// The ID or the address of the person to explain.
     who: Option<String>,
 }
@@ -72,6 +76,7 @@ struct Facts {
     reports: Vec<Report>,
     ages: Vec<SourceAge>,
     update_due: Option<Timestamp>,
+    answers: Value,
     /// The number of the previous incident about the same problem. The field below is the number of the next
     /// one.
     earlier: Option<i64>,
@@ -135,6 +140,7 @@ async fn show(
     let affected_after: Option<i64> = cursor(p.affected_after.as_deref())?;
     let alerts_before: Option<String> = cursor(p.alerts_after.as_deref())?;
     let people_after: Option<String> = cursor(p.people_after.as_deref())?;
+    let listed = answers::Listed::read(p.answers, p.answers_after.as_deref())?;
     let who = p.who.clone();
     let (memo, now, every) = (app.memo.clone(), app.clock().now(), app.update_every);
     let outbox = app.outbox;
@@ -146,7 +152,9 @@ async fn show(
                 (None, number) => incident::by_number(conn, number.unwrap_or_default())?,
             };
             let id = &incident.id;
+            let base = format!("/admin/incidents/{}", incident.number);
             Ok(Facts {
+                answers: answers::section(conn, &memo, &incident, &listed, &base, now)?,
                 metrics: metrics::metrics(conn, id, None)?,
                 affected: page(
                     affected::list(conn, id, affected_after, ROWS.probe())?,
@@ -211,7 +219,11 @@ async fn show(
     app.pages.answer(
         "admin/incident",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), &title, "Incidents"),
+            "page": Frame::with_forms(&app, &by, &title, "Incidents"),
+            "answers": facts.answers,
+            "form": answers::form(&by),
+            "open": false,
+            "commands": answers::commands(&app, &incident.id),
             "number": incident.number,
             "id": incident.id,
             "title": incident.title,

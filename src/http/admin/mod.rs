@@ -7,6 +7,7 @@
 //! - No secret is on a page.
 //! - No unlimited list is loaded as a whole.
 
+mod answers;
 mod audience;
 mod audit;
 mod automation;
@@ -43,6 +44,7 @@ pub fn pages() -> Vec<Page> {
     session::routes(&mut pages);
     incidents::routes(&mut pages);
     incident::routes(&mut pages);
+    answers::routes(&mut pages);
     notices::routes(&mut pages);
     directory::routes(&mut pages);
     integrations::routes(&mut pages);

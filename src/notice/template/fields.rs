@@ -15,6 +15,7 @@ pub(super) enum Shape {
     Recipient,
     Action,
     Report,
+    Answers,
     /// One of a list, or the list itself.
     Resource,
     Time,
@@ -47,6 +48,7 @@ impl Shape {
                     ("reason", Shape::Plain),
                     ("optional", Shape::Plain),
                     ("unsubscribe_url", Shape::Plain),
+                    ("answers", Shape::Answers),
                 ],
             ),
             Shape::Incident => (
@@ -61,6 +63,14 @@ impl Shape {
             Shape::Report => (
                 "the report",
                 &[("title", Shape::Plain), ("sections", Shape::Section)],
+            ),
+            Shape::Answers => (
+                "the links for answers",
+                &[
+                    ("works", Shape::Plain),
+                    ("broken", Shape::Plain),
+                    ("help", Shape::Plain),
+                ],
             ),
             Shape::Resource => (
                 "a resource",
