@@ -21,6 +21,7 @@ on_both_databases!(
     a_mailbox_of_several_people_answers_for_each,
     an_operator_records_an_answer_on_behalf_of_a_person,
     a_reminder_goes_to_exactly_those_who_have_not_answered,
+    after_a_reopening_everybody_is_asked_again,
     the_series_says_when_people_answered,
     a_reply_by_email_is_attached_to_its_person,
     operators_hear_of_it_once_in_a_while,
@@ -325,6 +326,35 @@ async fn a_reminder_goes_to_exactly_those_who_have_not_answered(env: Env) {
     app.post(&format!("/api/v1/notices/{}/catch-up", draft.id()), json!({}))
         .await
         .expect_problem(409);
+    app.finish().await;
+}
+
+async fn after_a_reopening_everybody_is_asked_again(env: Env) {
+    let (app, incident, mails) = asked(&env).await;
+    press(&app, to(&mails, ADDRESSES[0]), "works", "")
+        .await
+        .expect(200);
+    app.resolve(&incident).await;
+    app.clock.advance(Duration::from_secs(60));
+    app.post(
+        &format!("/api/v1/incidents/{incident}/status"),
+        json!({"status": "investigating"}),
+    )
+    .await
+    .expect(200);
+    // Nothing that was said before the problem returned says anything about it.
+    assert_eq!(counts(&app, &incident).await, [0, 0, 0, 0, 0, 0]);
+    remind(&app, &incident).await.expect_problem(422);
+    app.tell(&incident, "detection").await;
+    let mails = app.mails(6).await;
+    assert_eq!(counts(&app, &incident).await, [3, 0, 0, 0, 0, 3]);
+    app.clock.advance(Duration::from_secs(60));
+    press(&app, to(&mails, ADDRESSES[0]), "broken", "")
+        .await
+        .expect(200);
+    assert_eq!(counts(&app, &incident).await, [3, 0, 1, 0, 0, 2]);
+    let kept = answers(&app, &incident, &format!("?person={}", AFFECTED[0])).await;
+    assert_eq!(kept.items().len(), 2, "{kept}");
     app.finish().await;
 }
 

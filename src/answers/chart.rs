@@ -92,10 +92,10 @@ fn draw(image: &mut String, points: &[Point]) -> std::result::Result<(), Box<dyn
         .max(4);
     let mut chart = ChartBuilder::on(&area)
         .margin(12)
-        .x_label_area_size(42)
-        .y_label_area_size(52)
+        .x_label_area_size(50)
+        .y_label_area_size(58)
         .build_cartesian_2d(0.0..width, 0..most + most.div_euclid(8).max(1))?;
-    let small = TextStyle::from(("sans-serif", 12).into_font()).color(&QUIET);
+    let small = TextStyle::from(("sans-serif", 15).into_font()).color(&QUIET);
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -136,7 +136,7 @@ fn draw(image: &mut String, points: &[Point]) -> std::result::Result<(), Box<dyn
         .position(SeriesLabelPosition::UpperLeft)
         .background_style(CARD)
         .border_style(RULE)
-        .label_font(TextStyle::from(("sans-serif", 13).into_font()).color(&INK))
+        .label_font(TextStyle::from(("sans-serif", 15).into_font()).color(&INK))
         .draw()?;
     area.present()?;
     Ok(())

@@ -51,11 +51,11 @@ pub struct AnswerCounts {
     pub none: i64,
 }
 
-/// The entry of each person that counts: the latest choice, or the latest reply if there is no choice. `entries` is the number
+/// The entry of each person that counts, of the incident `$1` from the time `$2` on: the latest choice, or the latest reply if there is no choice. `entries` is the number
 /// of all entries of the person.
 pub(super) const CURRENT: &str = "SELECT * FROM (SELECT a.id, a.person_id, a.address, a.answer, a.text, a.at, a.notice_id, a.source, \
      a.recorded_by, ROW_NUMBER() OVER (PARTITION BY a.person_id ORDER BY CASE WHEN a.answer IS NULL THEN 1 ELSE 0 END, a.at DESC, \
-     a.id DESC) AS place, COUNT(*) OVER (PARTITION BY a.person_id) AS entries FROM answers a WHERE a.incident_id = $1) latest \
+     a.id DESC) AS place, COUNT(*) OVER (PARTITION BY a.person_id) AS entries FROM answers a WHERE a.incident_id = $1 AND a.at >= $2) latest \
      WHERE place = 1";
 
 #[derive(QueryableByName)]
@@ -71,10 +71,12 @@ struct Counted {
 /// # Errors
 /// An error of the database.
 pub fn choices(conn: &mut Conn, incident: &IncidentId) -> Result<(Choices, i64)> {
+    let from = notice::counted_from(conn, incident)?;
     let rows: Vec<Counted> = diesel::sql_query(format!(
         "SELECT answer, COUNT(*) AS people FROM ({CURRENT}) counted GROUP BY answer"
     ))
     .bind::<Text, _>(incident.as_str())
+    .bind::<BigInt, _>(from)
     .load(conn)?;
     let (mut choices, mut replied) = (Choices::default(), 0);
     for row in rows {

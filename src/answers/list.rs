@@ -146,10 +146,12 @@ pub fn current(
         Some(filter) => format!(" AND answer = '{}'", filter.as_str()),
     };
     let (at, id) = before.unwrap_or((i64::MAX, i64::MAX));
+    let from = notice::counted_from(conn, incident)?;
     let rows: Vec<Row> = diesel::sql_query(format!(
-        "{CURRENT}{matching} AND (at < $2 OR (at = $3 AND id < $4)) ORDER BY at DESC, id DESC LIMIT $5"
+        "{CURRENT}{matching} AND (at < $3 OR (at = $4 AND id < $5)) ORDER BY at DESC, id DESC LIMIT $6"
     ))
     .bind::<Text, _>(incident.as_str())
+    .bind::<BigInt, _>(from)
     .bind::<BigInt, _>(at)
     .bind::<BigInt, _>(at)
     .bind::<BigInt, _>(id)

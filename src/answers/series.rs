@@ -14,6 +14,7 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{answers as a, notices as n};
 use crate::incident;
+use crate::notice;
 use crate::notice::template::Phase;
 
 /// The largest number of points of a series.
@@ -41,12 +42,13 @@ pub struct Course {
 }
 
 impl Course {
-    /// Reads the answers of an incident.
+    /// Reads the answers of an incident since it was opened or reopened.
     ///
     /// # Errors
     /// `NotFound` if the incident does not exist.
     pub fn read(conn: &mut Conn, incident: &IncidentId) -> Result<Self> {
-        incident::get(conn, incident)?;
+        let episode = incident::episode_of(conn, incident)?;
+        let from = notice::counted_from(conn, incident)?;
         let asking: Vec<&str> = Phase::ALL
             .iter()
             .filter(|phase| phase.asks())
@@ -55,6 +57,7 @@ impl Course {
         let first: Option<Option<Timestamp>> = n::table
             .filter(n::incident_id.eq(incident.as_str()))
             .filter(n::phase.eq_any(asking))
+            .filter(n::episode.eq(episode))
             .filter(n::queued_at.is_not_null())
             .filter(n::recipients.gt(0))
             .order(n::queued_at)
@@ -63,6 +66,7 @@ impl Course {
             .optional()?;
         let rows: Vec<(Timestamp, String, Option<String>)> = a::table
             .filter(a::incident_id.eq(incident.as_str()))
+            .filter(a::at.ge(from))
             .filter(a::answer.is_not_null())
             .order((a::at, a::id))
             .select((a::at, a::person_id, a::answer))

@@ -82,8 +82,9 @@ fn chosen(query: &str) -> Option<Choice> {
         .and_then(|(_, word)| Choice::parse(&word).ok())
 }
 
-/// Shows the page behind the links for answers in an email. It changes nothing.
-#[utoipa::path(tag = "Public", security(()), params(("answer" = Option<Choice>, Query, description = "The answer that is chosen on the page.")),
+/// Shows the page behind the links for answers in an email. It changes nothing. The query parameter `answer` (works, broken or help)
+/// says which answer is chosen on the page.
+#[utoipa::path(tag = "Public", security(()),
     responses((status = 200, description = "A page", content_type = "text/html"), (status = 404, body = ProblemDocument)))]
 #[get("/answers/{token}", wrap = "from_fn(for_browsers)")]
 pub async fn show(app: web::Data<App>, req: HttpRequest, token: web::Path<String>) -> Answer<HttpResponse> {

@@ -17,6 +17,7 @@ use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::shared::Shared;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::answers as a;
 use crate::incident;
@@ -35,16 +36,26 @@ pub struct Asked {
     pub notice: Shared,
 }
 
+/// Returns the time from which answers count: the last reopening of the incident. An answer from before says nothing about the
+/// problem that returned.
+///
+/// # Errors
+/// An error of the database.
+pub fn counted_from(conn: &mut Conn, incident: &IncidentId) -> Result<Timestamp> {
+    let last = incident::reopenings(conn, incident)?.pop();
+    Ok(last.map_or(Timestamp::from_micros(i64::MIN), |last| last.reopened_at))
+}
+
 /// Returns the people to whom an email with the links for answers was delivered to the mail server, by ID, with the last of these
-/// emails. An email that failed or bounced asked nobody.
+/// emails. An email that failed or bounced asked nobody, and one from before the incident was reopened neither.
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist.
 pub fn asked(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<String, Asked>> {
-    incident::get(conn, incident)?;
+    let episode = incident::episode_of(conn, incident)?;
     let mut people = HashMap::new();
     each(conn, incident, |told| {
-        if told.asked() {
+        if told.asked(episode) {
             for person in &told.people {
                 let last = Asked {
                     address: told.address.clone(),
@@ -57,13 +68,15 @@ pub fn asked(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<String, A
     Ok(people)
 }
 
-/// Returns the IDs of the people who answered, or wrote a reply.
+/// Returns the IDs of the people who answered, or wrote a reply, since the incident was opened or reopened.
 ///
 /// # Errors
 /// An error of the database.
 pub fn answered(conn: &mut Conn, incident: &IncidentId) -> Result<HashSet<String>> {
+    let from = counted_from(conn, incident)?;
     let people: Vec<String> = a::table
         .filter(a::incident_id.eq(incident.as_str()))
+        .filter(a::at.ge(from))
         .select(a::person_id)
         .distinct()
         .load(conn)?;
@@ -71,9 +84,11 @@ pub fn answered(conn: &mut Conn, incident: &IncidentId) -> Result<HashSet<String
 }
 
 impl Told {
-    /// Returns whether the email asked its people.
-    fn asked(&self) -> bool {
-        self.stands == Stands::Accepted && Phase::parse(&self.phase).is_ok_and(Phase::asks)
+    /// Returns whether the email asked its people in this episode.
+    fn asked(&self, episode: i64) -> bool {
+        self.episode == episode
+            && self.stands == Stands::Accepted
+            && Phase::parse(&self.phase).is_ok_and(Phase::asks)
     }
 }
 
@@ -83,10 +98,11 @@ pub(super) fn unanswered(conn: &mut Conn, row: &Row, told: &[Told]) -> Result<Op
     if !reminders::is_one(conn, &row.id)? {
         return Ok(None);
     }
+    let episode = incident::episode_of(conn, &row.incident_id)?;
     let answered = answered(conn, &row.incident_id)?;
     let open = told
         .iter()
-        .filter(|told| told.asked())
+        .filter(|told| told.asked(episode))
         .map(|told| told.with(|person| !answered.contains(person)))
         .filter(|told| !told.people.is_empty());
     Ok(Some(open.collect()))

@@ -35,7 +35,7 @@ mod view;
 use diesel::prelude::*;
 
 pub use approval::approve;
-pub use asked::{Asked, answered, asked, remind};
+pub use asked::{Asked, answered, asked, counted_from, remind};
 pub use authors::add_author;
 pub use counts::{DeliveryCounts, NoticeCounts, Partition};
 pub use digest::Digest;
@@ -70,7 +70,13 @@ pub fn was_said_to_be_over(conn: &mut Conn, incident: &IncidentId) -> Result<boo
         .filter(n::state.ne(State::Draft.as_str()))
         .order((n::queued_at.desc(), n::id.desc()))
         .load(conn)?;
-    for row in rows {
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    // A reminder asks a few people again and says nothing new.
+    let reminders = reminders::among(conn, &ids)?;
+    for row in rows
+        .into_iter()
+        .filter(|row| !reminders.contains(row.id.as_str()))
+    {
         let reached = row.state()? != State::Stopped
             || !counts::in_states(conn, &row.id, &["sent", "bounced"])?.is_empty();
         if reached {

@@ -86,6 +86,10 @@ fn due(conn: &mut Conn, now: Timestamp) -> Result<Vec<(Operator, String, Facts)>
             continue;
         }
         let (choices, _) = counts::choices(conn, &incident_id)?;
+        // These people have changed their answers since, or they answered before the incident was reopened.
+        if choices.broken + choices.help == 0 {
+            continue;
+        }
         let key = format!("answered:{incident_id}:{last}");
         for operator in wanting {
             let facts = Facts {

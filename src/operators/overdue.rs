@@ -31,12 +31,12 @@ pub struct Overdue {
     pub since: Timestamp,
 }
 
-/// A notice that was stopped before anybody got it does not count. A notice that is still being sent does.
+/// A notice that was stopped before anybody got it does not count, and a reminder to answer is no update. A notice that is still being sent does.
 const LAST: &str = "SELECT n.incident_id AS incident, MAX(n.queued_at) AS last, \
                     MAX(CASE WHEN e.reopened_at > n.queued_at THEN e.reopened_at ELSE n.queued_at END) AS since \
                     FROM notices n JOIN incidents i ON i.id = n.incident_id AND i.status <> 'resolved' \
                     LEFT JOIN incident_episodes e ON e.incident_id = i.id AND e.episode = i.episode \
-                    WHERE n.queued_at IS NOT NULL AND (n.state <> 'stopped' OR EXISTS \
+                    WHERE n.queued_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM answer_reminders r WHERE r.notice_id = n.id) AND (n.state <> 'stopped' OR EXISTS \
                         (SELECT 1 FROM delivery_counts c WHERE c.notice_id = n.id AND c.state = 'sent' AND c.count > 0))";
 
 /// Returns the incidents whose customers were not notified for `every` or longer.

@@ -495,6 +495,7 @@ fn notice_row(notice: &Notice, local: Option<&TimeZone>, outbox: bool) -> Value 
         "progress": progress(notice, outbox),
         "approved": notice.approved,
         "catch_up": notice.catch_up_of.is_some(),
+        "reminder": notice.reminder,
         "episode": (notice.episode > 1).then_some(notice.episode),
         "at": When::new(notice.queued_at.unwrap_or(notice.created_at), local),
         "verb": if notice.state == State::Draft { "drafted" } else { "sending started" },
