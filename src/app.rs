@@ -14,6 +14,7 @@ use crate::alert::intake::ConditionCache;
 use crate::alert::lookup::Lookups;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
+use crate::answers;
 use crate::audit::{self, Actor};
 use crate::auth::{self, Links};
 use crate::automation::worker::Policies;
@@ -298,6 +299,7 @@ async fn prepare(
         intake: Queue::start(conditions.clone()),
         conditions,
         integration_cache: IntegrationCache::default(),
+        answers: answers::queue::Queue::start(db.clone()),
         body_grace: config.body_grace,
         refusals: Arc::new(Refusals::new(config.trusted_proxies.clone())),
         http_stats: HttpStats::default(),

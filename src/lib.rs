@@ -23,6 +23,7 @@ pub mod watch;
 pub mod audience;
 pub mod incident;
 
+pub mod answers;
 pub mod delivery;
 pub mod feedback;
 pub mod notice;

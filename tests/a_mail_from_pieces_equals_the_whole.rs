@@ -128,6 +128,11 @@ fn source(phase: Phase) -> impl Strategy<Value = Source> {
         ),
         own(
             "Hi",
+            "{{#if answers}}{{answers.works}} {{answers.broken}}{{/if}} {{what}}",
+            "{{#if answers}}<a href=\"{{answers.help}}\">{{what}}</a>{{/if}}",
+        ),
+        own(
+            "Hi",
             "{{lookup recipient \"name\"}} {{len resources}}",
             "{{#each resources as |r|}}{{r.label}}{{/each}}",
         ),
@@ -169,6 +174,7 @@ proptest! {
                 let optional = number % 2 == 0;
                 let (address, message_id) = (format!("a{number}@example.com"), format!("{number}.n@quickbyte.example"));
                 let url = format!("https://candor.example/unsubscribe/{number}.abc");
+                let answers = format!("https://candor.example/answers/{number}.def");
                 let addressing = Addressing {
                     from: &from,
                     return_path: None,
@@ -177,6 +183,7 @@ proptest! {
                     message_id: &message_id,
                     thread: "incident.i@quickbyte.example",
                     unsubscribe_url: &url,
+                    answers_url: &answers,
                     date: Timestamp::parse("2024-03-14T07:00:00Z").unwrap(),
                 };
                 let whole = prepared.plain(own, optional, &addressing).expect("the mail is rendered");
@@ -225,6 +232,7 @@ fn the_built_in_mails_are_made_from_pieces() {
             message_id: "1.n@quickbyte.example",
             thread: "incident.i@quickbyte.example",
             unsubscribe_url: "https://candor.example/unsubscribe/1.abc",
+            answers_url: "https://candor.example/answers/1.def",
             date: Timestamp::parse("2024-03-14T07:00:00Z").unwrap(),
         };
         assert!(!prepared.is_ready(&own, false));

@@ -34,6 +34,7 @@ mod admin_pages_show_what_the_api_knows;
 mod alerts_are_placed_by_rules;
 mod alerts_open_incidents;
 mod an_unreadable_detail_costs_no_alert;
+mod answers_are_recorded;
 mod any_json_can_be_mapped;
 mod approval_needs_a_second_person;
 mod automation_is_on_its_page;

@@ -19,6 +19,7 @@ const ORDER: &[&str] = &[
     "audience",
     "notice",
     "delivery",
+    "answers",
     "feedback",
     "automation",
     "operators",

@@ -55,6 +55,7 @@ const SAFE: &[&str] = &[
     "<a href=\"{{unsubscribe_url}}\">a</a>",
     "<A HREF='{{@root.unsubscribe_url}}#top' class=\"{{phase}}\">a</A>",
     "<area href=\"{{this.unsubscribe_url}}\">",
+    "{{#if answers}}<a href=\"{{answers.works}}\">a</a><a href='{{@root.answers.help}}'>b</a>{{/if}}",
     "{{#each paragraphs}}<a href=\"{{../unsubscribe_url}}\">{{this}}</a>{{/each}}",
     "<a href=\"{{#if optional}}{{unsubscribe_url}}{{else}}https://example.com/{{/if}}\">a</a>",
     // Branches.
@@ -140,6 +141,15 @@ const UNSAFE: &[(&str, &str)] = &[
     ),
     ("<p data-=\"{{what}}\">", "in the value of the attribute data-"),
     ("<a href=\"{{what}}\">", "{{unsubscribe_url}}"),
+    ("<a href=\"{{answers}}\">", "{{answers.works}}"),
+    (
+        "{{#with answers}}<a href=\"{{works}}\">a</a>{{/with}}",
+        "{{answers.works}}",
+    ),
+    (
+        "{{#each resources as |answers|}}{{answers.label}}{{/each}}",
+        "the name 'answers' is that of a link",
+    ),
     (
         "<a href=\"https://example.com/?a={{what}}\">",
         "first in the value",

@@ -107,6 +107,8 @@ actions! {
     DeliveryResent = "delivery.resent",
     DeliveryBounced = "delivery.bounced",
     FeedbackReceived = "feedback.received",
+    AnswerRecorded = "answer.recorded",
+    AnswersReminded = "answers.reminded",
     OptedOut = "address.opted_out",
     AddressSuppressed = "address.suppressed",
     SuppressionLifted = "address.suppression_lifted",

@@ -30,6 +30,8 @@ const WITHOUT_INFLUENCE: &[Action] = &[
     Action::OperatorDeleted,
     Action::OperatorTold,
     Action::OperatorGivenUp,
+    Action::AnswerRecorded,
+    Action::AnswersReminded,
 ];
 
 /// The actions that influence only their own incident.

@@ -391,15 +391,33 @@ impl Links {
 
     /// Returns the link with which the recipient of a delivery opts out.
     pub fn unsubscribe(&self, delivery: i64) -> String {
-        let signature = self.sign(&format!("unsubscribe:{delivery}"));
-        format!("{}/unsubscribe/{delivery}.{signature}", self.public_url)
+        self.of_delivery("unsubscribe", delivery)
     }
 
     /// Returns the delivery of such a link. Returns `None` if this instance did not sign the link.
     pub fn unsubscribe_target(&self, token: &str) -> Option<i64> {
+        self.target("unsubscribe", token)
+    }
+
+    /// Returns the link with which the recipient of a delivery answers, without the chosen answer.
+    pub fn answers(&self, delivery: i64) -> String {
+        self.of_delivery("answers", delivery)
+    }
+
+    /// Returns the delivery of such a link. Returns `None` if this instance did not sign the link.
+    pub fn answers_target(&self, token: &str) -> Option<i64> {
+        self.target("answers", token)
+    }
+
+    fn of_delivery(&self, page: &str, delivery: i64) -> String {
+        let signature = self.sign(&format!("{page}:{delivery}"));
+        format!("{}/{page}/{delivery}.{signature}", self.public_url)
+    }
+
+    fn target(&self, page: &str, token: &str) -> Option<i64> {
         let (delivery, signature) = token.split_once('.')?;
         let delivery: i64 = delivery.parse().ok()?;
-        self.holds(&format!("unsubscribe:{delivery}"), signature)
+        self.holds(&format!("{page}:{delivery}"), signature)
             .then_some(delivery)
     }
 

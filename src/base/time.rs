@@ -254,6 +254,23 @@ impl utoipa::PartialSchema for ZonedTime {
 }
 impl utoipa::ToSchema for ZonedTime {}
 
+/// Parses an ISO 8601 duration without months and years, such as `PT1H` or `P1D`. A day has 24 hours.
+///
+/// # Errors
+/// A sentence for the caller, if the text is not such a duration, or if it is negative.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let shown: String = text.chars().take(60).collect();
+    let wrong = || format!("'{shown}' is not an ISO 8601 duration such as PT1H or PT10M");
+    if !text.starts_with('P') {
+        return Err(wrong());
+    }
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let signed = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| wrong())?;
+    Duration::try_from(signed).map_err(|_| wrong())
+}
+
 /// Returns the IANA time zone with this name, for example `Africa/Nairobi`.
 ///
 /// # Errors

@@ -794,6 +794,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     opt_outs,
     feedback,
     feedback_tokens,
+    answers,
+    answer_reminders,
     account_history,
     person_history,
     resource_history,
@@ -896,6 +898,31 @@ diesel::table! {
         created_at -> BigInt,
         finished_at -> Nullable<BigInt>,
         reply -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    answers (id) {
+        id -> BigInt,
+        incident_id -> Text,
+        person_id -> Text,
+        address -> Text,
+        notice_id -> Nullable<Text>,
+        delivery_id -> Nullable<BigInt>,
+        answer -> Nullable<Text>,
+        text -> Text,
+        at -> BigInt,
+        received_at -> BigInt,
+        source -> Text,
+        recorded_by -> Nullable<Text>,
+        feedback_id -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    answer_reminders (notice_id) {
+        notice_id -> Text,
+        created_at -> BigInt,
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Addressing<'a> {
     pub thread: &'a str,
     /// The URL for one-click unsubscribing.
     pub unsubscribe_url: &'a str,
+    /// The URL of the page for answering, without the chosen answer.
+    pub answers_url: &'a str,
     /// The value of the Date header.
     pub date: Timestamp,
 }

@@ -21,7 +21,7 @@ use lettre::message::header::{Header as _, HeaderValue, Headers};
 use super::email::{self, Addressing, Mail};
 use super::header;
 use crate::base::error::Result;
-use crate::notice::compose::{self, Content, RecipientContext};
+use crate::notice::compose::{self, Content, RecipientContext, Urls};
 use crate::notice::template::{self, MailResource, Rendered, Template};
 
 /// The first character of a mark. It is a private-use character. If a text contains such a character, each
@@ -87,8 +87,11 @@ impl Prepared {
     /// # Errors
     /// The same as [`Prepared::write`].
     pub fn plain(&self, own: &RecipientContext, optional: bool, addressing: &Addressing<'_>) -> Result<Mail> {
-        let url = addressing.unsubscribe_url.to_owned();
-        let context = compose::context(&self.content, own, optional, url);
+        let urls = Urls {
+            unsubscribe: addressing.unsubscribe_url.to_owned(),
+            answers: addressing.answers_url.to_owned(),
+        };
+        let context = compose::context(&self.content, own, optional, urls);
         email::build(addressing, &self.template.render(&context)?)
     }
 
@@ -99,7 +102,7 @@ impl Prepared {
         optional: bool,
         addressing: &Addressing<'_>,
     ) -> Result<Option<Arc<EmailTemplate>>> {
-        if !self.pieces || values(own, addressing.unsubscribe_url).any(is_marked) {
+        if !self.pieces || values(own, Links::of(addressing)).any(is_marked) {
             return Ok(None);
         }
         let key = shape(own, optional);
@@ -110,8 +113,11 @@ impl Prepared {
             }
         }
         let marked = marked(own);
-        let url = mark(SLOT_URL);
-        let context = compose::context(&self.content, &marked, optional, url);
+        let urls = Urls {
+            unsubscribe: mark(SLOT_UNSUBSCRIBE),
+            answers: mark(SLOT_ANSWERS),
+        };
+        let context = compose::context(&self.content, &marked, optional, urls);
         let rendered = self.template.render_raw(&context)?;
         let email_template = EmailTemplate::new(&rendered, addressing)?;
         let whole = self.plain(own, optional, addressing)?;
@@ -132,8 +138,9 @@ impl Prepared {
 const SLOT_NAME: usize = 0;
 const SLOT_WHAT: usize = 1;
 const SLOT_REASON: usize = 2;
-const SLOT_URL: usize = 3;
-const SLOT_RESOURCES: usize = 4;
+const SLOT_UNSUBSCRIBE: usize = 3;
+const SLOT_ANSWERS: usize = 4;
+const SLOT_RESOURCES: usize = 5;
 /// The number of personal values of one resource.
 const PER_RESOURCE: usize = 4;
 
@@ -146,10 +153,27 @@ fn mark(slot: usize) -> String {
     [MARK, number].iter().collect()
 }
 
+/// The links of one email.
+#[derive(Clone, Copy)]
+struct Links<'a> {
+    unsubscribe: &'a str,
+    answers: &'a str,
+}
+
+impl<'a> Links<'a> {
+    fn of(addressing: &Addressing<'a>) -> Self {
+        Links {
+            unsubscribe: addressing.unsubscribe_url,
+            answers: addressing.answers_url,
+        }
+    }
+}
+
 /// Returns the personal values in the order of their slots.
-fn values<'a>(own: &'a RecipientContext, url: &'a str) -> impl Iterator<Item = &'a str> {
-    [own.name.as_str(), own.what.as_str(), own.reason.as_str(), url]
+fn values<'a>(own: &'a RecipientContext, links: Links<'a>) -> impl Iterator<Item = &'a str> {
+    [own.name.as_str(), own.what.as_str(), own.reason.as_str()]
         .into_iter()
+        .chain([links.unsubscribe, links.answers])
         .chain(own.resources.iter().flat_map(|resource| {
             [
                 resource.type_.as_str(),
@@ -166,7 +190,11 @@ fn shape(own: &RecipientContext, optional: bool) -> Vec<u8> {
     let mut key = Vec::with_capacity(64);
     key.push(u8::from(optional));
     key.extend_from_slice(&(own.more_resources as u64).to_le_bytes());
-    key.extend(values(own, "-").map(|value| u8::from(value.is_empty())));
+    let links = Links {
+        unsubscribe: "-",
+        answers: "-",
+    };
+    key.extend(values(own, links).map(|value| u8::from(value.is_empty())));
     key.extend_from_slice(own.time_zone.as_deref().unwrap_or("-").as_bytes());
     key
 }
@@ -380,7 +408,7 @@ impl EmailTemplate {
 
     fn fill(&self, own: &RecipientContext, addressing: &Addressing<'_>) -> Result<Mail> {
         let to = email::envelope_address(addressing.address)?;
-        let values: Vec<&str> = values(own, addressing.unsubscribe_url).collect();
+        let values: Vec<&str> = values(own, Links::of(addressing)).collect();
         let mut mail = String::with_capacity(self.size + self.size / 8);
         for line in &self.head {
             match line {

@@ -186,6 +186,7 @@ impl Writer {
             message_id: &claimed.message_id,
             thread: &thread,
             unsubscribe_url: &self.links.unsubscribe(claimed.id),
+            answers_url: &self.links.answers(claimed.id),
             date: self.clock.now(),
         };
         let mut mail =

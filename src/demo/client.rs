@@ -50,6 +50,25 @@ impl Client {
         answer("the hook", request).await
     }
 
+    /// Sends the form of a public page, as a browser does, without a token.
+    pub async fn form(&self, url: &str, fields: &[(&str, &str)]) -> Result<(), String> {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let sent = self
+            .http
+            .post(url)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body)
+            .send()
+            .await
+            .map_err(|error| format!("a page: {error}"))?;
+        match sent.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(format!("a page answered {status}")),
+        }
+    }
+
     async fn call(&self, method: Method, path: &str, media: &str, body: String) -> Result<Value, String> {
         let mut request = self
             .http

@@ -68,6 +68,7 @@ pub(super) async fn play(
     play.repeats().await?;
     play.mend().await?;
     play.resolution().await?;
+    play.answers().await?;
     play.report().await?;
     play.proof().await?;
     Ok(play.complete)
@@ -366,6 +367,48 @@ impl Play<'_> {
         Ok(())
     }
 
+    /// Two customers press a button in the email of the resolution, as a browser does it.
+    async fn answers(&mut self) -> Result<(), String> {
+        let time = self.at("10:41")?;
+        let answers = [
+            (AFFECTED[0], "works", ""),
+            (
+                AFFECTED[1],
+                "broken",
+                "The second version of the interview still gives an error.",
+            ),
+        ];
+        for (address, answer, text) in answers {
+            let mails = self.catcher.mails();
+            let mail = mails.iter().rfind(|mail| mail.to.iter().any(|to| to == address));
+            // An email that did not arrive was reported by the step before.
+            let Some(link) = mail.and_then(|mail| link(&mail.data, answer)) else {
+                return Ok(());
+            };
+            self.api
+                .form(&link, &[("answer", answer), ("text", text)])
+                .await?;
+        }
+        self.tell.step(&time, "Does it work for them?");
+        let answered = self.api.get(&self.path("/answers")).await?;
+        let counts = &answered["counts"];
+        self.tell.fact(&format!(
+            "Each email has three links: Works for me, Still broken, I need help. Of {} people, {} answered that it works, {} that it is \
+            still broken, and {} not at all.",
+            counts["asked"], counts["works"], counts["broken"], counts["none"]
+        ));
+        let broken = self.api.get(&self.path("/answers?answer=broken")).await?;
+        for answer in items(&broken) {
+            self.tell.fact(&format!(
+                "  {:<15} \u{201c}{}\u{201d}",
+                text(&answer["name"]),
+                text(&answer["text"])
+            ));
+        }
+        self.tell.aside("Without Candor: nobody asked.");
+        Ok(())
+    }
+
     async fn report(&mut self) -> Result<(), String> {
         let time = self.at("15:30")?;
         self.tell.step(&time, "One report, three audiences");
@@ -456,6 +499,17 @@ fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// Returns the link of an email for this answer.
+fn link(mail: &[u8], answer: &str) -> Option<String> {
+    let message = mail_parser::MessageParser::default().parse(mail)?;
+    let body = message.body_text(0)?;
+    let ending = format!("?answer={answer}");
+    let mut words = body.split_whitespace();
+    words
+        .find(|word| word.contains("/answers/") && word.ends_with(&ending))
+        .map(str::to_owned)
 }
 
 fn items(page: &Value) -> impl Iterator<Item = &Value> {

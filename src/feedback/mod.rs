@@ -23,7 +23,7 @@ pub mod unreached;
 
 pub use email_identifiers::{EmailIdentifiers, Keys};
 pub use record::{Origin, Tally};
-pub use report::{Batch, RAW, Refusal, Report, ReportKind};
+pub use report::{Batch, RAW, Refusal, Reply, Report, ReportKind};
 pub use stored::{Feedback, Filter, MatchedBy};
 
 /// Reads the body of a provider's hook. For `aws_ses` this is the content of the SNS envelope, or the body

@@ -16,8 +16,9 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::Keys;
-use super::report::{Report, ReportKind};
+use super::report::{Reply, Report, ReportKind};
 use super::stored::{Feedback, MatchedBy, by_key};
+use crate::answers;
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, IntegrationId, NoticeId};
@@ -180,7 +181,23 @@ fn take_one(
         ))
         .execute(c))?;
     let entry = by_key(tx.conn, &key)?.ok_or_else(|| Error::internal("a report was not stored"))?;
+    if let (Some(reply), Some(delivery)) = (&report.reply, &found)
+        && is_of_recipient(reply, delivery)
+    {
+        answers::record::reply(tx, delivery.id, &reply.text, entry.id)?;
+    }
     Ok((entry, true))
+}
+
+/// Returns whether a reply is from somebody who read the email. A person may reply from another address, and the quoted email then
+/// contains its links. A Message-ID can be guessed, so it needs the address of the email too.
+fn is_of_recipient(reply: &Reply, delivery: &Candidate) -> bool {
+    match delivery.by {
+        MatchedBy::BounceAddress | MatchedBy::Link => true,
+        MatchedBy::MessageId | MatchedBy::ProviderId => {
+            normal_address(&reply.from) == normal_address(&delivery.address)
+        }
+    }
 }
 
 fn dedup_key(origin: &Origin, report: &Report, index: usize) -> String {

@@ -81,6 +81,8 @@ pub struct Report {
     pub diagnostic: String,
     /// The key of the report. The same report has the same key when it is sent again.
     pub key: Option<String>,
+    /// What a person wrote in reply to an email. `None` if a program sent the report.
+    pub reply: Option<Reply>,
     /// The part of the body that contains the report, unchanged, with at most [`RAW`] bytes.
     pub raw: Vec<u8>,
 }
@@ -99,6 +101,7 @@ impl Report {
             status: None,
             diagnostic: String::new(),
             key: None,
+            reply: None,
             raw: Vec::new(),
         }
     }
@@ -111,6 +114,15 @@ impl Report {
         }
         self.raw = raw[..raw.len().min(RAW)].to_vec();
     }
+}
+
+/// A reply that a person wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The address in the From header. Nothing proves it.
+    pub from: String,
+    /// The text without the quoted email.
+    pub text: String,
 }
 
 /// The reports of one body.

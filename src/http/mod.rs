@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod admin_page;
 pub mod answer;
+pub mod answers;
 pub mod api;
 pub mod audience_cache;
 pub mod auth;
@@ -82,6 +83,8 @@ fn documented() -> (
         .service(public::status)
         .service(public::unsubscribe_page)
         .service(public::unsubscribe)
+        .service(answers::show)
+        .service(answers::answer)
         .split_for_parts()
 }
 

@@ -25,6 +25,7 @@ sources! {
     "public/layout",
     "public/status",
     "public/unsubscribe",
+    "public/answers",
     "public/error",
     "admin/layout",
     "admin/time",
@@ -43,6 +44,8 @@ sources! {
     "admin/incident/unreached",
     "admin/incident/unreached-row",
     "admin/incident/why",
+    "admin/incident/answers",
+    "admin/answers",
     "admin/notice",
     "admin/notice/preview",
     "admin/notice/deliveries",
@@ -76,8 +79,8 @@ sources! {
     "admin/verify",
 }
 
-/// The policy allows no loading and no scripts. The style is inside the page.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// The policy allows no scripts, and loads nothing but images of Candor itself. The style is inside the page.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Writes an email address as people read it: `info@bücher.example` for `info@xn--bcher-kva.example`. Two domains
 /// can look the same, so the title of the text is the address that Candor sends to.

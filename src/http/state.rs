@@ -12,6 +12,7 @@ use super::stats::{FeedbackStats, HttpStats};
 use crate::alert::intake::ConditionCache;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
+use crate::answers::queue::Queue as AnswerQueue;
 use crate::auth::Links;
 use crate::base::time::Clock;
 use crate::db::Db;
@@ -64,6 +65,8 @@ pub struct App {
     pub conditions: Arc<ConditionCache>,
     /// The queue of alerts that wait to be stored.
     pub intake: Queue,
+    /// The queue of answers by link that wait to be stored.
+    pub answers: AnswerQueue,
     /// The cache of integrations whose hooks were used.
     pub integration_cache: IntegrationCache,
     /// The time that every body of a request gets at least.

@@ -9,8 +9,8 @@ use crate::base::text::undirected;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::notice::template::{
-    MailAction, MailContext, MailIncident, MailRecipient, MailReport, MailResource, MailSection, MailTime,
-    Phase,
+    MailAction, MailAnswers, MailContext, MailIncident, MailRecipient, MailReport, MailResource, MailSection,
+    MailTime, Phase,
 };
 
 /// The labels of times in emails. They also find a time in frozen data.
@@ -227,13 +227,27 @@ pub fn mail_report(report: crate::incident::report::Report) -> MailReport {
     }
 }
 
+/// The URLs of the pages for the recipient of one email. Each is signed for the delivery.
+#[derive(Clone, Debug)]
+pub struct Urls {
+    /// The page for opting out.
+    pub unsubscribe: String,
+    /// The page for answering, without the chosen answer.
+    pub answers: String,
+}
+
+impl Urls {
+    /// Returns the URLs that a preview shows. They lead to no page, because there is no delivery yet.
+    pub fn without_token(public_url: &str) -> Self {
+        Urls {
+            unsubscribe: format!("{public_url}/unsubscribe/…"),
+            answers: format!("{public_url}/answers/…"),
+        }
+    }
+}
+
 /// Returns all data that a template can show in one email.
-pub fn context(
-    content: &Content,
-    recipient: &RecipientContext,
-    optional: bool,
-    unsubscribe_url: String,
-) -> MailContext {
+pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, urls: Urls) -> MailContext {
     // A time zone that was valid when it was stored may not be valid any more. Then only UTC is shown.
     let zone = recipient
         .time_zone
@@ -266,6 +280,7 @@ pub fn context(
         sender: content.sender.clone(),
         reason: recipient.reason.clone(),
         optional,
-        unsubscribe_url,
+        answers: content.phase.asks().then(|| MailAnswers::at(&urls.answers)),
+        unsubscribe_url: urls.unsubscribe,
     }
 }

@@ -10,6 +10,7 @@
 //! notice sends one email to an address.
 
 mod approval;
+mod asked;
 mod authors;
 pub mod compose;
 pub mod counts;
@@ -23,6 +24,7 @@ pub mod payload;
 mod plan;
 mod preview;
 mod recipients;
+mod reminders;
 mod row;
 mod send;
 mod sharing;
@@ -36,6 +38,7 @@ mod view;
 use diesel::prelude::*;
 
 pub use approval::approve;
+pub use asked::{Asked, answered, asked, counted_from, remind};
 pub use authors::add_author;
 pub use counts::{DeliveryCounts, NoticeCounts, Partition};
 pub use delivery_state::DeliveryState;
@@ -73,7 +76,13 @@ pub fn was_said_to_be_over(conn: &mut Conn, incident: &IncidentId) -> Result<boo
         .filter(n::state.ne(NoticeState::Draft))
         .order((n::queued_at.desc(), n::id.desc()))
         .load(conn)?;
-    for row in rows {
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    // A reminder asks a few people again and says nothing new.
+    let reminders = reminders::among(conn, &ids)?;
+    for row in rows
+        .into_iter()
+        .filter(|row| !reminders.contains(row.id.as_str()))
+    {
         let reached = row.state()? != NoticeState::Stopped
             || !counts::in_states(conn, &row.id, &[DeliveryState::Sent, DeliveryState::Bounced])?.is_empty();
         if reached {

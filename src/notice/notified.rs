@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::compose::RecipientContext;
 use super::delivery_state::DeliveryState;
+use super::reminders;
 use super::state::NoticeState;
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
@@ -49,7 +50,9 @@ pub(super) struct NotifiedAddress {
     pub state: EmailState,
     /// The IDs of the people with this address.
     pub people: Box<[Box<str>]>,
-    notice: Shared,
+    pub notice: Shared,
+    /// Whether the notice was only for people who had not answered. It stands for no other notice of its phase.
+    pub reminder: bool,
     ordinal: i64,
 }
 
@@ -60,6 +63,22 @@ struct People {
 }
 
 impl NotifiedAddress {
+    /// Returns the same email with only those people for whom `keep` returns true.
+    pub(super) fn with(&self, keep: impl Fn(&str) -> bool) -> NotifiedAddress {
+        NotifiedAddress {
+            phase: self.phase.clone(),
+            address: self.address.clone(),
+            people: self
+                .people
+                .iter()
+                .filter(|person| keep(person))
+                .cloned()
+                .collect(),
+            notice: self.notice.clone(),
+            ..*self
+        }
+    }
+
     /// Returns the frozen data of this recipient.
     pub(super) fn context(&self, conn: &mut Conn) -> Result<RecipientContext> {
         let context: String = nr::table
@@ -74,14 +93,21 @@ impl NotifiedAddress {
 /// suppressed emails are left out, because no attempt was made.
 ///
 /// Both tables are read by position and joined here, so the speed does not depend on the query planner.
-fn each(conn: &mut Conn, incident: &IncidentId, mut visit: impl FnMut(NotifiedAddress)) -> Result<()> {
+pub(super) fn each(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    mut visit: impl FnMut(NotifiedAddress),
+) -> Result<()> {
     let notices: Vec<(String, String, NoticeState, i64, i64)> = n::table
         .filter(n::incident_id.eq(incident.as_str()))
         .filter(n::recipients.gt(0))
         .order((n::created_at, n::id))
         .select((n::id, n::phase, n::state, n::recipients, n::episode))
         .load(conn)?;
+    let ids: Vec<&str> = notices.iter().map(|(id, ..)| id.as_str()).collect();
+    let reminders = reminders::among(conn, &ids)?;
     for (id, phase, state, recipients, episode) in notices {
+        let reminder = reminders.contains(&id);
         let (id, phase) = (Shared::from(id), Shared::from(phase));
         // The notice is frozen and not every recipient is in the queue yet. They will be notified, unless the
         // notice was stopped before.
@@ -121,6 +147,7 @@ fn each(conn: &mut Conn, incident: &IncidentId, mut visit: impl FnMut(NotifiedAd
                     state,
                     people,
                     notice: id.clone(),
+                    reminder,
                     ordinal,
                 });
             }

@@ -5,10 +5,12 @@ use std::collections::{HashMap, HashSet};
 use diesel::prelude::*;
 use sha2::{Digest as _, Sha256};
 
+use super::asked;
 use super::compose::{self, Content, DETECTED, RESOLVED, RecipientContext, STARTED};
 use super::endpoints::{self, EndpointRecipient};
 use super::notified::{EmailState, NotifiedAddress, notified};
 use super::recipients::{Recipient, Recipients};
+use super::reminders;
 use super::row::Row;
 use super::state::{resolutions_being_sent, sent_in};
 use super::templates::{self, TemplateView};
@@ -113,11 +115,13 @@ pub(super) fn plan_and_look(
     let mut warnings = episode_warnings(conn, row, phase, episode)?;
     let covered = (row.catch_up_of.is_some() || phase == Phase::Detection)
         .then(|| Covered::by(phase, episode, &notified));
+    let unanswered = asked::unanswered(conn, row, &notified)?;
     let before = NotifiedBefore {
         phase,
         episode,
         notified: &notified,
         covered,
+        unanswered: unanswered.as_deref(),
     };
     let (recipients, already_notified) = candidates(conn, &before, affected, &mut warnings)?;
     if already_notified > 0 && row.catch_up_of.is_none() {
@@ -196,7 +200,11 @@ pub(super) fn plan_and_look(
     {
         warnings.push("there is no report for customers: the email contains only the message".to_owned());
     }
-    let endpoints = endpoints::planned(conn, row, episode, endpoints, &mut warnings)?;
+    // A reminder is for people. The systems of their accounts do not answer.
+    let endpoints = match unanswered {
+        Some(_) => Vec::new(),
+        None => endpoints::planned(conn, row, episode, endpoints, &mut warnings)?,
+    };
     let template = templates::current(conn, phase)?;
     let digest = digest(&template.id, episode, &content, &rule, &recipients, &endpoints)?;
     Ok(Plan {
@@ -266,6 +274,8 @@ struct NotifiedBefore<'a> {
     notified: &'a [NotifiedAddress],
     /// The people who are left out. `None` means that nobody is left out.
     covered: Option<Covered<'a>>,
+    /// The emails that asked somebody who has not answered. Set for a reminder, which is only for these people.
+    unanswered: Option<&'a [NotifiedAddress]>,
 }
 
 /// Returns everybody that a notice of this phase is for, ordered by address, and how many people were left
@@ -285,7 +295,20 @@ fn candidates(
             !covers
         });
     }
+    if let Some(unanswered) = before.unanswered {
+        let open: HashSet<&str> = unanswered
+            .iter()
+            .flat_map(|asked| asked.people.iter().map(|id| &**id))
+            .collect();
+        affected.retain(|one| open.contains(&*one.person.id));
+    }
     let mut recipients = Recipients::of(affected)?;
+    if let Some(unanswered) = before.unanswered {
+        // These people are not affected any more, but they were asked.
+        let reason = "You receive this because we asked you whether everything works for you.";
+        let asked: Vec<&NotifiedAddress> = unanswered.iter().collect();
+        follow_through(conn, &asked, None, reason, &mut recipients, warnings)?;
+    }
     match phase {
         Phase::Resolution | Phase::Report => {
             let reason = "You receive this because we notified you of this incident before.";
@@ -369,9 +392,9 @@ impl<'a> Covered<'a> {
             people: HashSet::new(),
             bounced: HashSet::new(),
         };
-        let of_phase = notified
-            .iter()
-            .filter(|notified| *notified.phase == *phase.as_str() && notified.episode == episode);
+        let of_phase = notified.iter().filter(|notified| {
+            *notified.phase == *phase.as_str() && notified.episode == episode && !notified.reminder
+        });
         for notified in of_phase {
             for person in &notified.people {
                 if notified.state == EmailState::Bounced {
@@ -395,6 +418,9 @@ impl<'a> Covered<'a> {
 /// Returns the number of people that a sent notice is for and to whom no notice of its phase and episode was
 /// delivered.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
+    if reminders::is_one(conn, &row.id)? {
+        return Ok(0);
+    }
     let audience = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Now)?;
     let notified = notified(conn, &row.incident_id)?;
     missing_of(conn, row, audience.people, &notified)
@@ -423,6 +449,7 @@ fn missing_of(
         episode: row.episode,
         notified,
         covered: Some(Covered::by(phase, row.episode, notified)),
+        unanswered: None,
     };
     let (missing, _) = candidates(conn, &before, affected, &mut Vec::new())?;
     let mut people = 0;

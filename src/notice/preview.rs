@@ -61,9 +61,9 @@ pub struct Sample {
     pub to: String,
     /// The subject as the recipient would see it.
     pub subject: String,
-    /// The plain text body. Its unsubscribe URL does not work, because it contains no token.
+    /// The plain text body. Its links for answers and for unsubscribing do not work, because they contain no token.
     pub text: String,
-    /// The HTML body. Its unsubscribe URL does not work, because it contains no token.
+    /// The HTML body. Its links for answers and for unsubscribing do not work, because they contain no token.
     pub html: String,
 }
 
@@ -103,7 +103,7 @@ pub fn preview(
     plan.warnings.extend(status::warnings(&directory));
     plan.warnings.extend(templates::warnings(&plan.template)?);
     let template = plan.template.compile()?;
-    let url = format!("{}/unsubscribe/…", sending.public_url);
+    let urls = compose::Urls::without_token(&sending.public_url);
     let mut channels: BTreeMap<String, usize> = BTreeMap::new();
     for endpoint in &plan.endpoints {
         *channels.entry(endpoint.channel.clone()).or_default() += 1;
@@ -125,7 +125,7 @@ pub fn preview(
         .map(|packed| {
             let recipient = packed.unpack()?;
             let optional = plan.content.phase.optional();
-            let context = compose::context(&plan.content, &recipient.context, optional, url.clone());
+            let context = compose::context(&plan.content, &recipient.context, optional, urls.clone());
             let Rendered { subject, text, html } = template.render(&context)?;
             Ok(Sample {
                 to: recipient.address.clone(),

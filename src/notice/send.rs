@@ -13,7 +13,7 @@ use super::plan::{Plan, Sending, is_anybody_missing, plan};
 use super::row::{EMAIL, Row, locked, row};
 use super::state::{self, Frozen, MANY, NoticeState, insert_draft, require_draft};
 use super::view::{Notice, get};
-use super::{approval, authors, sharing, templates};
+use super::{approval, authors, reminders, sharing, templates};
 use crate::audit::Tx;
 use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
 use crate::base::error::{Error, Result};
@@ -233,6 +233,11 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
             "the incident was reopened after this notice was sent; draft a new notice, which goes to everybody \
             who is affected"
                 .to_owned(),
+        ));
+    }
+    if reminders::is_one(tx.conn, &row.id)? {
+        return Err(Error::Conflict(
+            "the notice is a reminder for people who have not answered; draft a new reminder".to_owned(),
         ));
     }
     if !is_anybody_missing(tx.conn, &row)? {

@@ -288,6 +288,14 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
     sample.optional = view.phase.optional();
     let rendered = template.render(&sample)?;
     let url = sample.unsubscribe_url.as_str();
+    let answers = sample.answers.iter().flat_map(|links| {
+        [
+            (links.works.as_str(), "Works for me"),
+            (links.broken.as_str(), "Still broken"),
+            (links.help.as_str(), "I need help"),
+        ]
+    });
+    let answers: Vec<(&str, &str)> = answers.collect();
     let mut warnings = Vec::new();
     if let Some(why) = template.unsafe_place() {
         warnings.push(format!(
@@ -323,6 +331,9 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
             "the link to unsubscribe",
             "{{unsubscribe_url}}".to_owned(),
         );
+        for (link, label) in &answers {
+            missing(true, link, &format!("the link \"{label}\""), partial("answers"));
+        }
     }
     Ok(warnings)
 }

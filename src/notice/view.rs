@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::counts::{self, DeliveryCounts, NoticeCounts};
 use super::row::{CustomerAction, EMAIL, Row, row};
 use super::state::NoticeState;
-use super::{authors, endpoints, sharing};
+use super::{authors, endpoints, reminders, sharing};
 use crate::audience::Rule;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
@@ -44,6 +44,8 @@ pub struct Notice {
     pub episode: i64,
     /// The notice whose missing recipients this one is for, if it is a catch-up.
     pub catch_up_of: Option<NoticeId>,
+    /// Whether the notice is a reminder, which is only for people who were asked for an answer and have not given one.
+    pub reminder: bool,
     /// The number of recipients. It is 0 while the notice is a draft.
     pub recipients: i64,
     /// The digest of what was sent. Null while the notice is a draft.
@@ -78,6 +80,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
         .select((d::notice_id, sql::<BigInt>("CAST(SUM(ambiguous) AS BIGINT)")))
         .load(conn)?;
     let ambiguous: HashMap<NoticeId, i64> = ambiguous.into_iter().collect();
+    let reminders = reminders::among(conn, &ids)?;
     let mut endpoints = endpoints::frozen(conn, &rows)?;
     rows.into_iter()
         .map(|row| {
@@ -106,6 +109,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 audience: row.rule()?,
                 approved,
                 episode: row.episode,
+                reminder: reminders.contains(row.id.as_str()),
                 id: row.id,
                 incident: row.incident_id,
                 state,

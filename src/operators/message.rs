@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::answers::Choices;
 use crate::base::enums::word_enum;
 use crate::base::id::{IncidentId, NoticeId, SourceId};
 use crate::base::text::one_line;
@@ -104,12 +105,14 @@ word_enum! {
         SyncFailed = "sync_failed",
         /// A sync waits for a confirmation, because it would archive many entries.
         SyncWaiting = "sync_waiting",
+        /// Customers answered that it is still broken or that they need help.
+        Answered = "answered",
     }
 }
 
 impl OperatorEvent {
     /// All events of which operators can be notified.
-    pub const ALL: [OperatorEvent; 7] = [
+    pub const ALL: [OperatorEvent; 8] = [
         OperatorEvent::Opened,
         OperatorEvent::Overdue,
         OperatorEvent::Sent,
@@ -117,6 +120,7 @@ impl OperatorEvent {
         OperatorEvent::Drafted,
         OperatorEvent::SyncFailed,
         OperatorEvent::SyncWaiting,
+        OperatorEvent::Answered,
     ];
 }
 
@@ -200,6 +204,9 @@ pub struct Facts {
     /// The number of people who could not be reached.
     #[serde(default)]
     pub unreached: usize,
+    /// The number of people with each answer.
+    #[serde(default)]
+    pub answers: Option<Answers>,
     /// When customers were last notified.
     #[serde(default)]
     pub last_told_at: Option<Timestamp>,
@@ -232,6 +239,53 @@ impl From<DeliveryCounts> for EmailCounts {
             bounced: counts.bounced,
             suppressed: counts.suppressed,
         }
+    }
+}
+
+/// The number of people with each answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answers {
+    /// People for whom it works.
+    pub works: i64,
+    /// People for whom it is still broken.
+    pub broken: i64,
+    /// People who need help.
+    pub help: i64,
+}
+
+impl From<Choices> for Answers {
+    fn from(choices: Choices) -> Self {
+        Answers {
+            works: choices.works,
+            broken: choices.broken,
+            help: choices.help,
+        }
+    }
+}
+
+impl Answers {
+    /// Returns the title and the first line of a message.
+    fn say(self, number: i64) -> (String, String) {
+        let people = |count: i64, one: &str, many: &str| match count {
+            1 => format!("1 person {one}"),
+            n => format!("{n} people {many}"),
+        };
+        let broken = people(
+            self.broken,
+            "answered that it is still broken",
+            "answered that it is still broken",
+        );
+        let help = people(self.help, "needs help", "need help");
+        let title = match (self.broken, self.help) {
+            (0, _) => format!("#{number}: {help}"),
+            (_, 0) => format!("#{number}: {broken}"),
+            _ => format!("#{number}: {broken}, and {help}"),
+        };
+        let works = people(self.works, "answered that it works", "answered that it works");
+        (
+            title,
+            format!("{works}. The page of the incident shows all answers and their texts."),
+        )
     }
 }
 
@@ -273,6 +327,7 @@ impl Facts {
             phase: None,
             told: None,
             unreached: 0,
+            answers: None,
             last_told_at: None,
             policy: None,
             reason: None,
@@ -370,6 +425,15 @@ impl Facts {
                 lines.push(about);
                 (title, lines)
             }
+            OperatorEvent::Answered => {
+                let answers = self.answers.unwrap_or(Answers {
+                    works: 0,
+                    broken: 0,
+                    help: 0,
+                });
+                let (title, line) = answers.say(number);
+                (title, vec![line, about])
+            }
             // These events have other facts: SyncFacts.
             OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting => (about.clone(), Vec::new()),
             OperatorEvent::Unreached => {
@@ -395,9 +459,13 @@ impl Facts {
             urgency: match (self.event, incident.severity) {
                 (OperatorEvent::Opened, Severity::Critical) => Urgency::Max,
                 (OperatorEvent::Opened, Severity::Major)
-                | (OperatorEvent::Overdue | OperatorEvent::Unreached | OperatorEvent::Drafted, _) => {
-                    Urgency::High
-                }
+                | (
+                    OperatorEvent::Overdue
+                    | OperatorEvent::Unreached
+                    | OperatorEvent::Drafted
+                    | OperatorEvent::Answered,
+                    _,
+                ) => Urgency::High,
                 _ => Urgency::Usual,
             },
         }

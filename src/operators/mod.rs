@@ -10,6 +10,7 @@
 //! A customer is never a recipient of a message. An address or the URL of a webhook is never in a log or in
 //! the audit trail. Two processes never send the same message.
 
+mod answers;
 pub mod contact;
 pub mod mail;
 pub mod message;

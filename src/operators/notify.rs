@@ -29,7 +29,7 @@ use crate::notice::template::Phase;
 use crate::notice::{self, Notice, NoticeState};
 
 /// The name of the subscriber to the audit trail.
-const SUBSCRIBER: &str = "operators";
+pub(super) const SUBSCRIBER: &str = "operators";
 /// The audit events that it handles.
 const FOLLOWS: [Action; 5] = [
     Action::IncidentOpened,

@@ -315,6 +315,21 @@ pub(super) fn keys(
         .load(conn)?)
 }
 
+/// Returns when the last message of this kind about an incident was created, and its key.
+pub(super) fn latest(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    event: OperatorEvent,
+) -> Result<Option<(Timestamp, String)>> {
+    Ok(m::table
+        .filter(m::incident_id.eq(incident.as_str()))
+        .filter(m::event.eq(event.as_str()))
+        .order((m::created_at.desc(), m::id.desc()))
+        .select((m::created_at, m::key))
+        .first(conn)
+        .optional()?)
+}
+
 /// Updates the number of people who could not be reached in messages that were not tried yet.
 pub(super) fn recount(tx: &mut Tx<'_>, key: &str, facts: &Facts) -> Result<()> {
     diesel::update(

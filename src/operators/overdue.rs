@@ -40,7 +40,8 @@ fn last() -> String {
          MAX(CASE WHEN e.reopened_at > n.queued_at THEN e.reopened_at ELSE n.queued_at END) AS since \
          FROM notices n JOIN incidents i ON i.id = n.incident_id AND i.status <> 'resolved' \
          LEFT JOIN incident_episodes e ON e.incident_id = i.id AND e.episode = i.episode \
-         WHERE n.queued_at IS NOT NULL AND (n.state <> '{}' OR EXISTS \
+         WHERE n.queued_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM answer_reminders r WHERE r.notice_id = n.id) \
+         AND (n.state <> '{}' OR EXISTS \
              (SELECT 1 FROM delivery_counts c WHERE c.notice_id = n.id AND c.state = '{}' AND c.count > 0))",
         NoticeState::Stopped,
         DeliveryState::Sent

@@ -76,6 +76,7 @@ fn ntfy(topic: &str, about: &About, rendered: &Rendered) -> Value {
         OperatorEvent::Sent => "incoming_envelope",
         OperatorEvent::Unreached | OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting => "warning",
         OperatorEvent::Drafted => "memo",
+        OperatorEvent::Answered => "speech_balloon",
     };
     json!({
         "topic": topic,
@@ -108,6 +109,9 @@ fn generic(id: &str, about: &About, rendered: &Rendered) -> Value {
             });
             body["others"] = json!(facts.others.len() + facts.more);
             body["notice"] = json!(facts.notice);
+            if let Some(answers) = facts.answers {
+                body["answers"] = json!(answers);
+            }
         }
         About::Sync(facts) => body["source"] = json!({"id": facts.source, "name": facts.name}),
     }

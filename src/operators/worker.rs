@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::mail::{MailSender, Post};
 use super::outbox::{self, Claimed};
-use super::{ACTOR, contact, notify, syncs, webhook};
+use super::{ACTOR, answers, contact, notify, syncs, webhook};
 use crate::audit::Actor;
 use crate::base::error::Result;
 use crate::db::Db;
@@ -25,6 +25,8 @@ use crate::work::{Next, Service, Stop, Supervisor, Wake};
 const POLL: Duration = Duration::from_millis(500);
 /// How often incidents are examined whose customers wait for an update.
 const OVERDUE: Duration = Duration::from_secs(2);
+/// How often new answers of customers are looked for.
+const ANSWERS: Duration = Duration::from_secs(2);
 /// The number of webhooks that are called at the same time.
 const CALLS: i64 = 16;
 /// The time limit of one email. A claim lasts longer.
@@ -64,6 +66,7 @@ pub fn start(supervisor: &mut Supervisor, setup: Setup) {
             db: db.clone(),
             update_every,
             examined: None,
+            asked: None,
             made: [mails.clone(), calls.clone()],
         },
         written,
@@ -93,6 +96,8 @@ struct Messages {
     update_every: Option<Duration>,
     /// When overdue updates were last looked for.
     examined: Option<Instant>,
+    /// When new answers were last looked for.
+    asked: Option<Instant>,
     /// The services to wake after messages were created.
     made: [Arc<Notify>; 2],
 }
@@ -104,11 +109,14 @@ impl Service for Messages {
     const SETTLE: Duration = Duration::from_millis(50);
 
     async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
-        // If one of the three fails, operators must still be notified of the other two.
+        // If one of them fails, operators must still be notified of the others.
         let incidents = of_incidents(&self.db).await;
         let syncs = syncs::follow_trail(&self.db).await;
         let overdue = self.overdue().await;
-        let made = matches!(incidents, Ok(true)) || matches!(syncs, Ok(true));
+        let answers = self.answers().await;
+        let made = [&incidents, &syncs, &answers]
+            .iter()
+            .any(|made| matches!(made, Ok(true)));
         if made {
             for wake in &self.made {
                 wake.notify_one();
@@ -117,6 +125,7 @@ impl Service for Messages {
         incidents?;
         syncs?;
         overdue?;
+        answers?;
         Ok(if made { Next::AtOnce } else { Next::Wait })
     }
 }
@@ -132,6 +141,17 @@ impl Messages {
         }
         self.examined = Some(Instant::now());
         notify::look_at_the_time(&self.db, every).await
+    }
+}
+
+impl Messages {
+    /// Creates messages about new answers, if the last check was long enough ago.
+    async fn answers(&mut self) -> Result<bool> {
+        if self.asked.is_some_and(|at| at.elapsed() < ANSWERS) {
+            return Ok(false);
+        }
+        self.asked = Some(Instant::now());
+        answers::look(&self.db).await
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 64] = [
+pub(super) const TABLES: [&str; 66] = [
     "account_history",
     "accounts",
     "admin_sessions",
@@ -22,6 +22,8 @@ pub(super) const TABLES: [&str; 64] = [
     "alert_rules",
     "alert_source_groups",
     "alerts",
+    "answer_reminders",
+    "answers",
     "api_tokens",
     "audit_events",
     "audit_head",

@@ -8,12 +8,13 @@
 
 mod content;
 mod machine;
+mod reply;
 mod words;
 
 use machine::Group;
 
 use super::EmailIdentifiers;
-use super::report::{Report, ReportKind};
+use super::report::{Reply, Report, ReportKind};
 use crate::base::mime;
 use content::{MAX, Mail};
 
@@ -99,9 +100,15 @@ fn classify(mail: &Mail) -> Vec<Report> {
             return vec![report];
         }
     }
-    vec![if mail.answered_by_itself() {
-        Report::new(ReportKind::AutoReply)
-    } else {
-        Report::new(ReportKind::Other)
-    }]
+    if mail.answered_by_itself() {
+        return vec![Report::new(ReportKind::AutoReply)];
+    }
+    let mut report = Report::new(ReportKind::Other);
+    if !system {
+        report.reply = Some(Reply {
+            from: mail.from.clone(),
+            text: reply::own_text(mail.texts.first().map_or("", String::as_str)),
+        });
+    }
+    vec![report]
 }

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::answers;
 use super::audience::{self, Chosen};
 use super::incident_forms::{self, find};
 use super::params::Form;
@@ -17,6 +18,7 @@ use super::view::{
 };
 use super::why;
 use crate::alert::{self, AlertView};
+use crate::answers::Filter;
 use crate::audience::{Audience, Counts, Explained};
 use crate::auth::Role;
 use crate::base::time::Timestamp;
@@ -54,6 +56,8 @@ struct ShowParams {
     people_after: Option<String>,
     affected_after: Option<String>,
     alerts_after: Option<String>,
+    answers: Option<Filter>,
+    answers_after: Option<String>,
     /// The ID or the address of the person to explain.
     who: Option<String>,
 }
@@ -72,6 +76,7 @@ struct Facts {
     reports: Vec<Report>,
     ages: Vec<SourceAge>,
     update_due: Option<Timestamp>,
+    answers: Value,
     /// The number of the previous incident about the same problem. The field below is the number of the next
     /// one.
     earlier: Option<i64>,
@@ -130,6 +135,7 @@ async fn show(
     let affected_after: Option<i64> = cursor(p.affected_after.as_deref())?;
     let alerts_before: Option<String> = cursor(p.alerts_after.as_deref())?;
     let people_after: Option<String> = cursor(p.people_after.as_deref())?;
+    let listed = answers::Listed::read(p.answers, p.answers_after.as_deref())?;
     let who = p.who.clone();
     let (audience_cache, now, every) = (app.audience_cache.clone(), app.clock().now(), app.update_every);
     let outbox = app.outbox;
@@ -138,7 +144,9 @@ async fn show(
         .read(move |conn| {
             let incident = find(conn, &name)?;
             let id = &incident.id;
+            let base = format!("/admin/incidents/{}", incident.number);
             Ok(Facts {
+                answers: answers::section(conn, &audience_cache, &incident, &listed, &base, now)?,
                 metrics: metrics::metrics(conn, id, None)?,
                 affected: page(
                     affected::list(conn, id, affected_after, ROWS.probe())?,
@@ -208,12 +216,12 @@ async fn show(
     app.pages.answer(
         "admin/incident",
         &json!({
-            "page": if forms.is_null() {
-                Frame::new(&app, Some(&by.0), &title, "Incidents")
-            } else {
-                Frame::with_forms(&app, &by, &title, "Incidents")
-            },
+            "page": Frame::with_forms(&app, &by, &title, "Incidents"),
             "forms": forms,
+            "answers": facts.answers,
+            "form": answers::form(&by, incident.number),
+            "open": false,
+            "commands": answers::commands(&app, &incident.id),
             "number": incident.number,
             "id": incident.id,
             "title": incident.title,
@@ -485,6 +493,7 @@ fn notice_row(notice: &Notice, local: Option<&TimeZone>, outbox: bool) -> Value 
         "progress": progress(notice, outbox),
         "approved": notice.approved,
         "catch_up": notice.catch_up_of.is_some(),
+        "reminder": notice.reminder,
         "episode": (notice.episode > 1).then_some(notice.episode),
         "at": When::new(notice.queued_at.unwrap_or(notice.created_at), local),
         "verb": if notice.state.is_draft() { "drafted" } else { "sending started" },

@@ -8,6 +8,7 @@
 //! - No secret is on a page.
 //! - No unlimited list is loaded as a whole.
 
+mod answers;
 mod audience;
 mod audit;
 mod automation;
@@ -48,6 +49,7 @@ pub fn pages() -> Vec<Page> {
     incidents::routes(&mut pages);
     incident::routes(&mut pages);
     incident_forms::routes(&mut pages);
+    answers::routes(&mut pages);
     notices::routes(&mut pages);
     directory::routes(&mut pages);
     integrations::routes(&mut pages);

@@ -3,6 +3,7 @@
 
 pub mod alert_rules;
 pub mod alerts;
+pub mod answers;
 pub mod audience;
 pub mod audit;
 pub mod automation;
@@ -89,6 +90,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(incidents::routes)
         .configure(audience::routes)
         .configure(notices::routes)
+        .configure(answers::routes)
         .configure(feedback::routes)
         .configure(reports::routes)
         .configure(automation::routes)

@@ -19,6 +19,8 @@ pub(super) enum Shape {
     Action,
     /// The report after the incident.
     Report,
+    /// The links for the three answers.
+    Answers,
     /// An affected resource, or the list of them.
     Resource,
     /// A time of the incident, or the list of them.
@@ -53,6 +55,7 @@ impl Shape {
                     ("reason", Shape::Plain),
                     ("optional", Shape::Plain),
                     ("unsubscribe_url", Shape::Plain),
+                    ("answers", Shape::Answers),
                 ],
             ),
             Shape::Incident => (
@@ -67,6 +70,14 @@ impl Shape {
             Shape::Report => (
                 "the report",
                 &[("title", Shape::Plain), ("sections", Shape::Section)],
+            ),
+            Shape::Answers => (
+                "the links for answers",
+                &[
+                    ("works", Shape::Plain),
+                    ("broken", Shape::Plain),
+                    ("help", Shape::Plain),
+                ],
             ),
             Shape::Resource => (
                 "a resource",

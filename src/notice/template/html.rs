@@ -17,7 +17,12 @@ const ATTRIBUTES: [&str; 15] = [
     "summary", "title", "valign", "width",
 ];
 /// The variables with links that Candor makes. A link begins with its scheme and contains no unescaped value of a customer.
-const LINKS: [&str; 1] = ["unsubscribe_url"];
+const LINKS: [&str; 4] = [
+    "unsubscribe_url",
+    "answers.works",
+    "answers.broken",
+    "answers.help",
+];
 /// Elements whose content up to the end tag is text without entities and comments.
 const RAW: [&str; 6] = ["script", "style", "xmp", "iframe", "noembed", "noframes"];
 /// Elements whose content up to the end tag is text with entities.
@@ -454,7 +459,7 @@ impl Walk {
             Some(BlockParam::Pair((one, two))) => vec![one, two],
             _ => Vec::new(),
         };
-        if let Some(link) = params.into_iter().find_map(link_named) {
+        if let Some(link) = params.into_iter().find_map(|param| reserved(raw(param))) {
             return Err(taken(link));
         }
         let body = match &block.template {
@@ -492,7 +497,7 @@ impl Walk {
                 place.words()
             ));
         }
-        if let Some(link) = LINKS.into_iter().find(|link| partial.hash.contains_key(*link)) {
+        if let Some(link) = partial.hash.keys().find_map(|name| reserved(name)) {
             return Err(taken(link));
         }
         if let Some(block) = &partial.template {
@@ -537,24 +542,28 @@ fn is_link(shown: &HelperTemplate) -> bool {
     shown.params.is_empty() && shown.hash.is_empty() && link_named(&shown.name).is_some()
 }
 
-/// Returns the link to which a name or a path such as `@root.unsubscribe_url` refers.
+/// Returns the link to which a name or a path such as `@root.unsubscribe_url` or `answers.works` refers.
 fn link_named(parameter: &Parameter) -> Option<&'static str> {
     let name = match parameter {
-        Parameter::Name(name) => name,
+        Parameter::Name(name) => name.clone(),
         Parameter::Path(Path::Relative((segments, _))) => {
-            let mut names = segments.iter().filter_map(|segment| match segment {
-                PathSeg::Named(name) => Some(name),
+            let names = segments.iter().filter_map(|segment| match segment {
+                PathSeg::Named(name) => Some(name.as_str()),
                 _ => None,
             });
-            let name = names.next()?;
-            if names.next().is_some() {
-                return None;
-            }
-            name
+            names.collect::<Vec<_>>().join(".")
         }
         _ => return None,
     };
-    LINKS.into_iter().find(|link| link == name)
+    LINKS.into_iter().find(|link| *link == name)
+}
+
+/// The first name of the path to a link, if this is it. With another meaning of this name, the path would lead elsewhere.
+fn reserved(name: &str) -> Option<&'static str> {
+    LINKS
+        .into_iter()
+        .filter_map(|link| link.split('.').next())
+        .find(|first| *first == name)
 }
 
 fn taken(link: &str) -> String {

@@ -52,6 +52,12 @@ impl Phase {
     pub fn optional(self) -> bool {
         self == Phase::Update
     }
+
+    /// Returns whether the emails of this phase ask whether the service works for the recipient. A report does not ask, because
+    /// it comes after the end of the incident.
+    pub fn asks(self) -> bool {
+        self != Phase::Report
+    }
 }
 
 /// The three parts of an email template.
@@ -146,6 +152,31 @@ pub struct MailContext {
     pub optional: bool,
     /// The URL for opting out.
     pub unsubscribe_url: String,
+    /// The links with which the recipient answers. Empty in a report, which does not ask.
+    pub answers: Option<MailAnswers>,
+}
+
+/// The links of an email with which the recipient answers whether the service works.
+#[derive(Clone, Debug, Serialize)]
+pub struct MailAnswers {
+    /// The link for "Works for me".
+    pub works: String,
+    /// The link for "Still broken".
+    pub broken: String,
+    /// The link for "I need help".
+    pub help: String,
+}
+
+impl MailAnswers {
+    /// Returns the three links to the page with this URL.
+    pub fn at(url: &str) -> Self {
+        let choosing = |answer: &str| format!("{url}?answer={answer}");
+        MailAnswers {
+            works: choosing("works"),
+            broken: choosing("broken"),
+            help: choosing("help"),
+        }
+    }
 }
 
 /// The incident in an email.
@@ -411,12 +442,16 @@ pub fn finish_subject(rendered: &str) -> Result<String> {
 
 /// The parts of a [`MailContext`] that differ between the recipients of a notice, and all names that can
 /// refer to them.
-const PERSONAL: [&str; 14] = [
+const PERSONAL: [&str; 18] = [
     "recipient",
     "name",
     "what",
     "reason",
     "unsubscribe_url",
+    "answers",
+    "works",
+    "broken",
+    "help",
     "resources",
     "type",
     "id",
@@ -602,6 +637,9 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         reason: "You receive this because you own Acme, to which the affected resources belong.".to_owned(),
         optional: phase.optional(),
         unsubscribe_url: "https://candor.example.com/unsubscribe/sample".to_owned(),
+        answers: phase
+            .asks()
+            .then(|| MailAnswers::at("https://candor.example.com/answers/sample")),
     };
     let many = MailContext {
         subject: Some("A subject of the operator's own".to_owned()),

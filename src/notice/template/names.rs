@@ -1,7 +1,7 @@
 //! The names of everything that a template can show.
 
 /// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects.
-pub(super) const NAMES: [&str; 27] = [
+pub(super) const NAMES: [&str; 31] = [
     "phase",
     "incident",
     "number",
@@ -29,4 +29,8 @@ pub(super) const NAMES: [&str; 27] = [
     "reason",
     "optional",
     "unsubscribe_url",
+    "answers",
+    "works",
+    "broken",
+    "help",
 ];

@@ -1,7 +1,7 @@
 //! The partials that templates can use.
 
 /// The partials that templates may use, by name.
-pub(super) const PARTIALS: [(&str, &str); 8] = [
+pub(super) const PARTIALS: [(&str, &str); 10] = [
     (
         "layout.html",
         include_str!("../../../templates/email/layout.html.hbs"),
@@ -25,6 +25,14 @@ pub(super) const PARTIALS: [(&str, &str); 8] = [
     (
         "resources.html",
         include_str!("../../../templates/email/resources.html.hbs"),
+    ),
+    (
+        "answers.txt",
+        include_str!("../../../templates/email/answers.txt.hbs"),
+    ),
+    (
+        "answers.html",
+        include_str!("../../../templates/email/answers.html.hbs"),
     ),
     (
         "action.txt",

@@ -1,0 +1,194 @@
+//! The queue of answers by link. One task stores all answers that wait in one transaction, so that many answers at once need few
+//! transactions and delay no email that is being sent.
+//!
+//! A person is answered when the answer is on disk. If the queue is full, the answer is refused and the person tries again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
+
+use super::link::{Asking, askings};
+use super::row::{self, Given};
+use super::{AnsweredBy, Choice};
+use crate::audit::{Actor, Tx};
+use crate::base::code::Code;
+use crate::base::error::{Error, Result};
+use crate::db::Db;
+use crate::db::schema::answers as a;
+
+/// The number of answers that can wait.
+const MAX: usize = 1_024;
+/// The number of answers in one transaction.
+const TOGETHER: usize = 256;
+/// How long an answer waits before its sender is asked to try again.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The number of answers that the links of one email record. A person changes an answer a few times, a program would not stop.
+const OF_ONE_EMAIL: usize = 50;
+
+/// An answer by the links of an email.
+#[derive(Clone, Debug)]
+pub struct ByLink {
+    /// The ID of the delivery.
+    pub delivery: i64,
+    /// The choice.
+    pub choice: Choice,
+    /// The text, without control characters. It may be empty.
+    pub text: String,
+}
+
+struct Waiting {
+    answer: ByLink,
+    done: oneshot::Sender<Result<()>>,
+}
+
+/// The queue of this process.
+pub struct Queue {
+    sender: mpsc::Sender<Waiting>,
+}
+
+impl Queue {
+    /// Starts the task that stores the answers. The task ends when the queue is dropped.
+    pub fn start(db: Db) -> Self {
+        let (sender, mut receiver) = mpsc::channel(MAX);
+        tokio::spawn(async move {
+            let mut waiting = Vec::with_capacity(TOGETHER);
+            while receiver.recv_many(&mut waiting, TOGETHER).await > 0 {
+                let span = tracing::info_span!("answers", answers = waiting.len());
+                commit(&db, std::mem::take(&mut waiting)).instrument(span).await;
+            }
+        });
+        Queue { sender }
+    }
+
+    /// Records an answer, and returns when it is on disk. An answer that is equal to the last one of the same email is not
+    /// recorded again, because a browser can send a form twice.
+    ///
+    /// # Errors
+    /// `NotFound` if the delivery does not exist. `Conflict` if the links of the email recorded too many answers already.
+    /// `Unavailable` if the queue is full or storing takes too long.
+    pub async fn record(&self, answer: ByLink) -> Result<()> {
+        let busy =
+            || Error::Unavailable("too many answers are waiting to be stored; please try again".to_owned());
+        let (done, outcome) = oneshot::channel();
+        self.sender
+            .try_send(Waiting { answer, done })
+            .map_err(|_| busy())?;
+        match tokio::time::timeout(TIMEOUT, outcome).await {
+            Ok(outcome) => outcome.map_err(Error::internal)?,
+            // The receiver is dropped here. If the transaction has not begun, the answer is skipped.
+            Err(_) => Err(busy()),
+        }
+    }
+}
+
+/// Stores the waiting answers and tells their senders.
+async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
+    waiting.retain(|one| !one.done.is_closed());
+    if waiting.is_empty() {
+        return;
+    }
+    let (answers, senders): (Vec<ByLink>, Vec<oneshot::Sender<Result<()>>>) =
+        waiting.into_iter().map(|one| (one.answer, one.done)).unzip();
+    let stored = db
+        .write(&Actor::system("answer link"), move |tx| store(tx, &answers))
+        .await;
+    match stored {
+        Ok(outcomes) => {
+            for (sender, outcome) in senders.into_iter().zip(outcomes) {
+                let _ = sender.send(outcome);
+            }
+        }
+        Err(error) => {
+            let unavailable = match &error {
+                Error::Unavailable(reason) => Some(reason.clone()),
+                _ => None,
+            };
+            if unavailable.is_none() {
+                tracing::error!(error = error.chain(), "answers could not be stored");
+            }
+            for sender in senders {
+                let outcome = match &unavailable {
+                    Some(reason) => Error::Unavailable(reason.clone()),
+                    None => Error::internal("an answer could not be stored"),
+                };
+                let _ = sender.send(Err(outcome));
+            }
+        }
+    }
+}
+
+/// The answers by the links of one email so far.
+#[derive(Default)]
+struct Held {
+    last: Option<(Choice, String)>,
+    rows: usize,
+}
+
+fn store(tx: &mut Tx<'_>, answers: &[ByLink]) -> Result<Vec<Result<()>>> {
+    let mut ids: Vec<i64> = answers.iter().map(|answer| answer.delivery).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let askings = askings(tx.conn, &ids)?;
+    let mut held: HashMap<i64, Held> = HashMap::new();
+    let rows: Vec<(Option<i64>, Option<String>, String)> = a::table
+        .filter(a::delivery_id.eq_any(&ids))
+        .filter(a::source.eq(AnsweredBy::Link.as_str()))
+        .order((a::delivery_id, a::id))
+        .select((a::delivery_id, a::answer, a::text))
+        .load(tx.conn)?;
+    for (delivery, choice, text) in rows {
+        let (Some(delivery), Some(choice)) = (delivery, choice) else {
+            continue;
+        };
+        let of_one = held.entry(delivery).or_default();
+        of_one.rows += 1;
+        of_one.last = Some((Choice::parse(&choice).map_err(Error::internal)?, text));
+    }
+    let mut given = Vec::with_capacity(answers.len());
+    let mut outcomes = Vec::with_capacity(answers.len());
+    for answer in answers {
+        let Some(asking) = askings.get(&answer.delivery) else {
+            outcomes.push(Err(Error::NotFound("the email of this link".to_owned())));
+            continue;
+        };
+        let of_one = held.entry(answer.delivery).or_default();
+        let same = of_one
+            .last
+            .as_ref()
+            .is_some_and(|(choice, text)| *choice == answer.choice && *text == answer.text);
+        if same {
+            outcomes.push(Ok(()));
+            continue;
+        }
+        if of_one.rows >= OF_ONE_EMAIL * asking.people.len() {
+            let why = "this answer was changed too often; please reply to the email instead";
+            outcomes.push(Err(Error::Conflict(why.to_owned()).code(Code::LimitReached)));
+            continue;
+        }
+        of_one.rows += asking.people.len();
+        of_one.last = Some((answer.choice, answer.text.clone()));
+        given.push(by_link(answer, asking, tx));
+        outcomes.push(Ok(()));
+    }
+    row::store(tx, &given)?;
+    Ok(outcomes)
+}
+
+fn by_link<'a>(answer: &'a ByLink, asking: &'a Asking, tx: &Tx<'_>) -> Given<'a> {
+    Given {
+        incident: &asking.incident,
+        people: &asking.people,
+        address: &asking.address,
+        notice: Some(&asking.notice),
+        delivery: Some(answer.delivery),
+        choice: Some(answer.choice),
+        text: &answer.text,
+        at: tx.now,
+        by: AnsweredBy::Link,
+        recorded_by: None,
+        feedback: None,
+    }
+}

@@ -1,0 +1,149 @@
+//! Who was asked whether the service works for them, who has not answered, and the notice that reminds these people.
+//!
+//! A reminder is for those who have not answered when it is sent, not when it was drafted. So nobody who answered in between
+//! gets it. The digest of its preview covers the list, as of every notice.
+
+use std::collections::{HashMap, HashSet};
+
+use diesel::prelude::*;
+use serde_json::json;
+
+use super::draft::{NewNotice, check_new, new_row};
+use super::notified::{EmailState, NotifiedAddress, each};
+use super::reminders;
+use super::row::Row;
+use super::state::insert_draft;
+use super::view::{Notice, get};
+use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::id::IncidentId;
+use crate::base::shared::Shared;
+use crate::base::time::Timestamp;
+use crate::db::Conn;
+use crate::db::schema::answers as a;
+use crate::incident;
+use crate::notice::template::Phase;
+
+/// The message of a reminder. The operator can change it before it is sent.
+const MESSAGE: &str = "We asked you whether everything works for you, and we have not received an answer yet. Please choose one of \
+                       the three answers in this email, so that we know whether we can help you.";
+
+/// The last email that asked a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The address of the email.
+    pub address: Box<str>,
+    /// The notice of the email.
+    pub notice: Shared,
+}
+
+/// Returns the time from which answers count: the last reopening of the incident. An answer from before says nothing about the
+/// problem that returned.
+///
+/// # Errors
+/// An error of the database.
+pub fn counted_from(conn: &mut Conn, incident: &IncidentId) -> Result<Timestamp> {
+    let last = incident::reopenings(conn, incident)?.pop();
+    Ok(last.map_or(Timestamp::from_micros(i64::MIN), |last| last.reopened_at))
+}
+
+/// Returns the people to whom an email with the links for answers was delivered to the mail server, by ID, with the last of these
+/// emails. An email that failed or bounced asked nobody, and one from before the incident was reopened neither.
+///
+/// # Errors
+/// `NotFound` if the incident does not exist.
+pub fn asked(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<String, Asked>> {
+    let episode = incident::episode_of(conn, incident)?;
+    let mut people = HashMap::new();
+    each(conn, incident, |notified| {
+        if notified.asked(episode) {
+            for person in &notified.people {
+                let last = Asked {
+                    address: notified.address.clone(),
+                    notice: notified.notice.clone(),
+                };
+                people.insert(person.to_string(), last);
+            }
+        }
+    })?;
+    Ok(people)
+}
+
+/// Returns the IDs of the people who answered, or wrote a reply, since the incident was opened or reopened.
+///
+/// # Errors
+/// An error of the database.
+pub fn answered(conn: &mut Conn, incident: &IncidentId) -> Result<HashSet<String>> {
+    let from = counted_from(conn, incident)?;
+    let people: Vec<String> = a::table
+        .filter(a::incident_id.eq(incident.as_str()))
+        .filter(a::at.ge(from))
+        .select(a::person_id)
+        .distinct()
+        .load(conn)?;
+    Ok(people.into_iter().collect())
+}
+
+impl NotifiedAddress {
+    /// Returns whether the email asked its people in this episode.
+    fn asked(&self, episode: i64) -> bool {
+        self.episode == episode
+            && self.state == EmailState::Accepted
+            && Phase::parse(&self.phase).is_ok_and(Phase::asks)
+    }
+}
+
+/// Returns the emails that asked somebody, each with only those of its people who have not answered. `None` if the notice is not
+/// a reminder.
+pub(super) fn unanswered(
+    conn: &mut Conn,
+    row: &Row,
+    notified: &[NotifiedAddress],
+) -> Result<Option<Vec<NotifiedAddress>>> {
+    if !reminders::is_one(conn, &row.id)? {
+        return Ok(None);
+    }
+    let episode = incident::episode_of(conn, &row.incident_id)?;
+    let answered = answered(conn, &row.incident_id)?;
+    let open = notified
+        .iter()
+        .filter(|notified| notified.asked(episode))
+        .map(|notified| notified.with(|person| !answered.contains(person)))
+        .filter(|notified| !notified.people.is_empty());
+    Ok(Some(open.collect()))
+}
+
+/// Drafts an update that is only for people who were asked and have not answered.
+///
+/// # Errors
+/// `NotFound` if the incident does not exist, `Invalid` if there are no such people.
+pub fn remind(tx: &mut Tx<'_>, incident: &IncidentId) -> Result<Notice> {
+    let asked = asked(tx.conn, incident)?;
+    let answered = answered(tx.conn, incident)?;
+    let open = asked.keys().filter(|person| !answered.contains(*person)).count();
+    if open == 0 {
+        let why = match asked.is_empty() {
+            true => "nobody was asked for an answer: no email with the links was delivered",
+            false => "everybody who was asked has answered",
+        };
+        return Err(Error::invalid("", why));
+    }
+    let new = NewNotice {
+        phase: Phase::Update,
+        message: MESSAGE.to_owned(),
+        subject: None,
+        customer_action: None,
+        audience: None,
+    };
+    check_new(tx.conn, &new)?;
+    let author = tx.actor.id().to_owned();
+    let row = new_row(tx.conn, &author, tx.now, incident, &new)?;
+    insert_draft(tx, &row)?;
+    reminders::mark(tx, &row.id)?;
+    tx.record(
+        Event::new(Action::AnswersReminded, "notice", row.id.as_str())
+            .incident(incident)
+            .after(json!({"people": open})),
+    );
+    get(tx.conn, &row.id)
+}
