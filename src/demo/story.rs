@@ -405,8 +405,7 @@ impl Play<'_> {
                 text(&answer["text"])
             ));
         }
-        self.tell
-            .aside("Without Candor: nobody asked.");
+        self.tell.aside("Without Candor: nobody asked.");
         Ok(())
     }
 
