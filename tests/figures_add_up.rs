@@ -290,7 +290,14 @@ async fn a_template_that_drops_what_operators_write_says_so(env: Env) {
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    for part in ["text part", "HTML part"] {
+        let answers = warnings[2..].iter().find(|warning| warning.contains(part));
+        assert!(
+            answers.is_some_and(|warning| warning.contains("the links for answers")),
+            "{warnings:?}"
+        );
+    }
     assert!(
         warnings[0].contains("text part") && warnings[0].contains("operator's message"),
         "{warnings:?}"

@@ -288,14 +288,11 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
     sample.optional = view.phase.optional();
     let rendered = template.render(&sample)?;
     let url = sample.unsubscribe_url.as_str();
-    let answers = sample.answers.iter().flat_map(|links| {
-        [
-            (links.works.as_str(), "Works for me"),
-            (links.broken.as_str(), "Still broken"),
-            (links.help.as_str(), "I need help"),
-        ]
-    });
-    let answers: Vec<(&str, &str)> = answers.collect();
+    let answers: Vec<&str> = sample
+        .answers
+        .iter()
+        .flat_map(|links| [&*links.works, &*links.broken, &*links.help])
+        .collect();
     let mut warnings = Vec::new();
     if let Some(why) = template.unsafe_place() {
         warnings.push(format!(
@@ -305,10 +302,11 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
         ));
     }
     for (part, body, ending) in [("text", &rendered.text, "txt"), ("HTML", &rendered.html, "html")] {
-        let mut missing = |wanted: bool, marker: &str, what: &str, how: String| {
+        let mut missing = |wanted: bool, markers: &[&str], what: &str, how: String| {
             // The HTML form of a link may contain escaped characters.
-            let shown =
-                body.contains(marker) || body.replace("&#x3D;", "=").replace("&amp;", "&").contains(marker);
+            let unescaped = body.replace("&#x3D;", "=").replace("&amp;", "&");
+            let mut markers = markers.iter();
+            let shown = markers.all(|marker| body.contains(marker) || unescaped.contains(marker));
             if wanted && !shown {
                 warnings.push(format!(
                     "the {part} part of the {} template does not show {what}: add {how}",
@@ -317,23 +315,21 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
             }
         };
         let partial = |name: &str| format!("{{{{> {name}.{ending}}}}}");
-        missing(true, MESSAGE, "the operator's message", partial("paragraphs"));
-        missing(true, ACTION, "what the customer has to do", partial("action"));
+        missing(true, &[MESSAGE], "the operator's message", partial("paragraphs"));
+        missing(true, &[ACTION], "what the customer has to do", partial("action"));
         missing(
             sample.report.is_some(),
-            REPORT,
+            &[REPORT],
             "the sections of the report",
             "{{#each report.sections}}".to_owned(),
         );
         missing(
             sample.optional,
-            url,
+            &[url],
             "the link to unsubscribe",
             "{{unsubscribe_url}}".to_owned(),
         );
-        for (link, label) in &answers {
-            missing(true, link, &format!("the link \"{label}\""), partial("answers"));
-        }
+        missing(true, &answers, "the links for answers", partial("answers"));
     }
     Ok(warnings)
 }

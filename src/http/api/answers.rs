@@ -57,6 +57,7 @@ struct ListParams {
     cursor: Option<String>,
     /// Only people with this current answer. `none` lists the people who were asked and have not answered, and `replied` those who
     /// only wrote an email.
+    #[param(inline)]
     answer: Option<Filter>,
     /// All entries of the person with this ID, instead of the current entry of each person.
     person: Option<String>,
