@@ -8,11 +8,13 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::affected_people::{self, Listed};
 use super::audience::{self, Chosen};
 use super::params::Form;
 use super::signed_in::SignedIn;
 use super::view::{
-    Frame, ROWS, When, call, count, cut, duration, grouped, link, outward, progress, resource, zone,
+    Frame, ROWS, When, call, count, cut, duration, grouped, link, outward, progress, relevance, resource,
+    zone,
 };
 use super::why;
 use crate::alert::{self, AlertView};
@@ -29,7 +31,7 @@ use crate::http::ids::own;
 use crate::http::memo::Known;
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
-use crate::incident::affected::{self, Affected, Relevance};
+use crate::incident::affected::{self, Affected};
 use crate::incident::metrics::{self, Metrics};
 use crate::incident::next_step::{self, NextStep};
 use crate::incident::report::{self, Report};
@@ -53,6 +55,9 @@ struct ShowParams {
     people: Option<Chosen>,
     people_after: Option<String>,
     affected_after: Option<String>,
+    /// The text that the people who are named directly are searched by.
+    named: Option<String>,
+    named_after: Option<String>,
     alerts_after: Option<String>,
     /// The ID or the address of the person to explain.
     who: Option<String>,
@@ -63,6 +68,7 @@ struct Facts {
     incident: Incident,
     metrics: Metrics,
     affected: Page<Affected>,
+    people_named: Listed,
     standing: Known<Standing>,
     explained: Vec<Explained>,
     notices: Vec<Notice>,
@@ -133,9 +139,10 @@ async fn show(
         None => Some(own("incident", IncidentId::parse(&id))?),
     };
     let affected_after: Option<i64> = cursor(p.affected_after.as_deref())?;
+    let named_after: Option<i64> = cursor(p.named_after.as_deref())?;
     let alerts_before: Option<String> = cursor(p.alerts_after.as_deref())?;
     let people_after: Option<String> = cursor(p.people_after.as_deref())?;
-    let who = p.who.clone();
+    let (who, text) = (p.who.clone(), p.named.clone());
     let (memo, now, every) = (app.memo.clone(), app.clock().now(), app.update_every);
     let outbox = app.outbox;
     let facts = app
@@ -153,6 +160,7 @@ async fn show(
                     ROWS,
                     |a| a.key,
                 ),
+                people_named: Listed::read(conn, id, text.as_deref(), named_after)?,
                 standing: {
                     let after = people_after.as_deref();
                     let name = format!("page {:?} {after:?}", p.people);
@@ -211,7 +219,7 @@ async fn show(
     app.pages.answer(
         "admin/incident",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), &title, "Incidents"),
+            "page": Frame::with_forms(&app, &by, &title, "Incidents"),
             "number": incident.number,
             "id": incident.id,
             "title": incident.title,
@@ -234,6 +242,13 @@ async fn show(
             "unresolved": standing.unresolved,
             "unidentified": standing.unidentified,
             "affected": affected_section(&facts, &base, local),
+            "named": facts.people_named.section(
+                incident.number,
+                &base,
+                by.0.role.covers(Role::Operator),
+                affected_people::typed("", Vec::new()),
+                local,
+            ),
             "notices": facts.notices.iter().map(|notice| notice_row(notice, local, outbox)).collect::<Vec<_>>(),
             "timeline": facts.timeline.iter().take(MAX).map(|entry| entry_row(entry, local)).collect::<Vec<_>>(),
             "timeline_more": facts.timeline.len().saturating_sub(MAX),
@@ -462,15 +477,6 @@ fn affected_section(facts: &Facts, base: &str, local: Option<&TimeZone>) -> Valu
             .then(|| count(counts.without_account, "affected resource belongs", "affected resources belong")),
         "next": facts.affected.next_cursor.as_deref().map(|next| after(base, "affected_after", next, "affected")),
     })
-}
-
-/// Returns the word for the relevance of a resource. A resource that is certainly affected needs no word.
-fn relevance(relevance: Relevance) -> Option<&'static str> {
-    match relevance {
-        Relevance::Impaired => None,
-        Relevance::Possibly => Some("possibly affected"),
-        Relevance::Unknown => Some("unknown whether affected"),
-    }
 }
 
 fn notice_row(notice: &Notice, local: Option<&TimeZone>, outbox: bool) -> Value {

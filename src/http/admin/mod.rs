@@ -1,5 +1,5 @@
 //! The admin pages. They show what the API returns. Alert rules, silences and maintenance windows can be
-//! created here, and saved requests can be replayed. For all other changes, a page shows the API call.
+//! created here, people can be added to an incident, and saved requests can be replayed. For all other changes, a page shows the API call.
 //!
 //! - No page is shown without a session.
 //! - No change is made without the key of the form and the role that the API requires.
@@ -7,6 +7,7 @@
 //! - No secret is on a page.
 //! - No unlimited list is loaded as a whole.
 
+mod affected_people;
 mod audience;
 mod audit;
 mod automation;
@@ -43,6 +44,7 @@ pub fn pages() -> Vec<Page> {
     session::routes(&mut pages);
     incidents::routes(&mut pages);
     incident::routes(&mut pages);
+    affected_people::routes(&mut pages);
     notices::routes(&mut pages);
     directory::routes(&mut pages);
     integrations::routes(&mut pages);

@@ -15,7 +15,7 @@ use crate::http::extract::{Body, Params};
 use crate::http::ids::{external, own};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::{Answer, ProblemDocument};
-use crate::incident::affected::{self, AddAffected, Added, Affected, Unresolved};
+use crate::incident::affected::{self, AddAffected, Added, Affected, RemoveAffected, Removed, Unresolved};
 use crate::incident::metrics::{self, Metrics};
 use crate::incident::next_step::{self, NewStep, NextStep, StepPatch};
 use crate::incident::timeline::{self, Entry, NewEntry};
@@ -34,6 +34,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(list_affected)
         .service(resolve_references)
         .service(remove_affected)
+        .service(remove_several)
         .service(get_metrics)
         .service(get_unreached)
         .service(add_step)
@@ -259,6 +260,25 @@ async fn remove_affected(
         .write(&by.0, move |tx| affected::remove(tx, &id, &at))
         .await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Removes affected resources, from a list or with a selector. People who were already notified are still notified of
+/// the end.
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])), request_body = RemoveAffected,
+    responses((status = 200, body = Removed), (status = 404, body = ProblemDocument), (status = 422, body = ProblemDocument)))]
+#[post("/incidents/{id}/affected/remove")]
+async fn remove_several(
+    app: web::Data<App>,
+    by: By,
+    id: web::Path<String>,
+    body: Body<RemoveAffected>,
+) -> Answer<HttpResponse> {
+    let id = incident_id(&id)?;
+    let removed = app
+        .db
+        .write(&by.0, move |tx| affected::remove_requested(tx, &id, &body.0))
+        .await?;
+    Ok(HttpResponse::Ok().json(removed))
 }
 
 #[derive(Deserialize, IntoParams)]

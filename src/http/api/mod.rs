@@ -1,6 +1,7 @@
 //! The API below `/api/v1`. It has one file for each part of the domain. The OpenAPI document is made from
 //! the handlers.
 
+pub mod affected_people;
 pub mod alert_rules;
 pub mod alerts;
 pub mod audience;
@@ -87,6 +88,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(quiet::routes)
         .configure(selectors::routes)
         .configure(incidents::routes)
+        .configure(affected_people::routes)
         .configure(audience::routes)
         .configure(notices::routes)
         .configure(feedback::routes)

@@ -3,14 +3,14 @@
 use actix_web::{HttpResponse, post, web};
 use serde::Deserialize;
 
-use crate::audience::{self, Found};
-use crate::directory::selector::{Json, Selector, SelectorSchema};
+use crate::audience::{self, Found, FoundPeople};
+use crate::directory::selector::{Json, PeopleSelector, PeopleSelectorSchema, Selector, SelectorSchema};
 use crate::http::App;
 use crate::http::extract::Body;
 use crate::http::problem::{Answer, ProblemDocument};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
-    config.service(count);
+    config.service(count).service(count_people);
 }
 
 /// The selector whose results are counted.
@@ -30,5 +30,28 @@ struct CountRequest {
 async fn count(app: web::Data<App>, body: Body<CountRequest>) -> Answer<HttpResponse> {
     let selector = Selector::parse("/selector", &body.0.selector)?;
     let found = app.db.read(move |conn| audience::count(conn, &selector)).await?;
+    Ok(HttpResponse::Ok().json(found))
+}
+
+/// The selector over people whose results are counted.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CountPeopleRequest {
+    /// The selector.
+    #[schema(value_type = PeopleSelectorSchema)]
+    selector: Json,
+}
+
+/// Counts the people that a selector finds now. Nothing is stored. `POST /incidents/{id}/affected/people` finds the
+/// same.
+#[utoipa::path(tag = "Selectors", security(("token" = ["viewer"])), request_body = CountPeopleRequest,
+    responses((status = 200, body = FoundPeople), (status = 422, body = ProblemDocument)))]
+#[post("/selectors/people/count")]
+async fn count_people(app: web::Data<App>, body: Body<CountPeopleRequest>) -> Answer<HttpResponse> {
+    let selector = PeopleSelector::parse("/selector", &body.0.selector)?;
+    let found = app
+        .db
+        .read(move |conn| audience::count_people(conn, &selector))
+        .await?;
     Ok(HttpResponse::Ok().json(found))
 }
