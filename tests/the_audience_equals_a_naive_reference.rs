@@ -16,6 +16,7 @@ use candor::config::Config;
 use candor::db::Db;
 use candor::directory::{ResourceRef, account, import, member, person, resource};
 use candor::incident::affected;
+use candor::incident::affected_people::{self, AddPeople};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
 use serde_json::{Value, json};
@@ -35,6 +36,8 @@ struct Model {
     affected: BTreeSet<usize>,
     /// The people who hit the error.
     seen: BTreeSet<usize>,
+    /// The people who were added to the incident directly.
+    named: BTreeSet<usize>,
     rule: Rule,
 }
 
@@ -134,17 +137,18 @@ fn model() -> impl Strategy<Value = Model> {
     let collaborators = prop::collection::btree_map((0..RESOURCES, 0..PEOPLE), (role, seldom()), 0..12);
     let affected = prop::collection::btree_set(0..RESOURCES, 1..5);
     let seen = prop::collection::btree_set(0..PEOPLE, 0..3);
+    let named = prop::collection::btree_set(0..PEOPLE, 0..3);
     (
         accounts,
         people,
         resources,
         members,
         collaborators,
-        (affected, seen),
+        (affected, seen, named),
         rule(),
     )
         .prop_map(
-            |(accounts, people, resources, members, collaborators, (affected, seen), rule)| {
+            |(accounts, people, resources, members, collaborators, (affected, seen, named), rule)| {
                 let mut placed: Vec<Resource> = Vec::new();
                 for (index, (gone, account, parent)) in resources.into_iter().enumerate() {
                     // Parents come before their children, and a child stays in its account.
@@ -169,6 +173,7 @@ fn model() -> impl Strategy<Value = Model> {
                     collaborators,
                     affected,
                     seen,
+                    named,
                     rule,
                 }
             },
@@ -236,10 +241,18 @@ impl Model {
             }
         }
         // These people are included for every rule and role.
-        for person in self.seen() {
+        for person in self.seen().chain(self.named()) {
             people.entry(person).or_default();
         }
         people
+    }
+
+    /// Returns the active people who were added directly.
+    fn named(&self) -> impl Iterator<Item = usize> {
+        self.named
+            .iter()
+            .copied()
+            .filter(|person| !self.people[*person].gone)
     }
 
     /// Returns the active people who hit the error.
@@ -366,6 +379,18 @@ fn begin(
     let incident = taken.opened[0].id.clone();
     let affected: Vec<ResourceRef> = model.affected.iter().map(|index| at(*index)).collect();
     affected::add(tx, &incident, &affected, affected::Source::Operator)?;
+    if !model.named.is_empty() {
+        let people = model
+            .named
+            .iter()
+            .map(|person| ExternalId::parse(&person.to_string()).expect("an id"));
+        let request = AddPeople {
+            people: Some(people.collect()),
+            selector: None,
+            relevance: None,
+        };
+        affected_people::add(tx, &incident, &request)?;
+    }
     for ((account, person), (_, gone)) in &model.members {
         if *gone {
             member::delete_member(tx, &account.to_string(), &person.to_string())?;
@@ -569,12 +594,23 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
     let id = |id: &ExternalId| index(id.as_str());
     let mut found: BTreeMap<usize, BTreeSet<Reason>> = BTreeMap::new();
     let mut seen: BTreeSet<usize> = BTreeSet::new();
+    let mut named: BTreeSet<usize> = BTreeSet::new();
     for addressee in &audience.people {
         for reason in addressee.reasons.iter() {
-            prop_assert_eq!(reason.resource.is_none(), reason.seen.is_some());
+            let kinds = [
+                reason.resource.is_some(),
+                reason.seen.is_some(),
+                reason.named.is_some(),
+            ];
+            prop_assert_eq!(kinds.iter().filter(|kind| **kind).count(), 1);
             let Some(resource) = &reason.resource else {
-                let again = !seen.insert(index(&addressee.person.id));
-                prop_assert!(!again, "{} was seen twice", addressee.person.id);
+                let of = if reason.seen.is_some() {
+                    &mut seen
+                } else {
+                    &mut named
+                };
+                let again = !of.insert(index(&addressee.person.id));
+                prop_assert!(!again, "{} has a reason twice", addressee.person.id);
                 continue;
             };
             // The path goes from the resource up to the one that the role is on.
@@ -616,6 +652,8 @@ fn check(model: &Model, last: &Model, audience: &Audience) -> Result<(), TestCas
     prop_assert_eq!(audience.counts.people, expected.len());
     prop_assert_eq!(&seen, &model.seen().collect::<BTreeSet<usize>>());
     prop_assert_eq!(audience.counts.identified, seen.len());
+    prop_assert_eq!(&named, &model.named().collect::<BTreeSet<usize>>());
+    prop_assert_eq!(audience.counts.named, named.len());
     prop_assert_eq!(audience.counts.unidentified, 0);
     // A person without an address is affected and counted separately. An archived person is only counted.
     for addressee in &audience.people {

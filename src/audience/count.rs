@@ -10,7 +10,7 @@ use super::roles::Person;
 use super::{At, Rule};
 use crate::base::error::Result;
 use crate::db::Conn;
-use crate::directory::selector::Selector;
+use crate::directory::selector::{PeopleSelector, Selector};
 
 /// The number of resources up to which accounts and people are counted. Above it, counting would take too
 /// long.
@@ -59,5 +59,33 @@ pub fn count(conn: &mut Conn, selector: &Selector) -> Result<SelectorCount> {
         by_type,
         accounts,
         people,
+    })
+}
+
+/// What a selector over people finds now.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = PeopleSelectorCount)]
+pub struct FoundPeople {
+    /// The selector as text, in its normal form.
+    pub selector: String,
+    /// The selector as an object.
+    pub json: serde_json::Value,
+    /// The number of people.
+    pub people: i64,
+    /// The number of accounts in which they are members. Other accounts of these people do not count.
+    pub accounts: i64,
+}
+
+/// Counts the people that a selector finds now, with the same evaluation that adds people to an incident.
+///
+/// # Errors
+/// `Invalid` if the selector contains an unknown name or finds nobody.
+pub fn count_people(conn: &mut Conn, selector: &PeopleSelector) -> Result<FoundPeople> {
+    let (people, accounts) = selector.count(conn)?;
+    Ok(FoundPeople {
+        selector: selector.to_string(),
+        json: selector.to_json(),
+        people,
+        accounts,
     })
 }

@@ -21,6 +21,8 @@ use crate::db::schema::{
     accounts as a, collaborators as k, members as m, opt_outs, people as p, resources as r,
 };
 use crate::directory::normal_address;
+use crate::incident::affected::Source;
+use crate::incident::affected_people::{self, Named};
 use crate::incident::users_in_events;
 
 /// The number of resources that one sentence names.
@@ -90,6 +92,8 @@ pub fn explain(conn: &mut Conn, incident: &IncidentId, who: &Who, rule: &Rule) -
         rule,
     };
     let events = users_in_events::in_events(conn, incident)?;
+    let named = affected_people::named(conn, incident, true)?;
+    let anybody = named.values().any(|named| named.removed_at.is_none());
     let mut explained = Vec::with_capacity(people.len());
     for (key, id, name, email, gone_at) in people {
         let person = PersonRef { id, name, email };
@@ -110,6 +114,7 @@ pub fn explain(conn: &mut Conn, incident: &IncidentId, who: &Who, rule: &Rule) -
             });
         }
         super::events::steps(&events, key, &mut steps);
+        steps.extend(about_naming(named.get(&key), anybody));
         explained.push(Explained {
             in_audience: found.is_some(),
             reachable: found.is_some_and(|addressee| addressee.unreachable.is_none()),
@@ -162,6 +167,37 @@ fn about_person(conn: &mut Conn, person: &PersonRef, gone_at: Option<Timestamp>)
         });
     }
     Ok(steps)
+}
+
+/// Returns the step that says whether the person is named directly. There is none if nobody is. `anybody` says
+/// whether other people are named directly.
+fn about_naming(named: Option<&Named>, anybody: bool) -> Option<Step> {
+    let (ok, detail) = match named {
+        Some(named) => {
+            let by = match named.source {
+                Source::Selector => "by a selector",
+                Source::Operator | Source::Alert => "manually",
+            };
+            let at = named.added_at;
+            match named.removed_at {
+                None => (true, format!("is named directly: added {by} at {at}")),
+                Some(removed) => (
+                    false,
+                    format!("was named directly: added {by} at {at}, and removed at {removed}"),
+                ),
+            }
+        }
+        None if anybody => {
+            let detail = "is not one of the people who are named directly";
+            (false, detail.to_owned())
+        }
+        None => return None,
+    };
+    Some(Step {
+        about: StepAbout::Named,
+        ok,
+        detail,
+    })
 }
 
 /// The affected resources of an incident, and the audience rule.

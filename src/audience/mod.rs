@@ -4,7 +4,8 @@
 //! A resource belongs to the account that is set on itself or on its nearest ancestor. Its people are the
 //! owners of that account and the collaborators on the resource or on any ancestor, unless a rule names other
 //! roles. An archived ancestor ends the path. An archived account has no people. In addition, the users who
-//! hit the error are in the audience, whatever the rule is. The preview and the send use the same
+//! hit the error and the people who are named directly are in the audience, whatever the rule
+//! is. The preview and the send use the same
 //! computation. `graph` reads the affected resources and their ancestors, and this module computes the
 //! people. The audience can also be computed for an earlier time.
 //!
@@ -27,7 +28,7 @@ mod rule;
 mod step;
 
 pub use at::At;
-pub use count::{SelectorCount, count};
+pub use count::{FoundPeople, SelectorCount, count, count_people};
 pub use difference::{Change, Changed, Difference, DifferenceCounts, Outline, compare, difference};
 pub use explain::{Explained, Who, explain};
 pub use step::{Step, StepAbout};

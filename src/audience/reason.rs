@@ -1,8 +1,7 @@
 //! The reasons why a person is in an audience: each role that leads to an affected resource, with the path to
-//! it, and each error that the person hit. Reasons are stored as indexes into the graph, a few bytes each,
-//! and are converted to texts when they are read.
+//! it, each error that the person hit, and whether the person is named directly. Reasons are stored as indexes into the graph, a few bytes each, and are converted to texts when they are read.
 //!
-//! Every reason has an affected resource or an event.
+//! Every reason has an affected resource or an event, or says when the person was added to the incident.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -19,6 +18,7 @@ use crate::base::shared::Shared;
 use crate::db::Conn;
 use crate::directory::ResourceRef;
 use crate::incident::affected::Relevance;
+use crate::incident::affected_people::Named;
 use crate::incident::users_in_events::SeenInEvents;
 
 /// The path from an affected resource to the place of a role, both ends included. It is computed when it is
@@ -62,10 +62,11 @@ impl Serialize for Way {
     }
 }
 
-/// A reason why a person is in the audience: an affected resource, or an error that the person hit.
+/// A reason why a person is in the audience: an affected resource, an error that the person hit, or that the person
+/// is named directly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Reason {
-    /// The affected resource. Null if the person hit an error; see `seen`.
+    /// The affected resource. Null if the person hit an error (see `seen`) or is named directly (see `named`).
     pub resource: Option<ResourceRef>,
     /// The name of the affected resource.
     pub name: Option<Shared>,
@@ -75,12 +76,13 @@ pub struct Reason {
     pub account: Option<Shared>,
     /// The name of the account.
     pub account_name: Option<Shared>,
-    /// `owner` or another role in the account, or the role of the collaborator. `user` if `seen` is set.
+    /// `owner` or another role in the account, or the role of the collaborator. `user` if `seen` is set, and
+    /// `named` if `named` is set.
     pub role: Shared,
     /// Whether this is a role in the account, and not a collaborator with a role of the same name.
     #[serde(skip)]
     pub by_account: bool,
-    /// How certain it is that the resource is affected.
+    /// How certain it is that the resource, or the person who is named directly, is affected.
     pub relevance: Relevance,
     /// The path from the affected resource to the place of the role: an ancestor of the resource, or at the
     /// end `{"type": "account", "id": …}`.
@@ -89,22 +91,42 @@ pub struct Reason {
     /// The events of one alert whose user the person was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seen: Option<Box<SeenInEvents>>,
+    /// That the person is named directly: added to the incident, and not found through a resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub named: Option<Named>,
 }
 
 impl Reason {
-    /// Makes the reason of a user who hit an error.
-    fn seen(seen: SeenInEvents) -> Reason {
+    /// Makes a reason without a resource.
+    fn without_resource(role: &str, relevance: Relevance) -> Reason {
         Reason {
             resource: None,
             name: None,
             through: None,
             account: None,
             account_name: None,
-            role: "user".into(),
+            role: role.into(),
             by_account: false,
-            relevance: Relevance::Impaired,
+            relevance,
             path: Way(None),
+            seen: None,
+            named: None,
+        }
+    }
+
+    /// Makes the reason of a user who hit an error.
+    fn seen(seen: SeenInEvents) -> Reason {
+        Reason {
             seen: Some(Box::new(seen)),
+            ..Reason::without_resource("user", Relevance::Impaired)
+        }
+    }
+
+    /// Makes the reason of a person who is named directly.
+    fn named(named: Named) -> Reason {
+        Reason {
+            named: Some(named),
+            ..Reason::without_resource("named", named.relevance)
         }
     }
 }
@@ -152,6 +174,7 @@ pub struct Reasons {
     from: u32,
     to: u32,
     seen: Box<[SeenInEvents]>,
+    named: Option<Named>,
 }
 
 impl Folded {
@@ -296,13 +319,20 @@ impl Brief {
             relevance: self.relevance,
             path: Way(Some((of.clone(), *self))),
             seen: None,
+            named: None,
         }
     }
 }
 
 impl Reasons {
-    /// Makes the reasons of the person at this index, with the events whose user the person was.
-    pub(super) fn new(of: &Arc<Folded>, place: Option<usize>, mut seen: Vec<SeenInEvents>) -> Reasons {
+    /// Makes the reasons of the person at this index, with the events whose user the person was, and whether the
+    /// person is named directly.
+    pub(super) fn new(
+        of: &Arc<Folded>,
+        place: Option<usize>,
+        mut seen: Vec<SeenInEvents>,
+        named: Option<Named>,
+    ) -> Reasons {
         seen.sort_unstable();
         let end = |place: usize| {
             of.people
@@ -318,6 +348,7 @@ impl Reasons {
             from,
             to,
             seen: seen.into(),
+            named,
         }
     }
 
@@ -325,15 +356,18 @@ impl Reasons {
         &self.of.briefs[self.from as usize..self.to as usize]
     }
 
-    /// Returns each reason as text: errors first, and then by affected resource.
+    /// Returns each reason as text: whether the person is named directly, then errors, and then by affected
+    /// resource.
     pub fn iter(&self) -> impl Iterator<Item = Reason> {
+        let named = self.named.into_iter().map(Reason::named);
         let seen = self.seen.iter().cloned().map(Reason::seen);
-        seen.chain(self.briefs().iter().map(|brief| brief.in_words(&self.of)))
+        let roles = self.briefs().iter().map(|brief| brief.in_words(&self.of));
+        named.chain(seen).chain(roles)
     }
 
     /// Returns the number of reasons.
     pub fn len(&self) -> usize {
-        self.seen.len() + self.briefs().len()
+        usize::from(self.named.is_some()) + self.seen.len() + self.briefs().len()
     }
 
     /// Returns whether there are no reasons.
@@ -346,6 +380,11 @@ impl Reasons {
         !self.seen.is_empty()
     }
 
+    /// Returns whether the person is named directly.
+    pub fn was_named(&self) -> bool {
+        self.named.is_some()
+    }
+
     /// Returns the IDs of the accounts through which the person is affected. An ID can occur several times.
     pub fn accounts(&self) -> impl Iterator<Item = &Shared> {
         let accounts = self.briefs().iter().filter_map(|brief| brief.account);
@@ -356,7 +395,8 @@ impl Reasons {
     pub(super) fn relevance(&self) -> Relevance {
         let seen = self.seen.first().map(|_| Relevance::Impaired);
         let most = self.briefs().iter().map(|brief| brief.relevance).max();
-        most.max(seen).unwrap_or_default()
+        let named = self.named.map(|named| named.relevance);
+        most.max(seen).max(named).unwrap_or_default()
     }
 }
 
@@ -387,7 +427,7 @@ struct ByKeys<'a, Up> {
 
 impl Hash for Reasons {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.seen.hash(state);
+        (&self.seen, self.named).hash(state);
         for one in self.by_keys() {
             one.up.for_each(|key| key.hash(state));
             (one.account, one.role, one.how).hash(state);
@@ -396,7 +436,7 @@ impl Hash for Reasons {
 }
 impl PartialEq for Reasons {
     fn eq(&self, other: &Self) -> bool {
-        self.seen == other.seen
+        (&self.seen, self.named) == (&other.seen, other.named)
             && self.briefs().len() == other.briefs().len()
             && self.by_keys().zip(other.by_keys()).all(|(one, other)| {
                 (one.account, one.role, one.how) == (other.account, other.role, other.how)

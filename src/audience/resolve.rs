@@ -18,6 +18,7 @@ use crate::db::Conn;
 use crate::db::schema::opt_outs;
 use crate::directory::normal_address;
 use crate::incident::affected::{self, Relevance, Unresolved};
+use crate::incident::affected_people;
 use crate::incident::users_in_events::{self, UnidentifiedInEvents, UsersInEvents};
 
 /// A person of the audience.
@@ -69,6 +70,8 @@ pub struct Counts {
     pub unresolved_references: usize,
     /// The number of known people who hit the error.
     pub identified: usize,
+    /// The number of people who are named directly and not archived.
+    pub named: usize,
     /// The number of different unknown users who hit the error.
     pub unidentified: usize,
     /// The number of errors without a user. It is not known how many people hit them.
@@ -122,7 +125,12 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         unidentified,
         unidentified_users,
     } = users_in_events::in_events(conn, incident)?;
-    let mut wanted: Vec<i64> = folded.people().chain(seen.keys().copied()).collect();
+    let named = affected_people::named(conn, incident, false)?;
+    let mut wanted: Vec<i64> = folded
+        .people()
+        .chain(seen.keys().copied())
+        .chain(named.keys().copied())
+        .collect();
     wanted.sort_unstable();
     wanted.dedup();
     let suppressed = suppressed(conn)?;
@@ -134,17 +142,20 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         .filter_map(|row| {
             let place = folded.place(row.key, next);
             next = place.map_or(next, |place| place + 1);
-            (place.is_some() || seen.contains_key(&row.key)).then_some((place, row))
+            let alone = seen.contains_key(&row.key) || named.contains_key(&row.key);
+            (place.is_some() || alone).then_some((place, row))
         })
         .collect();
     for (place, row) in by_id(found) {
         let seen = seen.remove(&row.key).unwrap_or_default();
+        let named = named.get(&row.key).copied();
         let person = PersonRef {
             id: row.id,
             name: row.name,
             email: row.email,
         };
-        // A user who hit the error can be newer in the directory than that time.
+        // A user who hit the error, and a person who is named directly, can be newer in the directory than that
+        // time.
         if !row.known {
             continue;
         }
@@ -158,7 +169,7 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         let account = place
             .and_then(|place| folded.first_account(place))
             .map(|account| graph.account(account));
-        let reasons = Reasons::new(&folded, place, seen);
+        let reasons = Reasons::new(&folded, place, seen, named);
         let unreachable = match row.gone_now {
             true => Some("deleted from the directory since".to_owned()),
             false => unreachable(&person),
@@ -203,6 +214,7 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         suppressed: suppressed.count(),
         unresolved_references: unresolved.len(),
         identified: people.iter().filter(|one| one.reasons.was_seen()).count(),
+        named: people.iter().filter(|one| one.reasons.was_named()).count(),
         unidentified: unidentified_users,
         events_without_user: unidentified.iter().map(|one| one.without_user).sum(),
         gone_resources: folded.numbers.gone,

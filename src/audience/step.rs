@@ -19,6 +19,8 @@ word_enum! {
         Collaboration = "collaboration",
         /// Events whose user the person was.
         Events = "events",
+        /// Whether the person is named directly.
+        Named = "named",
     }
 }
 

@@ -90,6 +90,8 @@ actions! {
     TimelineAdded = "timeline.added",
     AffectedAdded = "affected.added",
     AffectedRemoved = "affected.removed",
+    PeopleAdded = "people.added",
+    PeopleRemoved = "people.removed",
     NextStepAdded = "next_step.added",
     NextStepChanged = "next_step.changed",
     ReportWritten = "report.written",

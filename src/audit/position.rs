@@ -47,6 +47,8 @@ const OF_ONE_INCIDENT: &[Action] = &[
     Action::TimelineAdded,
     Action::AffectedAdded,
     Action::AffectedRemoved,
+    Action::PeopleAdded,
+    Action::PeopleRemoved,
     Action::NextStepAdded,
     Action::NextStepChanged,
     Action::ReportWritten,

@@ -220,6 +220,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    incident_people (incident_id, person_key) {
+        incident_id -> Text,
+        person_key -> BigInt,
+        source -> Text,
+        relevance -> Text,
+        added_at -> BigInt,
+        removed_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     next_steps (id) {
         id -> Text,
         incident_id -> Text,
@@ -769,6 +780,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     incident_episodes,
     timeline_entries,
     incident_resources,
+    incident_people,
     next_steps,
     reports,
     integrations,
@@ -933,6 +945,7 @@ diesel::joinable!(alerts -> incidents (incident_id));
 diesel::joinable!(deliveries -> notices (notice_id));
 diesel::joinable!(notices -> incidents (incident_id));
 diesel::joinable!(incident_resources -> resources (resource_key));
+diesel::joinable!(incident_people -> people (person_key));
 diesel::joinable!(members -> accounts (account_key));
 diesel::joinable!(members -> people (person_key));
 diesel::joinable!(collaborators -> resources (resource_key));

@@ -1,6 +1,6 @@
 //! People: who can be notified.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -119,20 +119,27 @@ pub(crate) fn known(conn: &mut Conn, ids: &[&str], addresses: &[&str]) -> Result
         #[diesel(sql_type = diesel::sql_types::BigInt)]
         key: i64,
         #[diesel(sql_type = diesel::sql_types::Text)]
+        id: String,
+        #[diesel(sql_type = diesel::sql_types::Text)]
         email: String,
     }
     let mut known = KnownPeople::default();
     for chunk in ids.chunks(BATCH) {
-        let rows: Vec<(String, i64)> = p::table
+        let rows: Vec<(String, i64, Option<Timestamp>)> = p::table
             .filter(p::id.eq_any(chunk))
-            .select((p::id, p::key))
+            .select((p::id, p::key, p::gone_at))
             .load(conn)?;
-        known.by_id.extend(rows);
+        for (id, key, gone_at) in rows {
+            if gone_at.is_some() {
+                known.archived.insert(key);
+            }
+            known.by_id.insert(id, key);
+        }
     }
     for chunk in addresses.chunks(BATCH) {
         let mut statement = Statement::default();
         // The expression is the same as in the index.
-        statement.push("SELECT key, email FROM people WHERE gone_at IS NULL AND LOWER(email) IN (");
+        statement.push("SELECT key, id, email FROM people WHERE gone_at IS NULL AND LOWER(email) IN (");
         for (index, address) in chunk.iter().enumerate() {
             if index > 0 {
                 statement.push(",");
@@ -141,9 +148,14 @@ pub(crate) fn known(conn: &mut Conn, ids: &[&str], addresses: &[&str]) -> Result
         }
         statement.push(") ORDER BY key DESC");
         let rows: Vec<AddressRow> = statement.finish().load(conn)?;
-        known
-            .by_address
-            .extend(rows.into_iter().map(|row| (normal_address(&row.email), row.key)));
+        for row in rows {
+            let address = normal_address(&row.email);
+            let other = known.by_address.insert(address.clone(), row.key);
+            if other.is_some_and(|other| other != row.key) {
+                known.shared.insert(address.clone());
+            }
+            known.id_by_address.insert(address, row.id);
+        }
     }
     Ok(known)
 }
@@ -157,7 +169,13 @@ pub(crate) fn id_of(conn: &mut Conn, key: i64) -> Result<String> {
 #[derive(Debug, Default)]
 pub(crate) struct KnownPeople {
     pub by_id: HashMap<String, i64>,
+    /// The keys of those in `by_id` who are archived.
+    pub archived: HashSet<i64>,
     pub by_address: HashMap<String, i64>,
+    /// The IDs of those in `by_address`.
+    pub id_by_address: HashMap<String, String>,
+    /// The addresses that several people have.
+    pub shared: HashSet<String>,
 }
 
 /// A person who was created or changed since a time.

@@ -247,6 +247,11 @@ pub fn keys(conn: &mut Conn, refs: &[&ResourceRef]) -> Result<HashMap<ResourceRe
     write::resource_keys(conn, refs, false)
 }
 
+/// Returns the keys of the resources, including archived ones. An unknown resource is not in the map.
+pub fn keys_even_archived(conn: &mut Conn, refs: &[&ResourceRef]) -> Result<HashMap<ResourceRef, i64>> {
+    write::resource_keys(conn, refs, true)
+}
+
 /// Returns the depth of each of these resources: the number of its ancestors, plus one.
 pub fn depths(conn: &mut Conn, keys: &[i64]) -> Result<HashMap<i64, i64>> {
     use diesel::sql_types::BigInt;

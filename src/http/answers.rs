@@ -6,14 +6,14 @@
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::middleware::from_fn;
-use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use actix_web::{HttpRequest, get, post, web};
 use serde_json::{Value, json};
 
 use super::answer::Declared;
 use super::error_page::for_browsers;
 use super::extract::{is_media, read_body};
 use super::problem::{Answer, Problem};
-use super::refusals::Door;
+use super::refusals::RefusalKind;
 use crate::answers::link::{self, Asking, Previous};
 use crate::answers::queue::ByLink;
 use crate::answers::{Choice, MAX_TEXT, record};
@@ -36,7 +36,7 @@ struct Shown<'a> {
 fn target(app: &App, req: &HttpRequest, token: &str) -> Result<i64, Problem> {
     app.links.answers_target(token).ok_or_else(|| {
         app.refusals
-            .refuse(req, Door::Token, app.clock().now(), Problem::NoSuchLink)
+            .refuse(req, RefusalKind::Token, app.clock().now(), Problem::NoSuchLink)
     })
 }
 

@@ -40,6 +40,8 @@ sources! {
     "admin/incident",
     "admin/incident/audience",
     "admin/incident/affected",
+    "admin/incident/people-named",
+    "admin/incident-people",
     "admin/incident/report",
     "admin/incident/unreached",
     "admin/incident/unreached-row",

@@ -4,77 +4,24 @@
 //! selector that is not valid or that finds nothing is an error, and nothing is added.
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::affected_rows::RESOURCES;
 use super::stored::get;
 use super::timeline;
 use crate::audit::{Action, Event, Tx};
-use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::schema::{
     alert_references, directory_lookups as dl, incident_resources as ir, resources as r,
 };
-use crate::db::{Conn, Statement, dialect, keyed};
+use crate::db::{Conn, Statement, dialect};
 use crate::directory::selector::{Json, Selector, SelectorSchema};
 use crate::directory::{ResourceRef, resource};
 
-/// The number of resources added at once from which the database updates its statistics, so that it plans
-/// well.
-const MANY: i64 = 1_000;
-
-word_enum! {
-    /// How a resource became affected.
-    #[schema(as = AffectedSource)]
-    Source, "a source" {
-        /// An alert named the resource.
-        Alert = "alert",
-        /// An operator added the resource.
-        Operator = "operator",
-        /// A selector found the resource.
-        Selector = "selector",
-    }
-}
-
-word_enum! {
-    /// How certain it is that a resource is affected.
-    #[derive(Default)]
-    Relevance, "a relevance" {
-        /// The resource is affected.
-        #[default]
-        Impaired = "impaired",
-        /// The resource is possibly affected.
-        Possibly = "possibly",
-        /// It is not known yet whether the resource is affected.
-        Unknown = "unknown",
-    }
-}
-
-impl Relevance {
-    fn strength(self) -> u8 {
-        match self {
-            Relevance::Impaired => 2,
-            Relevance::Possibly => 1,
-            Relevance::Unknown => 0,
-        }
-    }
-}
-
-/// The more certain one is greater.
-impl Ord for Relevance {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.strength().cmp(&other.strength())
-    }
-}
-
-impl PartialOrd for Relevance {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
+pub use super::affected_rows::{Added, Relevance, Removed, Source};
 
 /// The resources to add: either a list or a selector.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
@@ -94,21 +41,17 @@ pub struct AddAffected {
     pub relevance: Option<Relevance>,
 }
 
-/// The result of adding resources.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Added {
-    /// The number of resources that became affected.
-    pub added: i64,
-    /// The number of resources that were affected before.
-    pub already: i64,
-    /// The number of resources that were affected before and got another relevance.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub changed: i64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde wants it so
-fn is_zero(count: &i64) -> bool {
-    *count == 0
+/// The resources to remove: either a list or a selector.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveAffected {
+    /// Removes these resources.
+    #[serde(default)]
+    pub resources: Option<Vec<ResourceRef>>,
+    /// Removes those of the affected resources that this selector finds now.
+    #[serde(default)]
+    #[schema(value_type = Option<SelectorSchema>)]
+    pub selector: Option<Json>,
 }
 
 /// An affected resource.
@@ -153,8 +96,8 @@ pub fn add_requested(tx: &mut Tx<'_>, incident: &IncidentId, request: &AddAffect
     get(tx.conn, incident)?;
     match (&request.resources, &request.selector) {
         (Some(resources), None) => {
-            let (keys, what) = named(tx.conn, resources)?;
-            add_keys_as(tx, incident, &keys, Source::Operator, request.relevance, what)
+            let (keys, what) = named(tx.conn, resources, resource::keys)?;
+            RESOURCES.add_keys(tx, incident, &keys, Source::Operator, request.relevance, what)
         }
         (None, Some(selector)) => {
             let selector = Selector::parse("/selector", selector)?;
@@ -174,17 +117,21 @@ pub fn add(
     resources: &[ResourceRef],
     source: Source,
 ) -> Result<Added> {
-    let (keys, what) = named(tx.conn, resources)?;
+    let (keys, what) = named(tx.conn, resources, resource::keys)?;
     add_keys(tx, incident, &keys, source, what)
 }
 
-/// Returns the keys of these resources, and the description for the audit event.
-fn named(conn: &mut Conn, resources: &[ResourceRef]) -> Result<(Vec<i64>, serde_json::Value)> {
+/// Reads the keys of resources.
+type Keys = fn(&mut Conn, &[&ResourceRef]) -> Result<std::collections::HashMap<ResourceRef, i64>>;
+
+/// Returns the keys of these resources, and the description for the audit event. `keys` decides whether archived
+/// resources are accepted.
+fn named(conn: &mut Conn, resources: &[ResourceRef], keys: Keys) -> Result<(Vec<i64>, serde_json::Value)> {
     if resources.is_empty() {
         return Err(Error::invalid("/resources", "must list at least one resource"));
     }
     let refs: Vec<&ResourceRef> = resources.iter().collect();
-    let known = resource::keys(conn, &refs)?;
+    let known = keys(conn, &refs)?;
     let unknown: Vec<FieldError> = resources
         .iter()
         .enumerate()
@@ -221,61 +168,20 @@ pub fn add_selected(
 ) -> Result<Added> {
     dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
     let found: i64 = selector.count(tx.conn)?.values().sum();
-    let mut statement = Statement::default();
-    statement
-        .push(
-            "INSERT INTO incident_resources (incident_id, resource_key, source, added_at, relevance) SELECT ",
-        )
-        .text(incident.as_str())
-        .push(", found.key, ")
-        .text(Source::Selector.as_str())
-        .push(", ")
-        .time(tx.now)
-        .push(", ")
-        .text(relevance.unwrap_or_default().as_str())
-        .push(" FROM (");
-    selector.keys(tx.conn, &mut statement);
-    // Without the `WHERE`, SQLite would parse `ON` as the condition of a join.
-    statement.push(") found WHERE TRUE").push(AGAIN);
-    let added = statement.finish().execute(tx.conn)? as i64;
-    if added > 0 {
+    let note = |tx: &mut Tx<'_>, added| {
         let text = format!(
             "Selector {selector}: {added} of {found} matching resources added to the affected resources"
         );
-        timeline::note(tx, incident, timeline::Kind::Note, tx.now, &text)?;
-    }
-    let mut changed = 0;
-    if let Some(relevance) = relevance {
-        let mut statement = Statement::default();
-        judge(&mut statement, incident, relevance).push("SELECT key FROM (");
-        selector.keys(tx.conn, &mut statement);
-        statement.push(") found)");
-        changed = statement.finish().execute(tx.conn)? as i64;
-    }
-    let what = json!({"selector": selector.to_string(), "relevance": relevance});
-    let counts = Added {
-        added,
-        changed,
-        already: (found - added).max(0),
+        timeline::note(tx, incident, timeline::Kind::Note, tx.now, &text).map(drop)
     };
-    finish_adding(tx, incident, counts, Source::Selector, what)
-}
-
-/// A resource that was removed becomes affected again. A resource that is affected does not change.
-const AGAIN: &str = " ON CONFLICT (incident_id, resource_key) DO UPDATE \
-     SET removed_at = NULL, source = excluded.source, added_at = excluded.added_at, relevance = excluded.relevance \
-     WHERE incident_resources.removed_at IS NOT NULL";
-
-/// Begins a statement that changes the relevance of the affected resources with the keys that follow.
-fn judge<'a>(statement: &'a mut Statement, incident: &IncidentId, relevance: Relevance) -> &'a mut Statement {
-    statement
-        .push("UPDATE incident_resources SET relevance = ")
-        .text(relevance.as_str())
-        .push(" WHERE incident_id = ")
-        .text(incident.as_str())
-        .push(" AND removed_at IS NULL AND relevance <> ")
-        .text(relevance.as_str())
-        .push(" AND resource_key IN (")
+    RESOURCES.add_found(
+        tx,
+        incident,
+        (&selector.to_string(), found),
+        |conn, to| selector.keys(conn, to),
+        relevance,
+        note,
+    )
 }
 
 /// Returns which of these keys are affected.
@@ -305,78 +211,37 @@ pub(crate) fn add_keys(
     source: Source,
     what: serde_json::Value,
 ) -> Result<Added> {
-    add_keys_as(tx, incident, keys, source, None, what)
+    RESOURCES.add_keys(tx, incident, keys, source, None, what)
 }
 
-/// Adds resources by key. A resource that is affected already keeps its relevance, unless one is given.
-fn add_keys_as(
-    tx: &mut Tx<'_>,
-    incident: &IncidentId,
-    keys: &[i64],
-    source: Source,
-    relevance: Option<Relevance>,
-    mut what: serde_json::Value,
-) -> Result<Added> {
-    dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
-    let mut added = 0;
-    let mut changed = 0;
-    for chunk in keys.chunks(5_000) {
-        let list = keyed::list(chunk);
-        added += diesel::sql_query(format!(
-            "INSERT INTO incident_resources (incident_id, resource_key, source, added_at, relevance) \
-             SELECT $1, key, $2, $3, $4 FROM resources WHERE key IN ({list}){AGAIN}"
-        ))
-        .bind::<Text, _>(incident.as_str())
-        .bind::<Text, _>(source.as_str())
-        .bind::<BigInt, _>(tx.now)
-        .bind::<Text, _>(relevance.unwrap_or_default().as_str())
-        .execute(tx.conn)? as i64;
-        if let Some(relevance) = relevance {
-            let mut statement = Statement::default();
-            judge(&mut statement, incident, relevance).push(&list).push(")");
-            changed += statement.finish().execute(tx.conn)? as i64;
+/// Removes the resources of a request. A person who was already notified because of them still gets the resolution.
+///
+/// # Errors
+/// `NotFound` if the incident does not exist. `Invalid` if the request has neither or both of list and selector, if
+/// the list is empty or a resource is not known, or if the selector contains an unknown name or finds nothing.
+/// Nothing is removed then.
+pub fn remove_requested(tx: &mut Tx<'_>, incident: &IncidentId, request: &RemoveAffected) -> Result<Removed> {
+    get(tx.conn, incident)?;
+    match (&request.resources, &request.selector) {
+        (Some(resources), None) => {
+            let (keys, what) = named(tx.conn, resources, resource::keys_even_archived)?;
+            dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
+            RESOURCES.remove_keys(tx, incident, &keys, what)
         }
-    }
-    if let Some(relevance) = relevance {
-        what["relevance"] = json!(relevance);
-    }
-    let already = keys.len() as i64 - added;
-    finish_adding(
-        tx,
-        incident,
-        Added {
-            added,
-            already,
-            changed,
-        },
-        source,
-        what,
-    )
-}
-
-fn finish_adding(
-    tx: &mut Tx<'_>,
-    incident: &IncidentId,
-    counts: Added,
-    source: Source,
-    what: serde_json::Value,
-) -> Result<Added> {
-    let Added { added, changed, .. } = counts;
-    if added >= MANY {
-        dialect::analyze(tx.conn, &["incident_resources"])?;
-    }
-    if added > 0 || changed > 0 {
-        let mut after = json!({"added": added, "source": source, "what": what});
-        if changed > 0 {
-            after["changed"] = json!(changed);
+        (None, Some(selector)) => {
+            let selector = Selector::parse("/selector", selector)?;
+            dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
+            selector.count(tx.conn)?;
+            let note = |tx: &mut Tx<'_>, removed| {
+                let text =
+                    format!("Selector {selector}: {removed} resources removed from the affected resources");
+                timeline::note(tx, incident, timeline::Kind::Note, tx.now, &text).map(drop)
+            };
+            let query = |conn: &Conn, to: &mut Statement| selector.keys(conn, to);
+            RESOURCES.remove_found(tx, incident, &selector.to_string(), query, note)
         }
-        tx.record(
-            Event::new(Action::AffectedAdded, "incident", incident.as_str())
-                .incident(incident)
-                .after(after),
-        );
+        _ => Err(Error::invalid("", "give either resources or selector")),
     }
-    Ok(counts)
 }
 
 /// Removes a resource from an incident. A person who was already notified because of it still gets the

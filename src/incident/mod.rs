@@ -4,6 +4,8 @@
 //! same time, one of them fails. A resource becomes affected only if somebody or an alert added it.
 
 pub mod affected;
+pub mod affected_people;
+mod affected_rows;
 mod check;
 mod episode;
 pub mod metrics;

@@ -108,8 +108,14 @@ fn mail_resource(reason: &Reason) -> Option<MailResource> {
 
 fn what(reasons: &[Reason], resources: &[MailResource]) -> String {
     match resources {
-        // No resource of the person is affected. The person used the service while it had the error.
-        [] if reasons.iter().any(|reason| reason.seen.is_some()) => "our service".to_owned(),
+        // No resource of the person is affected. The person used the service while it had the error, or is affected
+        // as a user of the service.
+        [] if reasons
+            .iter()
+            .any(|reason| reason.seen.is_some() || reason.named.is_some()) =>
+        {
+            "our service".to_owned()
+        }
         [] => "your resources".to_owned(),
         [one] => reasons
             .iter()
@@ -170,6 +176,9 @@ fn why(reasons: &[Reason]) -> String {
     }
     if reasons.iter().any(|reason| reason.seen.is_some()) {
         parts.push("had an error while you used our service".to_owned());
+    }
+    if reasons.iter().any(|reason| reason.named.is_some()) {
+        parts.push("are one of the people affected".to_owned());
     }
     match parts.as_slice() {
         [] => "You receive this because we notified you of this incident before.".to_owned(),

@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 66] = [
+pub(super) const TABLES: [&str; 67] = [
     "account_history",
     "accounts",
     "admin_sessions",
@@ -51,6 +51,7 @@ pub(super) const TABLES: [&str; 66] = [
     "hook_requests",
     "idempotency_keys",
     "incident_episodes",
+    "incident_people",
     "incident_resources",
     "incident_starts",
     "incident_titles",

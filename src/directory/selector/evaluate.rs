@@ -93,11 +93,7 @@ impl Writer<'_> {
             }
             Part::AccountLabel(name, test) => {
                 self.to.push(OWNED);
-                // The name is a bound value of the expression and occurs in it once.
-                let expression = self.account_label.clone();
-                let (before, after) = expression.split_once("{name}").unwrap_or((&expression, ""));
-                self.to.push(before).text(&name.value);
-                test_on(self.to, after, test);
+                account_label(self.to, &self.account_label, name, test);
                 self.to.push(OWNED_END);
             }
             Part::Created(window) => self.within("r.created_at", &window.value),
@@ -136,7 +132,7 @@ impl Writer<'_> {
 }
 
 /// Writes `(value, value …)`.
-fn list<'a>(to: &mut Statement, values: impl Iterator<Item = &'a str>) {
+pub(super) fn list<'a>(to: &mut Statement, values: impl Iterator<Item = &'a str>) {
     to.push("(");
     for (index, value) in values.enumerate() {
         if index > 0 {
@@ -177,7 +173,7 @@ struct Number {
 }
 
 /// Returns whether the query finds anything.
-fn any(conn: &mut Conn, statement: Statement) -> Result<bool> {
+pub(super) fn any(conn: &mut Conn, statement: Statement) -> Result<bool> {
     let row: Option<Number> = statement.finish().get_result(conn).optional()?;
     Ok(row.is_some_and(|row| row.n == 1))
 }
@@ -246,17 +242,7 @@ impl Part {
                     test_on(statement, "l.value", test);
                 })?
             }
-            Part::AccountLabel(name, test) => {
-                labels_known(conn, name, test, "account", errors, |conn, statement, test| {
-                    let expression = dialect::account_label(conn);
-                    let (before, after) = expression.split_once("{name}").unwrap_or((&expression, ""));
-                    statement
-                        .push("SELECT CAST(1 AS BIGINT) AS n FROM accounts a WHERE a.gone_at IS NULL AND ")
-                        .push(before)
-                        .text(&name.value);
-                    test_on(statement, after, test);
-                })?;
-            }
+            Part::AccountLabel(name, test) => account_label_known(conn, name, test, errors)?,
             Part::Under(at) => {
                 if !write::resource_keys(conn, &[&at.value], false)?.contains_key(&at.value) {
                     errors.push(at.place.error(format!("{} is not in the directory", at.value)));
@@ -311,6 +297,27 @@ fn account_known(conn: &mut Conn, id: &str, place: &Place, errors: &mut Vec<Fiel
         errors.push(place.error(format!("account '{id}' owns no resources")));
     }
     Ok(())
+}
+
+/// Writes the test of a label of the account `a`. `expression` is from [`dialect::account_label`].
+pub(super) fn account_label(to: &mut Statement, expression: &str, name: &Spot<String>, test: &Test) {
+    // The name is a bound value of the expression and occurs in it once.
+    let (before, after) = expression.split_once("{name}").unwrap_or((expression, ""));
+    to.push(before).text(&name.value);
+    test_on(to, after, test);
+}
+
+/// Adds an error if no account has the label, or for each value that no account has.
+pub(super) fn account_label_known(
+    conn: &mut Conn,
+    name: &Spot<String>,
+    test: &Test,
+    errors: &mut Vec<FieldError>,
+) -> Result<()> {
+    labels_known(conn, name, test, "account", errors, |conn, statement, test| {
+        statement.push("SELECT CAST(1 AS BIGINT) AS n FROM accounts a WHERE a.gone_at IS NULL AND ");
+        account_label(statement, &dialect::account_label(conn), name, test);
+    })
 }
 
 /// Adds an error if nothing has the label, or for each value that nothing has.

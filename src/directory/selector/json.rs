@@ -103,8 +103,44 @@ fn place(pointer: &str) -> Place {
     Place::Pointer(pointer.to_owned())
 }
 
-fn wrong(errors: &mut Vec<FieldError>, pointer: &str, detail: impl Into<String>) {
+pub(super) fn wrong(errors: &mut Vec<FieldError>, pointer: &str, detail: impl Into<String>) {
     errors.push(FieldError::at(pointer, detail));
+}
+
+/// Returns the fields of a selector at `pointer`: the pointer, the name and the value of each. A field that is null or
+/// given twice is an error. `possible` lists the fields for the error about an empty selector.
+pub(super) fn fields<'a>(
+    pointer: &str,
+    given: &'a Json,
+    errors: &mut Vec<FieldError>,
+    possible: &str,
+) -> Vec<(String, &'a str, &'a Json)> {
+    let fields = match given {
+        Json::Object(fields) => fields,
+        other => {
+            wrong(
+                errors,
+                pointer,
+                format!("is {}; it must be an object", other.kind()),
+            );
+            return Vec::new();
+        }
+    };
+    if fields.is_empty() {
+        wrong(errors, pointer, format!("must not be empty; give {possible}"));
+    }
+    let mut found = Vec::with_capacity(fields.len());
+    for (index, (name, value)) in fields.iter().enumerate() {
+        let at = format!("{pointer}/{}", step(name));
+        if fields[..index].iter().any(|(earlier, _)| earlier == name) {
+            wrong(errors, &at, "is given twice");
+        } else if *value == Json::Null {
+            wrong(errors, &at, "must not be null; leave it out or give a value");
+        } else {
+            found.push((at, name.as_str(), value));
+        }
+    }
+    found
 }
 
 /// Parses the condition at `pointer`. Errors are added to `errors`.
@@ -117,35 +153,10 @@ pub(super) fn part(pointer: &str, given: &Json, errors: &mut Vec<FieldError>, de
         );
         return None;
     }
-    let fields = match given {
-        Json::Object(fields) => fields,
-        other => {
-            wrong(
-                errors,
-                pointer,
-                format!("is {}; it must be an object", other.kind()),
-            );
-            return None;
-        }
-    };
-    if fields.is_empty() {
-        let detail =
-            "must not be empty; give type, labels, under, accounts, account_labels, created or changed";
-        wrong(errors, pointer, detail);
-        return None;
-    }
+    let possible = "type, labels, under, accounts, account_labels, created or changed";
     let mut parts = Vec::new();
-    for (index, (name, value)) in fields.iter().enumerate() {
-        let at = format!("{pointer}/{}", step(name));
-        if fields[..index].iter().any(|(earlier, _)| earlier == name) {
-            wrong(errors, &at, "is given twice");
-            continue;
-        }
-        if *value == Json::Null {
-            wrong(errors, &at, "must not be null; leave it out or give a value");
-            continue;
-        }
-        match name.as_str() {
+    for (at, name, value) in fields(pointer, given, errors, possible) {
+        match name {
             "type" => parts.extend(word(&at, value, errors).map(Part::Type)),
             "labels" => labels(&at, value, errors, &mut parts, Part::Label),
             "account_labels" => labels(&at, value, errors, &mut parts, Part::AccountLabel),
@@ -243,21 +254,31 @@ fn several(pointer: &str, value: &Json, errors: &mut Vec<FieldError>, depth: usi
 }
 
 fn accounts(pointer: &str, value: &Json, errors: &mut Vec<FieldError>) -> Option<Part> {
+    words(pointer, value, errors).map(Part::Accounts)
+}
+
+/// Parses a list of IDs or names. The result is never empty.
+pub(super) fn words(
+    pointer: &str,
+    value: &Json,
+    errors: &mut Vec<FieldError>,
+) -> Option<Vec<Spot<ExternalId>>> {
     let items = list(pointer, value, errors)?;
-    let accounts: Vec<Spot<ExternalId>> = items
+    let words: Vec<Spot<ExternalId>> = items
         .iter()
         .enumerate()
         .filter_map(|(index, item)| word(&format!("{pointer}/{index}"), item, errors))
         .collect();
-    (!accounts.is_empty()).then_some(Part::Accounts(accounts))
+    (!words.is_empty()).then_some(words)
 }
 
-fn labels(
+/// Parses tests of labels. `part` makes a condition of each.
+pub(super) fn labels<P>(
     pointer: &str,
     value: &Json,
     errors: &mut Vec<FieldError>,
-    parts: &mut Vec<Part>,
-    part: impl Fn(Spot<String>, Test) -> Part,
+    parts: &mut Vec<P>,
+    part: impl Fn(Spot<String>, Test) -> P,
 ) {
     let Some(fields) = object(pointer, value, errors) else {
         return;
@@ -413,7 +434,7 @@ pub(super) fn value(part: &Part) -> Value {
     }
 }
 
-fn test_value(test: &Test) -> Value {
+pub(super) fn test_value(test: &Test) -> Value {
     match test {
         Test::Is(value) => json!(value.value),
         Test::In(values) => json!({"in": values.iter().map(|value| &value.value).collect::<Vec<_>>()}),

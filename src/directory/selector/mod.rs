@@ -8,6 +8,7 @@
 
 mod evaluate;
 mod json;
+mod people;
 mod text;
 mod tree;
 
@@ -15,6 +16,7 @@ use super::ResourceRef;
 use crate::base::error::{Error, FieldError, Result};
 
 pub use json::Json;
+pub use people::{PeopleSelector, PeopleSelectorSchema};
 pub use tree::{MAX_DEPTH, MAX_PARTS, MAX_TEXT, Part, Place, Spot, Test, Window};
 
 /// A parsed selector. [`Selector::count`] checks whether the directory knows its names.

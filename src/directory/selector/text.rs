@@ -433,7 +433,7 @@ fn label(name: &str) -> String {
     if bare { name.to_owned() } else { quote(name) }
 }
 
-fn value(text: &str) -> String {
+pub(super) fn value(text: &str) -> String {
     let bare = !text.is_empty() && text != "*" && text.chars().all(plain);
     if bare { text.to_owned() } else { quote(text) }
 }

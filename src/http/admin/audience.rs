@@ -10,13 +10,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::view::{
-    ROWS, When, account_path, count, cut, grouped, link, person_path, resource, resource_path,
+    ROWS, When, account_path, count, cut, grouped, link, person_path, relevance, resource, resource_path,
 };
 use crate::audience::{Addressee, Audience, Reason};
 use crate::directory::{ResourceRef, normal_address};
 use crate::feedback::unreached::{Unreached, UnreachedCounts, UnreachedReason};
 use crate::http::page::{Page, page};
-use crate::incident::affected::Relevance;
+use crate::incident::affected::Source;
+use crate::incident::affected_people::Named;
 use crate::incident::users_in_events::SeenInEvents;
 use crate::notice::{Overview, Standing};
 
@@ -146,6 +147,8 @@ pub fn section(
         "unresolved": counts.unresolved_references,
         "unresolved_text": grouped(counts.unresolved_references as i64),
         "identified": counts.identified,
+        "named": counts.named,
+        "named_text": grouped(counts.named as i64),
         "identified_text": grouped(counts.identified as i64),
         "unidentified": counts.unidentified > 0 || counts.events_without_user > 0,
         "any_events": counts.identified > 0 || counts.unidentified > 0 || counts.events_without_user > 0,
@@ -175,11 +178,7 @@ fn row(addressee: &Addressee, standing: Chosen, outbox: bool) -> Value {
         "sending": standing == Chosen::Sending,
         "failed": standing == Chosen::Failed,
         "not_told": standing == Chosen::NotTold,
-        "relevance": match addressee.relevance {
-            Relevance::Impaired => None,
-            Relevance::Possibly => Some("possibly affected"),
-            Relevance::Unknown => Some("unknown whether affected"),
-        },
+        "relevance": relevance(addressee.relevance),
         // This is shown in addition to the state of the emails, because these people get no updates.
         "suppressed": addressee.suppressed.as_deref().map(|reason| match reason {
             "opted_out" => "opted out of updates",
@@ -224,7 +223,8 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
         .filter_map(|reason| reason.seen.as_deref())
         .map(met)
         .collect();
-    let all = grouped.len() + seen.len();
+    let named = reasons.iter().find_map(|reason| reason.named).map(named_directly);
+    let all = grouped.len() + seen.len() + usize::from(named.is_some());
     let roles = grouped.into_iter().map(|((_, role, account, through), mut reasons)| {
         reasons.dedup_by_key(|(_, resource)| *resource);
         let resources: Vec<Value> = reasons
@@ -252,9 +252,10 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
             "resources": resources,
             "more_resources": reasons.len().saturating_sub(MAX),
             "seen": null,
+            "named": null,
         })
     });
-    let ways = roles.chain(seen).take(MAX).collect();
+    let ways = named.into_iter().chain(roles).chain(seen).take(MAX).collect();
     (ways, all.saturating_sub(MAX))
 }
 
@@ -268,6 +269,21 @@ fn met(seen: &SeenInEvents) -> Value {
             "by": seen.recognised_by.as_str(),
             "first": When::utc(seen.first_seen_at),
             "last": (seen.last_seen_at != seen.first_seen_at).then(|| When::utc(seen.last_seen_at)),
+        },
+        "named": null,
+    })
+}
+
+/// Returns the reason of a person who is named directly. It is not a role.
+fn named_directly(named: Named) -> Value {
+    json!({
+        "role": null, "account": null, "on": null, "itself": false, "resources": [], "more_resources": 0, "seen": null,
+        "named": {
+            "by": match named.source {
+                Source::Selector => "added by a selector",
+                Source::Operator | Source::Alert => "added manually",
+            },
+            "at": When::utc(named.added_at),
         },
     })
 }

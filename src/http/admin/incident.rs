@@ -8,13 +8,16 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::affected_people::{self, Listed};
 use super::answers;
 use super::audience::{self, Chosen};
+use super::filled::Wrong;
 use super::incident_forms::{self, find};
 use super::params::Form;
 use super::signed_in::SignedIn;
 use super::view::{
-    Frame, ROWS, When, call, count, cut, duration, grouped, link, outward, progress, resource, zone,
+    Frame, ROWS, When, call, count, cut, duration, grouped, link, outward, progress, relevance, resource,
+    zone,
 };
 use super::why;
 use crate::alert::{self, AlertView};
@@ -31,7 +34,7 @@ use crate::http::audience_cache::Cached;
 use crate::http::ids::{InPath, IncidentName};
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
-use crate::incident::affected::{self, Affected, Relevance};
+use crate::incident::affected::{self, Affected};
 use crate::incident::metrics::{self, Metrics};
 use crate::incident::next_step::{self, NextStep};
 use crate::incident::report::{self, Report};
@@ -55,6 +58,9 @@ struct ShowParams {
     people: Option<Chosen>,
     people_after: Option<String>,
     affected_after: Option<String>,
+    /// The text that the people who are named directly are searched by.
+    named: Option<String>,
+    named_after: Option<String>,
     alerts_after: Option<String>,
     answers: Option<Filter>,
     answers_after: Option<String>,
@@ -67,6 +73,7 @@ struct Facts {
     incident: Incident,
     metrics: Metrics,
     affected: Page<Affected>,
+    people_named: Listed,
     standing: Cached<Standing>,
     explained: Vec<Explained>,
     notices: Vec<Notice>,
@@ -133,10 +140,11 @@ async fn show(
 ) -> Answer<HttpResponse> {
     let p = params.0;
     let affected_after: Option<i64> = cursor(p.affected_after.as_deref())?;
+    let named_after: Option<i64> = cursor(p.named_after.as_deref())?;
     let alerts_before: Option<String> = cursor(p.alerts_after.as_deref())?;
     let people_after: Option<String> = cursor(p.people_after.as_deref())?;
     let listed = answers::Listed::read(p.answers, p.answers_after.as_deref())?;
-    let who = p.who.clone();
+    let (who, text) = (p.who.clone(), p.named.clone());
     let (audience_cache, now, every) = (app.audience_cache.clone(), app.clock().now(), app.update_every);
     let outbox = app.outbox;
     let facts = app
@@ -153,6 +161,7 @@ async fn show(
                     ROWS,
                     |a| a.key,
                 ),
+                people_named: Listed::read(conn, id, text.as_deref(), named_after)?,
                 standing: {
                     let after = people_after.as_deref();
                     let name = format!("page {:?} {after:?}", p.people);
@@ -244,6 +253,13 @@ async fn show(
             "unresolved": standing.unresolved,
             "unidentified": standing.unidentified,
             "affected": affected_section(&facts, &base, local),
+            "named": facts.people_named.section(
+                incident.number,
+                &base,
+                by.0.role.covers(Role::Operator),
+                affected_people::typed("", &mut Wrong::default()),
+                local,
+            ),
             "notices": facts.notices.iter().map(|notice| notice_row(notice, local, outbox)).collect::<Vec<_>>(),
             "timeline": facts.timeline.iter().take(MAX).map(|entry| entry_row(entry, local)).collect::<Vec<_>>(),
             "timeline_more": facts.timeline.len().saturating_sub(MAX),
@@ -472,15 +488,6 @@ fn affected_section(facts: &Facts, base: &str, local: Option<&TimeZone>) -> Valu
             .then(|| count(counts.without_account, "affected resource belongs", "affected resources belong")),
         "next": facts.affected.next_cursor.as_deref().map(|next| after(base, "affected_after", next, "affected")),
     })
-}
-
-/// Returns the word for the relevance of a resource. A resource that is certainly affected needs no word.
-fn relevance(relevance: Relevance) -> Option<&'static str> {
-    match relevance {
-        Relevance::Impaired => None,
-        Relevance::Possibly => Some("possibly affected"),
-        Relevance::Unknown => Some("unknown whether affected"),
-    }
 }
 
 fn notice_row(notice: &Notice, local: Option<&TimeZone>, outbox: bool) -> Value {

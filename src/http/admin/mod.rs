@@ -1,6 +1,6 @@
-//! The admin pages. They show what the API returns. The status of an incident, its timeline, alert rules, silences and
-//! maintenance windows can be changed here, and saved requests can be replayed. For all other changes, a page shows the
-//! API call.
+//! The admin pages. They show what the API returns. The status of an incident, its timeline, the people named directly, the
+//! answers of customers, alert rules, silences and maintenance windows can be changed here, and saved requests can be
+//! replayed. For all other changes, a page shows the API call.
 //!
 //! - No page is shown without a session.
 //! - No change is made without the key of the form and the role that the API requires.
@@ -8,6 +8,7 @@
 //! - No secret is on a page.
 //! - No unlimited list is loaded as a whole.
 
+mod affected_people;
 mod answers;
 mod audience;
 mod audit;
@@ -50,6 +51,7 @@ pub fn pages() -> Vec<Page> {
     incident::routes(&mut pages);
     incident_forms::routes(&mut pages);
     answers::routes(&mut pages);
+    affected_people::routes(&mut pages);
     notices::routes(&mut pages);
     directory::routes(&mut pages);
     integrations::routes(&mut pages);

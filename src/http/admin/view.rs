@@ -13,6 +13,7 @@ use crate::base::time::{Timestamp, time_zone};
 use crate::directory::ResourceRef;
 use crate::http::App;
 use crate::http::page::Limit;
+use crate::incident::affected::Relevance;
 use crate::notice::Notice;
 
 /// The number of rows of a list on one page.
@@ -111,6 +112,15 @@ impl When {
     /// Makes a time that is shown in UTC and in `zone`, if there is a time.
     pub fn maybe(at: Option<Timestamp>, zone: Option<&TimeZone>) -> Option<When> {
         at.map(|at| When::new(at, zone))
+    }
+}
+
+/// Returns the word for the relevance of a resource or a person. One that is certainly affected needs no word.
+pub fn relevance(relevance: Relevance) -> Option<&'static str> {
+    match relevance {
+        Relevance::Impaired => None,
+        Relevance::Possibly => Some("possibly affected"),
+        Relevance::Unknown => Some("unknown whether affected"),
     }
 }
 

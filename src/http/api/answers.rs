@@ -68,8 +68,10 @@ struct ListParams {
 struct Answers {
     /// The numbers of people.
     counts: AnswerCounts,
-    #[serde(flatten)]
-    page: Page<answers::Answer>,
+    /// The answers on this page.
+    items: Vec<answers::Answer>,
+    /// Send this value as `cursor` to get the next page. Null on the last page.
+    next_cursor: Option<String>,
 }
 
 /// Returns how many people answered what, and the current answer of each person, the latest first.
@@ -108,12 +110,16 @@ async fn list_all(
             Ok((counts, rows))
         })
         .await?;
-    let page = if none {
+    let Page { items, next_cursor } = if none {
         page(rows, limit, |answer| answer.person.clone())
     } else {
         page(rows, limit, list::place)
     };
-    Ok(Json(Answers { counts, page }))
+    Ok(Json(Answers {
+        counts,
+        items,
+        next_cursor,
+    }))
 }
 
 /// Records an answer on behalf of a person, for example after a telephone call.

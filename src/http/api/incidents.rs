@@ -16,7 +16,7 @@ use crate::http::extract::{Json, Params};
 use crate::http::ids::InPath;
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::Answer;
-use crate::incident::affected::{self, AddAffected, Added, Affected, Unresolved};
+use crate::incident::affected::{self, AddAffected, Added, Affected, RemoveAffected, Removed, Unresolved};
 use crate::incident::metrics::{self, Metrics};
 use crate::incident::next_step::{self, NewStep, NextStep, StepPatch};
 use crate::incident::timeline::{self, Entry, NewEntry};
@@ -35,6 +35,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(list_affected)
         .service(resolve_references)
         .service(remove_affected)
+        .service(remove_several)
         .service(get_metrics)
         .service(get_unreached)
         .service(add_step)
@@ -240,6 +241,23 @@ async fn remove_affected(
         .write(&by.0, move |tx| affected::remove(tx, &id, &at))
         .await?;
     Ok(NoContent)
+}
+
+/// Removes affected resources, from a list or with a selector. People who were already notified are still notified of
+/// the end.
+#[utoipa::path(tag = "Incidents", security(("token" = ["operator"])))]
+#[post("/incidents/{id}/affected/remove")]
+async fn remove_several(
+    app: web::Data<App>,
+    by: By,
+    InPath(id): InPath<IncidentId>,
+    body: Json<RemoveAffected>,
+) -> Answer<Json<Removed>> {
+    let removed = app
+        .db
+        .write(&by.0, move |tx| affected::remove_requested(tx, &id, &body.0))
+        .await?;
+    Ok(Json(removed))
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -1,6 +1,7 @@
 //! The API below `/api/v1`. It has one file for each part of the domain. The OpenAPI document is made from
 //! the handlers.
 
+pub mod affected_people;
 pub mod alert_rules;
 pub mod alerts;
 pub mod answers;
@@ -88,6 +89,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(mutes::routes)
         .configure(selectors::routes)
         .configure(incidents::routes)
+        .configure(affected_people::routes)
         .configure(audience::routes)
         .configure(notices::routes)
         .configure(answers::routes)

@@ -3,14 +3,14 @@
 use actix_web::{post, web};
 use serde::Deserialize;
 
-use crate::audience::{self, SelectorCount};
-use crate::directory::selector::{self, Selector, SelectorSchema};
+use crate::audience::{self, FoundPeople, SelectorCount};
+use crate::directory::selector::{self, PeopleSelector, PeopleSelectorSchema, Selector, SelectorSchema};
 use crate::http::App;
 use crate::http::extract::Json;
 use crate::http::problem::Answer;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
-    config.service(count);
+    config.service(count).service(count_people);
 }
 
 /// The selector whose results are counted.
@@ -29,5 +29,27 @@ struct CountRequest {
 async fn count(app: web::Data<App>, body: Json<CountRequest>) -> Answer<Json<SelectorCount>> {
     let selector = Selector::parse("/selector", &body.0.selector)?;
     let found = app.db.read(move |conn| audience::count(conn, &selector)).await?;
+    Ok(Json(found))
+}
+
+/// The selector over people whose results are counted.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CountPeopleRequest {
+    /// The selector.
+    #[schema(value_type = PeopleSelectorSchema)]
+    selector: selector::Json,
+}
+
+/// Counts the people that a selector finds now. Nothing is stored. `POST /incidents/{id}/affected/people` finds the
+/// same.
+#[utoipa::path(tag = "Selectors", security(("token" = ["viewer"])))]
+#[post("/selectors/people/count")]
+async fn count_people(app: web::Data<App>, body: Json<CountPeopleRequest>) -> Answer<Json<FoundPeople>> {
+    let selector = PeopleSelector::parse("/selector", &body.0.selector)?;
+    let found = app
+        .db
+        .read(move |conn| audience::count_people(conn, &selector))
+        .await?;
     Ok(Json(found))
 }
