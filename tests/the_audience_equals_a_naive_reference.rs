@@ -506,7 +506,7 @@ async fn resolved(db: &Db, mut model: Model, ops: Vec<Op>) -> Resolved {
     db.clock().advance(second);
     let start = model.clone();
     let integration = db.write(&by, errors).await?;
-    let conditions = intake::Conditions::new(db.clone());
+    let conditions = intake::ConditionCache::new(db.clone());
     let incident = intake::write(&conditions, &by, move |tx, prepared| {
         begin(tx, prepared, &integration, &start)
     })
