@@ -1194,9 +1194,7 @@ async fn a_page_explains_who_is_told_and_says_who_owned_it(env: Env) {
         .expect(200);
     let page = browser.page(&path, 200).await;
     assert!(
-        page.contains(
-            "2 people owned or worked on the affected resources when the incident started, but no longer do"
-        ),
+        page.contains("2 people were affected when the incident started, but no longer are"),
         "{page}"
     );
     assert!(
@@ -1211,7 +1209,7 @@ async fn a_page_explains_who_is_told_and_says_who_owned_it(env: Env) {
         "{page}"
     );
     assert!(
-        page.contains("2 people owned or worked on the affected resources when the incident started"),
+        page.contains("2 people were affected when the incident started"),
         "{page}"
     );
     app.finish().await;

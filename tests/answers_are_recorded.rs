@@ -393,6 +393,20 @@ async fn the_series_says_when_people_answered(env: Env) {
     app.get(&format!("{path}?step=PT1M"))
         .await
         .expect_invalid("?step");
+    // An answer long ago makes the usual step longer, and the last point is not in the future.
+    let long_ago = json!({"person": "person-9", "answer": "works", "at": "2001-01-01T00:00:00Z"});
+    app.post(&format!("/api/v1/incidents/{incident}/answers"), long_ago)
+        .await
+        .expect(201);
+    let years = app.get(&path).await.expect(200);
+    let points = years.json.as_array().expect("points");
+    assert!(points.len() <= 1_000, "{}", points.len());
+    assert_eq!(points[0]["at"], "2001-01-01T00:00:00Z");
+    let last = points.last().expect("a point");
+    assert_eq!(
+        json!([last["at"], last["works"]]),
+        json!(["2024-03-20T06:00:00Z", 4])
+    );
     for step in ["PT0S", "PT59S", "-PT1H", "1 hour", "P1M", "x", ""] {
         app.get(&format!("{path}?step={step}"))
             .await
@@ -449,6 +463,13 @@ async fn a_reply_by_email_is_attached_to_its_person(env: Env) {
     );
     receive(quoted).await;
     assert_eq!(counts(&app, &incident).await, [3, 1, 0, 0, 1, 1]);
+    // The link of an answer proves as much as the link for opting out.
+    let link = link(to(&mails, ADDRESSES[2]), "works");
+    let quoted = format!(
+        "From: <private@else.example>\r\nTo: candor@localhost\r\nSubject: Re: x\r\n\r\nFine too.\r\n\r\n> https://candor.example{link}\r\n"
+    );
+    receive(quoted).await;
+    assert_eq!(counts(&app, &incident).await, [3, 1, 0, 0, 2, 0]);
     app.finish().await;
 }
 
@@ -676,11 +697,13 @@ async fn the_pages_record_and_remind_like_the_api(env: Env) {
         "{section}"
     );
     let send = "/admin/incidents/1/answers";
+    // Without a time, no time zone is needed.
     let wrong = [
         ("person", "nobody"),
         ("answer", "works"),
         ("text", "said so"),
         ("at", ""),
+        ("time_zone", ""),
     ];
     let refused = browser
         .send_from("/admin/incidents/1", send, &wrong)
@@ -695,7 +718,8 @@ async fn the_pages_record_and_remind_like_the_api(env: Env) {
         ("person", AFFECTED[1]),
         ("answer", "help"),
         ("text", ""),
-        ("at", "2024-03-14T06:50"),
+        ("at", "2024-03-14T09:50"),
+        ("time_zone", "Africa/Nairobi"),
     ];
     browser
         .send_from("/admin/incidents/1", send, &right)

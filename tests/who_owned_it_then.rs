@@ -181,8 +181,7 @@ async fn the_difference_is_shown(env: Env) {
 
     // The difference is shown before sending.
     let preview = app.preview(&notice).await.expect(200);
-    let warning =
-        "2 people owned or worked on the affected resources when the incident started, but no longer do";
+    let warning = "2 people were affected when the incident started, but no longer are";
     assert_eq!(preview["warnings"], json!([warning]));
     assert_eq!(preview["since_impact"]["removed"], 2);
     app.finish().await;

@@ -57,8 +57,8 @@ fn failed(error: impl Display) -> Error {
 ///
 /// # Errors
 /// `Internal` if it cannot be drawn.
-pub fn svg(course: &Course) -> Result<String> {
-    let points = course.in_points(POINTS)?;
+pub fn svg(course: &Course, now: Timestamp) -> Result<String> {
+    let points = course.in_points(POINTS, now)?;
     let mut image = String::new();
     draw(&mut image, &points).map_err(failed)?;
     let last = points.last().map(|point| point.choices).unwrap_or_default();

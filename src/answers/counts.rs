@@ -1,7 +1,5 @@
 //! How many people answered what. The numbers add up: everybody who was asked, or answered without being asked, is counted once.
 
-use std::collections::HashMap;
-
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use serde::Serialize;
@@ -10,10 +8,7 @@ use super::Choice;
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::db::Conn;
-use crate::notice::{self, Asked};
-
-/// The people who were asked, by ID.
-pub type AskedPeople = HashMap<String, Asked>;
+use crate::notice::{self, AskedPeople};
 
 /// The number of people whose current answer is each choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]

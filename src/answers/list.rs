@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use serde::{Deserialize, Serialize};
 
-use super::counts::{AskedPeople, CURRENT};
+use super::counts::CURRENT;
 use super::{AnsweredBy, Choice};
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
@@ -14,6 +14,7 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{answers as a, people as p};
 use crate::notice;
+use crate::notice::AskedPeople;
 
 /// The entry of a person, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]

@@ -20,7 +20,7 @@ pub mod series;
 
 use crate::base::enums::word_enum;
 
-pub use counts::{AnswerCounts, AskedPeople, Choices};
+pub use counts::{AnswerCounts, Choices};
 pub use list::{Answer, Filter, LastReply};
 pub use record::NewAnswer;
 

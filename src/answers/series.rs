@@ -22,7 +22,7 @@ const MAX: u128 = 1_000;
 /// The smallest step.
 const LEAST: Duration = Duration::from_secs(60);
 /// The step without a parameter.
-pub const USUAL: Duration = Duration::from_secs(3_600);
+const USUAL: Duration = Duration::from_secs(3_600);
 
 /// The numbers at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -92,11 +92,22 @@ impl Course {
         Some((start, self.answers.last().map_or(start, |(at, ..)| *at)))
     }
 
-    /// Returns the numbers at the start, after each step, and last at a time not before the last answer.
+    /// Returns the numbers at the start, after each step, and last at a time not before the last answer and not after
+    /// `now`. Without a step, it is an hour, or longer if there would be too many points.
     ///
     /// # Errors
     /// `Invalid` with `?step`, if the step is shorter than a minute or if there would be too many points.
-    pub fn series(&self, step: Duration) -> Result<Vec<Point>> {
+    pub fn series(&self, step: Option<Duration>, now: Timestamp) -> Result<Vec<Point>> {
+        let step = match (step, self.span()) {
+            (Some(step), _) => step,
+            (None, None) => USUAL,
+            (None, Some((start, end))) => {
+                let micros = (end.as_micros() - start.as_micros()).unsigned_abs();
+                let least = micros.div_ceil(u64::try_from(MAX - 1).unwrap_or(1));
+                let hours = least.div_ceil(USUAL.as_secs() * 1_000_000).max(1);
+                USUAL * u32::try_from(hours).unwrap_or(u32::MAX)
+            }
+        };
         if step < LEAST {
             return Err(Error::invalid("?step", "must be at least PT1M"));
         }
@@ -125,7 +136,10 @@ impl Course {
                 }
                 *choices.of(*choice) += 1;
             }
-            points.push(Point { at, choices });
+            points.push(Point {
+                at: at.min(now.max(end)),
+                choices,
+            });
             at = at.plus(step);
         }
         Ok(points)
@@ -135,11 +149,11 @@ impl Course {
     ///
     /// # Errors
     /// None that depends on the answers.
-    pub fn in_points(&self, most: u32) -> Result<Vec<Point>> {
+    pub fn in_points(&self, most: u32, now: Timestamp) -> Result<Vec<Point>> {
         let micros = self.span().map_or(0, |(start, end)| {
             (end.as_micros() - start.as_micros()).unsigned_abs()
         });
         let step = Duration::from_micros(micros.div_ceil(u64::from(most.max(2)) - 1));
-        self.series(step.max(LEAST))
+        self.series(Some(step.max(LEAST)), now)
     }
 }

@@ -409,6 +409,12 @@ impl Links {
         self.target("answers", token)
     }
 
+    /// Returns the delivery of a link in an email, whatever the link is for. Returns `None` if this instance did not sign it.
+    pub fn target_of_any(&self, token: &str) -> Option<i64> {
+        self.unsubscribe_target(token)
+            .or_else(|| self.answers_target(token))
+    }
+
     fn of_delivery(&self, page: &str, delivery: i64) -> String {
         let signature = self.sign(&format!("{page}:{delivery}"));
         format!("{}/{page}/{delivery}.{signature}", self.public_url)

@@ -1,5 +1,5 @@
-//! Finds what identifies an email of Candor in a report: its bounce address, its unsubscribe link, its
-//! Message-ID.
+//! Finds what identifies an email of Candor in a report: its bounce address, its links for opting out and for answers,
+//! its Message-ID.
 //!
 //! A bounce address and a link contain a code that only this instance can make and that only the recipient's
 //! side has seen. So they prove that the report is about this email. A Message-ID can be guessed from another
@@ -19,7 +19,7 @@ const MAX: usize = 20;
 /// The keys that verify which email a report is about.
 #[derive(Clone)]
 pub struct Keys {
-    /// The key that verifies unsubscribe links.
+    /// The key that verifies the links of an email.
     pub links: Links,
     /// The key that verifies bounce addresses. `None` if emails have no bounce addresses of their own.
     pub verp: Option<Verp>,
@@ -30,7 +30,7 @@ pub struct Keys {
 pub struct EmailIdentifiers {
     /// Addresses in the form that [`Verp`] makes.
     pub bounce_addresses: Vec<String>,
-    /// The parts of links after `/unsubscribe/`.
+    /// The parts of links after `/unsubscribe/` and `/answers/`.
     pub links: Vec<String>,
     /// Message-IDs in the form that Candor makes, without angle brackets.
     pub message_ids: Vec<String>,
@@ -48,7 +48,7 @@ static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
             r"[A-Za-z0-9._%-]{1,64}\+[0-9]{1,19}\.[0-9A-Fa-f]{20}@[\p{L}\p{M}\p{N}.-]+",
         )
         .ok()?,
-        link: Regex::new(r"/unsubscribe/([0-9]{1,19}\.[A-Za-z0-9_-]{24})").ok()?,
+        link: Regex::new(r"/(?:unsubscribe|answers)/([0-9]{1,19}\.[A-Za-z0-9_-]{24})").ok()?,
         message_id: Regex::new(
             r"[0-9]{1,10}\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[\p{L}\p{M}\p{N}.-]+",
         )

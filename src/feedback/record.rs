@@ -230,7 +230,7 @@ fn find(conn: &mut Conn, keys: &Keys, report: &Report, sole: bool) -> Result<Opt
             identifiers
                 .links
                 .iter()
-                .filter_map(|link| Some((keys.links.unsubscribe_target(link)?, MatchedBy::Link))),
+                .filter_map(|link| Some((keys.links.target_of_any(link)?, MatchedBy::Link))),
         );
     for (id, by) in proven {
         if let Some(delivery) = delivery(conn, id, by)? {

@@ -125,8 +125,8 @@ pub fn list(
     after: Option<&str>,
     limit: i64,
 ) -> Result<(UnreachedCounts, Vec<Unreached>)> {
-    let (overview, missed) = Overview::read_with_missed(conn, incident)?;
-    of_overview(conn, incident, &overview, missed, after, limit)
+    let (overview, emails) = Overview::read_with_emails(conn, incident)?;
+    of_overview(conn, incident, &overview, emails.missed, after, limit)
 }
 
 /// Does the same with an overview of the incident that this transaction has read, and with the emails that did

@@ -142,6 +142,8 @@ pub async fn answer(
                 }
                 _ => Some("Choose one of the three answers.".to_owned()),
             };
+            // A control character must not get into a page.
+            let given = given.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t'), " ");
             let shown = Shown {
                 chosen: choice,
                 text: &given,

@@ -47,26 +47,48 @@ pub fn counted_from(conn: &mut Conn, incident: &IncidentId) -> Result<Timestamp>
     Ok(last.map_or(Timestamp::from_micros(i64::MIN), |last| last.reopened_at))
 }
 
+/// The people who were asked, by ID, with the last email that asked them.
+pub type AskedPeople = HashMap<String, Asked>;
+
+/// Collects the people who were asked, from the emails of an incident.
+pub(super) struct Asking {
+    episode: i64,
+    pub people: AskedPeople,
+}
+
+impl Asking {
+    /// Begins with nobody, for the current episode of the incident.
+    pub fn of(conn: &mut Conn, incident: &IncidentId) -> Result<Self> {
+        Ok(Asking {
+            episode: incident::episode_of(conn, incident)?,
+            people: HashMap::new(),
+        })
+    }
+
+    /// Adds the people of an email, if it asked them.
+    pub fn add(&mut self, notified: &NotifiedAddress) {
+        if !notified.asked(self.episode) {
+            return;
+        }
+        for person in &notified.people {
+            let last = Asked {
+                address: notified.address.clone(),
+                notice: notified.notice.clone(),
+            };
+            self.people.insert(person.to_string(), last);
+        }
+    }
+}
+
 /// Returns the people to whom an email with the links for answers was delivered to the mail server, by ID, with the last of these
 /// emails. An email that failed or bounced asked nobody, and one from before the incident was reopened neither.
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist.
-pub fn asked(conn: &mut Conn, incident: &IncidentId) -> Result<HashMap<String, Asked>> {
-    let episode = incident::episode_of(conn, incident)?;
-    let mut people = HashMap::new();
-    each(conn, incident, |notified| {
-        if notified.asked(episode) {
-            for person in &notified.people {
-                let last = Asked {
-                    address: notified.address.clone(),
-                    notice: notified.notice.clone(),
-                };
-                people.insert(person.to_string(), last);
-            }
-        }
-    })?;
-    Ok(people)
+pub fn asked(conn: &mut Conn, incident: &IncidentId) -> Result<AskedPeople> {
+    let mut asking = Asking::of(conn, incident)?;
+    each(conn, incident, |notified| asking.add(&notified))?;
+    Ok(asking.people)
 }
 
 /// Returns the IDs of the people who answered, or wrote a reply, since the incident was opened or reopened.

@@ -38,7 +38,7 @@ mod view;
 use diesel::prelude::*;
 
 pub use approval::approve;
-pub use asked::{Asked, answered, asked, counted_from, remind};
+pub use asked::{Asked, AskedPeople, answered, asked, counted_from, remind};
 pub use authors::add_author;
 pub use counts::{DeliveryCounts, NoticeCounts, Partition};
 pub use delivery_state::DeliveryState;
@@ -47,7 +47,7 @@ pub(crate) use draft::check_new;
 pub use draft::{NewNotice, NoticePatch, change, draft};
 pub use endpoints::EndpointRecipient;
 pub use notified::{Missed, Reached};
-pub use overview::Overview;
+pub use overview::{Emails, Overview};
 pub use plan::{Plan, Sending};
 pub use preview::{EndpointSample, Preview, Sample, preview};
 pub use recipients::{Packed, Recipient, Recipients};

@@ -244,16 +244,18 @@ pub(super) fn reached_people(conn: &mut Conn, incident: &IncidentId) -> Result<H
 }
 
 /// Returns the same people, and the emails that did not reach their people, oldest first. The emails are
-/// visited once for both.
+/// visited once for both, and for `visit`.
 pub(super) fn reached_and_missed(
     conn: &mut Conn,
     incident: &IncidentId,
+    mut visit: impl FnMut(&NotifiedAddress),
 ) -> Result<(HashMap<String, Reached>, Vec<Missed>)> {
     let mut reached = ReachedPeople::of(conn, incident)?;
     let mut lost = LostEmails::of(conn, incident)?;
     each(conn, incident, |notified| {
         lost.add(&notified);
         reached.add(&notified);
+        visit(&notified);
     })?;
     Ok((reached.people, lost.missed()))
 }

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use super::asked::{AskedPeople, Asking};
 use super::counts::Partition;
 use super::notified::{self, Missed, Reached};
 use super::standing::Standing;
@@ -21,6 +22,14 @@ pub struct Overview {
     pub reached: HashMap<String, Reached>,
 }
 
+/// What is known about the emails of an incident, beside the state of each person.
+pub struct Emails {
+    /// The emails that did not reach their people, oldest first.
+    pub missed: Vec<Missed>,
+    /// The people who were asked for an answer.
+    pub asked: AskedPeople,
+}
+
 impl Overview {
     /// Reads the audience at a time, and who was notified.
     ///
@@ -33,15 +42,18 @@ impl Overview {
         })
     }
 
-    /// Reads the current audience, who was notified, and the emails that did not reach their people, oldest
-    /// first. The frozen lists of the notices are read once for both.
+    /// Reads the current audience and all that is known about the emails. The frozen lists of the notices are read
+    /// once.
     ///
     /// # Errors
     /// `NotFound` if the incident does not exist.
-    pub fn read_with_missed(conn: &mut Conn, incident: &IncidentId) -> Result<(Overview, Vec<Missed>)> {
+    pub fn read_with_emails(conn: &mut Conn, incident: &IncidentId) -> Result<(Overview, Emails)> {
         let audience = audience::resolve(conn, incident)?;
-        let (reached, missed) = notified::reached_and_missed(conn, incident)?;
-        Ok((Overview { audience, reached }, missed))
+        let mut asking = Asking::of(conn, incident)?;
+        let (reached, missed) =
+            notified::reached_and_missed(conn, incident, |notified| asking.add(notified))?;
+        let asked = asking.people;
+        Ok((Overview { audience, reached }, Emails { missed, asked }))
     }
 
     /// Returns whether a person was notified in the current episode. A person whose emails all bounced was not

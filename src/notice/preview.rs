@@ -166,8 +166,8 @@ fn lost_since(since_impact: &DifferenceCounts) -> Option<String> {
     (since_impact.removed > 0).then(|| {
         people(
             since_impact.removed,
-            "owned or worked on the affected resources when the incident started, but no longer does",
-            "owned or worked on the affected resources when the incident started, but no longer do",
+            "was affected when the incident started, but no longer is",
+            "were affected when the incident started, but no longer are",
         )
     })
 }

@@ -323,7 +323,7 @@ fn test(pointer: &str, value: &Json, errors: &mut Vec<FieldError>) -> Option<Tes
         }
         [(name, Json::Bool(true))] if name == "exists" => Some(Test::Exists),
         [(name, _)] if name == "exists" => {
-            let detail = "must be true; to find resources without the label, put this condition into a not";
+            let detail = "must be true; a selector over resources finds what has no such label by a not around this condition";
             wrong(errors, &format!("{pointer}/exists"), detail);
             None
         }

@@ -24,12 +24,11 @@ use crate::db::Conn;
 use crate::http::App;
 use crate::http::admin_page::Pages;
 use crate::http::api::answers::{asked, drawn};
-use crate::http::audience_cache::AudienceCache;
 use crate::http::ids::{InPath, IncidentName};
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident::Incident;
-use crate::notice;
+use crate::notice::{self, AskedPeople};
 
 pub(super) fn routes(pages: &mut Pages) {
     pages
@@ -106,18 +105,17 @@ fn shown(form: Form, number: i64) -> Value {
 /// Returns the section of a page about the answers of an incident, without its form. `base` is the path of the page.
 pub(super) fn section(
     conn: &mut Conn,
-    audience_cache: &AudienceCache,
+    asked: &AskedPeople,
     incident: &Incident,
     listed: &Listed,
     base: &str,
     now: Timestamp,
 ) -> Result<Value> {
     let id = &incident.id;
-    let asked = asked(audience_cache, conn, id, now)?;
-    let counts = answers::counts::counts(conn, id, &asked)?;
+    let counts = answers::counts::counts(conn, id, asked)?;
     let rows = match listed.filter {
         Some(Filter::None) => {
-            list::unanswered(conn, id, &asked, listed.after.as_deref(), ROWS.probe()).map(|rows| {
+            list::unanswered(conn, id, asked, listed.after.as_deref(), ROWS.probe()).map(|rows| {
                 let page = page(rows, ROWS, |answer| answer.person.clone());
                 (page.items, page.next_cursor)
             })?
@@ -130,7 +128,7 @@ pub(super) fn section(
     };
     let (rows, next) = rows;
     let course = Course::read(conn, id)?;
-    let points = course.in_points(TABLE)?;
+    let points = course.in_points(TABLE, now)?;
     let word = listed.filter.map(Filter::as_str);
     let at = |filter: Option<&str>, after: Option<&str>| {
         let path = link(base, &[("answers", filter), ("answers_after", after)]);
@@ -259,7 +257,10 @@ async fn whole(
     let base = format!("/admin/incidents/{number}/answers");
     let section = app
         .db
-        .read(move |conn| section(conn, &audience_cache, &incident, &listed, &base, now))
+        .read(move |conn| {
+            let asked = asked(&audience_cache, conn, &incident.id, now)?;
+            section(conn, &asked, &incident, &listed, &base, now)
+        })
         .await?;
     let heading = format!("Answers to #{number} {}", cut(&title, 80));
     app.pages.answer_with(

@@ -19,7 +19,7 @@ use crate::http::page::{Page, page};
 use crate::incident::affected::Source;
 use crate::incident::affected_people::Named;
 use crate::incident::users_in_events::SeenInEvents;
-use crate::notice::{Overview, Standing};
+use crate::notice::{Overview, Reached, Standing};
 
 /// The group of people to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -131,6 +131,9 @@ pub fn section(
         // The number is green only if everybody was notified.
         "all_accepted": parts.people > 0 && parts.accepted == parts.people,
         "accepted_meaning": match (parts.accepted, outbox) {
+            (0, _) if overview.reached.values().any(Reached::is_notified) => {
+                "of those who are affected now; other people were notified"
+            }
             (0, _) => "nobody yet",
             (_, true) => "written to files in the outbox, not sent to a mail server",
             (_, false) => "accepted by the mail server",

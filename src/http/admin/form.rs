@@ -241,7 +241,18 @@ impl Form {
                 body.entry(field.name).or_insert_with(|| json!(now.plus(LATER)));
             }
         }
-        if let Err(Some(detail)) = zone {
+        // Without a time, the time zone says nothing.
+        let is_clock = |field: &&Field| matches!(field.kind, Kind::Clock { .. });
+        let text = |field: &Field| self.typed.get(field.name).map_or("", String::as_str);
+        let has_time = self
+            .fields
+            .iter()
+            .filter(is_clock)
+            .any(|field| !text(field).is_empty());
+        let has_zone = self.typed.get(ZONE).is_some_and(|name| !name.is_empty());
+        if let Err(Some(detail)) = zone
+            && (has_time || has_zone)
+        {
             self.wrong.add(format!("/{ZONE}"), detail);
         }
         body

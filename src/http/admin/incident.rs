@@ -42,7 +42,7 @@ use crate::incident::timeline::{self, Entry};
 use crate::incident::{self, Incident, Status};
 use crate::notice::compose::paragraphs;
 use crate::notice::template::Phase;
-use crate::notice::{self, Notice, Overview};
+use crate::notice::{self, AskedPeople, Notice, Overview};
 use crate::operators::overdue;
 
 pub(super) fn routes(pages: &mut Pages) {
@@ -100,6 +100,7 @@ struct Standing {
     unreached: Value,
     unresolved: Value,
     unidentified: Value,
+    asked: AskedPeople,
 }
 
 impl Standing {
@@ -111,14 +112,14 @@ impl Standing {
         outbox: bool,
     ) -> crate::base::error::Result<Self> {
         let id = &incident.id;
-        let (overview, missed) = Overview::read_with_missed(conn, id)?;
+        let (overview, emails) = Overview::read_with_emails(conn, id)?;
         let audience = &overview.audience;
         let zones = zones(incident, audience);
         let local = zones.first().map(|(_, zone)| zone);
         let base = format!("/admin/incidents/{}", incident.number);
         let people = audience::section(&overview, chosen, after, &base, outbox);
         let since = why::since(conn, id, incident.started_at, audience)?;
-        let (counts, unreached) = unreached::of_overview(conn, id, &overview, missed, None, ROWS.0)?;
+        let (counts, unreached) = unreached::of_overview(conn, id, &overview, emails.missed, None, ROWS.0)?;
         Ok(Standing {
             people: people.shown,
             not_told: people.not_told,
@@ -127,6 +128,7 @@ impl Standing {
             unresolved: unresolved(audience),
             unidentified: audience::unidentified(audience, local),
             counts: audience.counts.clone(),
+            asked: emails.asked,
             zones,
         })
     }
@@ -153,8 +155,13 @@ async fn show(
             let incident = find(conn, &name)?;
             let id = &incident.id;
             let base = format!("/admin/incidents/{}", incident.number);
+            let after = people_after.as_deref();
+            let result = format!("page {:?} {after:?}", p.people);
+            let standing = audience_cache.get_or_compute(conn, id, &result, now, |conn| {
+                Standing::of(conn, &incident, p.people, after, outbox)
+            })?;
             Ok(Facts {
-                answers: answers::section(conn, &audience_cache, &incident, &listed, &base, now)?,
+                answers: answers::section(conn, &standing.value.asked, &incident, &listed, &base, now)?,
                 metrics: metrics::metrics(conn, id, None)?,
                 affected: page(
                     affected::list(conn, id, affected_after, ROWS.probe())?,
@@ -162,13 +169,7 @@ async fn show(
                     |a| a.key,
                 ),
                 people_named: Listed::read(conn, id, text.as_deref(), named_after)?,
-                standing: {
-                    let after = people_after.as_deref();
-                    let name = format!("page {:?} {after:?}", p.people);
-                    audience_cache.get_or_compute(conn, id, &name, now, |conn| {
-                        Standing::of(conn, &incident, p.people, after, outbox)
-                    })?
-                },
+                standing,
                 explained: match &who {
                     Some(who) => why::explained(conn, id, who)?,
                     None => Vec::new(),

@@ -125,7 +125,7 @@ async fn show(
             "created": When::new(notice.created_at, zone.as_ref()),
             "queued": When::maybe(notice.queued_at, zone.as_ref()),
             "finished": When::maybe(notice.finished_at, zone.as_ref()),
-            "preview": preview.map(|preview| preview_section(&preview)),
+            "preview": preview.map(|preview| preview_section(&preview, notice.reminder)),
             "commands": commands,
             "deliveries": deliveries_section(&notice, deliveries, &feedback, state.as_deref(), at.is_some(), zone.as_ref()),
         }),
@@ -207,7 +207,7 @@ fn commands(
     commands
 }
 
-fn preview_section(preview: &Preview) -> Value {
+fn preview_section(preview: &Preview, reminder: bool) -> Value {
     json!({
         "recipients": count(preview.recipients, "email", "emails"),
         "nobody": preview.recipients == 0 && preview.channels.is_empty(),
@@ -217,7 +217,10 @@ fn preview_section(preview: &Preview) -> Value {
             "payload": serde_json::to_string_pretty(&sample.payload).unwrap_or_default(),
         })).collect::<Vec<_>>(),
         "digest": preview.digest,
-        "audience": preview.audience.to_string(),
+        "audience": match reminder {
+            true => "people who were asked for an answer and have not answered".to_owned(),
+            false => preview.audience.to_string(),
+        },
         "approval_required": preview.approval_required,
         "approved": preview.approved,
         "warnings": preview.warnings,

@@ -81,8 +81,8 @@ pub fn since_section(difference: &Difference, started: Timestamp, zone: Option<&
         "any": counts.removed > 0,
         "removed_title": count(
             counts.removed,
-            "person owned or worked on the affected resources when the incident started, but no longer does",
-            "people owned or worked on the affected resources when the incident started, but no longer do",
+            "person was affected when the incident started, but no longer is",
+            "people were affected when the incident started, but no longer are",
         ),
         "removed": of(Change::Removed),
         "removed_more": counts.removed.saturating_sub(MAX),

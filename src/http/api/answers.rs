@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use crate::answers::list::{self, Place};
-use crate::answers::series::{self, Course, Point};
-use crate::answers::{self, AnswerCounts, AskedPeople, Filter, NewAnswer, chart, record};
+use crate::answers::series::{Course, Point};
+use crate::answers::{self, AnswerCounts, Filter, NewAnswer, chart, record};
 use crate::base::error::{Error, Result};
 use crate::base::id::{ExternalId, IncidentId};
 use crate::base::time::{self, Timestamp};
@@ -22,7 +22,7 @@ use crate::http::extract::{Json, Params};
 use crate::http::ids::InPath;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
-use crate::notice::{self, Notice};
+use crate::notice::{self, AskedPeople, Notice};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -142,28 +142,30 @@ async fn record_one(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct SeriesParams {
-    /// The time between two points, as an ISO 8601 duration of at least a minute. The default is `PT1H`.
+    /// The time between two points, as an ISO 8601 duration of at least a minute. The default is `PT1H`, or more hours if there would be too many points.
     step: Option<String>,
 }
 
 /// Returns how many people had each current answer at regular times: when people were first asked, after each step, and last at a
 /// time not before the last answer. There are at most 1,000 points.
-#[utoipa::path(tag = "Answers", security(("token" = ["viewer"])), params(SeriesParams))]
+#[utoipa::path(tag = "Answers", security(("token" = ["viewer"])), params(SeriesParams),
+    responses((status = 200, body = Vec<Point>)))]
 #[get("/incidents/{id}/answers/series")]
 async fn series_of(
     app: web::Data<App>,
     InPath(id): InPath<IncidentId>,
     params: Params<SeriesParams>,
-) -> Answer<Json<Vec<Point>>> {
+) -> Answer<Declared> {
     let step = match params.0.step.as_deref() {
-        Some(step) => time::duration(step).map_err(|detail| Error::invalid("?step", detail))?,
-        None => series::USUAL,
+        Some(step) => Some(time::duration(step).map_err(|detail| Error::invalid("?step", detail))?),
+        None => None,
     };
+    let now = app.clock().now();
     let points = app
         .db
-        .read(move |conn| Course::read(conn, &id)?.series(step))
+        .read(move |conn| Course::read(conn, &id)?.series(step, now))
         .await?;
-    Ok(Json(points))
+    Ok(Declared(HttpResponse::Ok().json(points)))
 }
 
 /// Returns a chart of the answers as an SVG image.
@@ -176,9 +178,10 @@ async fn image(app: web::Data<App>, InPath(id): InPath<IncidentId>) -> Answer<De
 
 /// Returns the chart of an incident as an answer.
 pub(in crate::http) async fn drawn(app: &App, id: IncidentId) -> Answer<HttpResponse> {
+    let now = app.clock().now();
     let svg = app
         .db
-        .read(move |conn| chart::svg(&Course::read(conn, &id)?))
+        .read(move |conn| chart::svg(&Course::read(conn, &id)?, now))
         .await?;
     Ok(HttpResponse::Ok()
         .content_type("image/svg+xml")
