@@ -213,6 +213,15 @@ fn without_postgres_it_is_not_ready() {
         })
         .await;
         candor.get("/api/v1/incidents").await.expect(200);
+        // The connection that receives notifications opens beside the others, before or after them, and keeps nobody out.
+        wait_until("it to listen again", DEADLINE, async || {
+            !env.texts("SELECT query AS value FROM pg_stat_activity WHERE query LIKE 'LISTEN %'")
+                .is_empty()
+        })
+        .await;
+        let alone =
+            "SELECT mode AS value FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'";
+        assert_eq!(env.texts(alone), [""; 0]);
         // The delivery workers poll, so they find out a moment later.
         wait_until("the delivery workers to go on", DEADLINE, async || {
             let log = candor.log();

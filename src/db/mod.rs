@@ -209,6 +209,15 @@ pub(crate) fn connect_alone(url: &DatabaseUrl) -> Result<Conn> {
         .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))
 }
 
+/// Opens a connection beside the pools, which other processes see as they see those of the pools.
+///
+/// # Errors
+/// `Unavailable` if it cannot be opened, or while the database is being restored.
+pub(crate) fn connect_beside(url: &DatabaseUrl) -> Result<Conn> {
+    connection::connect(url, connection::Mode::Write, None)
+        .map_err(|error| Error::Unavailable(format!("cannot open the database: {error}")))
+}
+
 async fn run<T, F>(pool: &Pool<Manager>, permits: &Arc<Semaphore>, work: F) -> Result<T>
 where
     T: Send + 'static,

@@ -20,7 +20,8 @@ pub(super) fn listen(setup: &Setup, stop: watch::Receiver<bool>) -> Option<std::
         while !*stop.borrow() {
             let heard = match connection.as_mut() {
                 Some(connection) => crate::db::dialect::heard(connection),
-                None => crate::db::connect_alone(db.url()).and_then(|mut fresh| {
+                // After an outage it may be the first to connect again. It must not keep the pools out.
+                None => crate::db::connect_beside(db.url()).and_then(|mut fresh| {
                     crate::db::dialect::listen(&mut fresh)?;
                     connection = Some(fresh);
                     // Notifications that were missed before the connection was open are also in the tables,
