@@ -27,6 +27,9 @@ on_both_databases!(
     operators_hear_of_it_once_in_a_while,
     many_answers_at_once_are_all_recorded_while_a_notice_is_sent,
     answers_cannot_be_changed_or_removed,
+    the_same_answer_counts_again_later,
+    two_reminders_ask_nobody_twice,
+    an_email_without_the_links_asks_nobody,
 );
 
 on_one_database!(
@@ -745,5 +748,56 @@ async fn the_pages_record_and_remind_like_the_api(env: Env) {
         Some(browser.page("/admin/incidents/1/answers").await)
     })
     .await;
+    app.finish().await;
+}
+
+/// The customer, an operator and a reopening may all have changed what counts since.
+async fn the_same_answer_counts_again_later(env: Env) {
+    let (app, incident, mails) = asked(&env).await;
+    let mail = to(&mails, ADDRESSES[0]);
+    press(&app, mail, "broken", "").await.expect(200);
+    let on_behalf = json!({"person": AFFECTED[0], "answer": "works"});
+    app.clock.advance(Duration::from_secs(300));
+    app.post(&format!("/api/v1/incidents/{incident}/answers"), on_behalf)
+        .await
+        .expect(201);
+    assert_eq!(counts(&app, &incident).await, [3, 1, 0, 0, 0, 2]);
+    app.clock.advance(Duration::from_secs(300));
+    press(&app, mail, "broken", "").await.expect(200);
+    assert_eq!(counts(&app, &incident).await, [3, 0, 1, 0, 0, 2]);
+    app.finish().await;
+}
+
+async fn two_reminders_ask_nobody_twice(env: Env) {
+    let (app, incident, _) = asked(&env).await;
+    let drafts = [
+        remind(&app, &incident).await.expect(201).id(),
+        remind(&app, &incident).await.expect(201).id(),
+    ];
+    let owners = json!({"audience": {"roles": ["owner"]}});
+    app.patch(&format!("/api/v1/notices/{}", drafts[0]), owners)
+        .await
+        .expect_invalid("/audience");
+    app.clock.advance(Duration::from_secs(60));
+    app.send_as_previewed(&drafts[0]).await;
+    app.done(&drafts[0]).await;
+    app.mails(6).await;
+    assert_eq!(app.preview(&drafts[1]).await.expect(200)["recipients"], 0);
+    // Whoever still has not answered can be reminded later.
+    app.clock.advance(Duration::from_secs(60));
+    let later = remind(&app, &incident).await.expect(201).id();
+    assert_eq!(app.preview(&later).await.expect(200)["recipients"], 3);
+    app.finish().await;
+}
+
+async fn an_email_without_the_links_asks_nobody(env: Env) {
+    let app = TestApp::start(&env).await;
+    let incident = app.story_incident().await;
+    let without = json!({"subject": "A problem", "text": "{{message}}\n{{unsubscribe_url}}", "html": "<p>{{message}}</p>"});
+    app.put("/api/v1/templates/detection", without).await.expect(200);
+    app.tell(&incident, "detection").await;
+    app.mails(3).await;
+    assert_eq!(counts(&app, &incident).await, [0, 0, 0, 0, 0, 0]);
+    remind(&app, &incident).await.expect_problem(422);
     app.finish().await;
 }

@@ -16,6 +16,7 @@ use super::{AnsweredBy, Choice};
 use crate::audit::{Actor, Tx};
 use crate::base::code::Code;
 use crate::base::error::{Error, Result};
+use crate::base::time::Timestamp;
 use crate::db::Db;
 use crate::db::schema::answers as a;
 
@@ -120,11 +121,24 @@ async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
     }
 }
 
+/// The same answer by the same link within this time is one answer, for example a button that was pressed twice.
+const REPEATED: Duration = Duration::from_secs(60);
+
 /// The answers by the links of one email so far.
 #[derive(Default)]
 struct Held {
-    last: Option<(Choice, String)>,
+    last: Option<(Choice, String, Timestamp)>,
     rows: usize,
+}
+
+impl Held {
+    /// Returns whether the same was answered a moment ago. Later it is a new answer: another email, an operator or a reopening may
+    /// have changed what counts.
+    fn is_repeated(&self, answer: &ByLink, now: Timestamp) -> bool {
+        self.last.as_ref().is_some_and(|(choice, text, at)| {
+            *choice == answer.choice && *text == answer.text && *at > now.minus(REPEATED)
+        })
+    }
 }
 
 fn store(tx: &mut Tx<'_>, answers: &[ByLink]) -> Result<Vec<Result<()>>> {
@@ -133,19 +147,19 @@ fn store(tx: &mut Tx<'_>, answers: &[ByLink]) -> Result<Vec<Result<()>>> {
     ids.dedup();
     let askings = askings(tx.conn, &ids)?;
     let mut held: HashMap<i64, Held> = HashMap::new();
-    let rows: Vec<(Option<i64>, Option<String>, String)> = a::table
+    let rows: Vec<(Option<i64>, Option<String>, String, Timestamp)> = a::table
         .filter(a::delivery_id.eq_any(&ids))
         .filter(a::source.eq(AnsweredBy::Link.as_str()))
         .order((a::delivery_id, a::id))
-        .select((a::delivery_id, a::answer, a::text))
+        .select((a::delivery_id, a::answer, a::text, a::received_at))
         .load(tx.conn)?;
-    for (delivery, choice, text) in rows {
+    for (delivery, choice, text, at) in rows {
         let (Some(delivery), Some(choice)) = (delivery, choice) else {
             continue;
         };
         let of_one = held.entry(delivery).or_default();
         of_one.rows += 1;
-        of_one.last = Some((Choice::parse(&choice).map_err(Error::internal)?, text));
+        of_one.last = Some((Choice::parse(&choice).map_err(Error::internal)?, text, at));
     }
     let mut given = Vec::with_capacity(answers.len());
     let mut outcomes = Vec::with_capacity(answers.len());
@@ -155,11 +169,7 @@ fn store(tx: &mut Tx<'_>, answers: &[ByLink]) -> Result<Vec<Result<()>>> {
             continue;
         };
         let of_one = held.entry(answer.delivery).or_default();
-        let same = of_one
-            .last
-            .as_ref()
-            .is_some_and(|(choice, text)| *choice == answer.choice && *text == answer.text);
-        if same {
+        if of_one.is_repeated(answer, tx.now) {
             outcomes.push(Ok(()));
             continue;
         }
@@ -169,7 +179,7 @@ fn store(tx: &mut Tx<'_>, answers: &[ByLink]) -> Result<Vec<Result<()>>> {
             continue;
         }
         of_one.rows += asking.people.len();
-        of_one.last = Some((answer.choice, answer.text.clone()));
+        of_one.last = Some((answer.choice, answer.text.clone(), tx.now));
         given.push(by_link(answer, asking, tx));
         outcomes.push(Ok(()));
     }

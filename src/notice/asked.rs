@@ -110,6 +110,7 @@ impl NotifiedAddress {
     /// Returns whether the email asked its people in this episode.
     fn asked(&self, episode: i64) -> bool {
         self.episode == episode
+            && self.asks
             && self.state == EmailState::Accepted
             && Phase::parse(&self.phase).is_ok_and(Phase::asks)
     }
@@ -126,11 +127,17 @@ pub(super) fn unanswered(
         return Ok(None);
     }
     let episode = incident::episode_of(conn, &row.incident_id)?;
-    let answered = answered(conn, &row.incident_id)?;
+    let mut left_out = answered(conn, &row.incident_id)?;
+    // Whoever has got another reminder since this one was drafted is not asked twice.
+    let others = reminders::sent_since(conn, &row.incident_id, row.created_at)?;
+    let reminded = notified
+        .iter()
+        .filter(|notified| others.contains(&*notified.notice) && notified.state != EmailState::Bounced);
+    left_out.extend(reminded.flat_map(|notified| notified.people.iter().map(|person| person.to_string())));
     let open = notified
         .iter()
         .filter(|notified| notified.asked(episode))
-        .map(|notified| notified.with(|person| !answered.contains(person)))
+        .map(|notified| notified.with(|person| !left_out.contains(person)))
         .filter(|notified| !notified.people.is_empty());
     Ok(Some(open.collect()))
 }

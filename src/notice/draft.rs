@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::add_author;
+use super::reminders;
 use super::row::{CustomerAction, Row, locked};
 use super::state::{insert_draft, require_draft};
 use super::view::{Notice, get};
@@ -202,6 +203,10 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
     }
     let before = locked(tx, id)?;
     require_draft(&before)?;
+    if patch.audience.is_some() && reminders::is_one(tx.conn, id)? {
+        let detail = "cannot be changed: a reminder is for everybody who was asked and has not answered";
+        return Err(Error::invalid("/audience", detail));
+    }
     let message = patch
         .message
         .as_deref()

@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::compose::RecipientContext;
 use super::delivery_state::DeliveryState;
-use super::reminders;
 use super::state::NoticeState;
+use super::{reminders, templates};
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::shared::Shared;
@@ -53,6 +53,8 @@ pub(super) struct NotifiedAddress {
     pub notice: Shared,
     /// Whether the notice was only for people who had not answered. It stands for no other notice of its phase.
     pub reminder: bool,
+    /// Whether the email contains the links for answers.
+    pub asks: bool,
     ordinal: i64,
 }
 
@@ -106,8 +108,10 @@ pub(super) fn each(
         .load(conn)?;
     let ids: Vec<&str> = notices.iter().map(|(id, ..)| id.as_str()).collect();
     let reminders = reminders::among(conn, &ids)?;
+    let asking = templates::asking(conn, &ids)?;
     for (id, phase, state, recipients, episode) in notices {
         let reminder = reminders.contains(&id);
+        let asks = asking.contains(&id);
         let (id, phase) = (Shared::from(id), Shared::from(phase));
         // The notice is frozen and not every recipient is in the queue yet. They will be notified, unless the
         // notice was stopped before.
@@ -148,6 +152,7 @@ pub(super) fn each(
                     people,
                     notice: id.clone(),
                     reminder,
+                    asks,
                     ordinal,
                 });
             }
@@ -314,7 +319,8 @@ impl LostEmails {
              FROM notices n JOIN deliveries d ON d.notice_id = n.id AND d.channel = 'email' \
                   AND d.state IN ('failed', 'bounced') AND d.state NOT IN ('pending', 'sent') \
              JOIN notice_recipients nr ON nr.notice_id = d.notice_id AND nr.ordinal = d.ordinal \
-             WHERE n.incident_id = $1 ORDER BY n.created_at, d.id",
+             WHERE n.incident_id = $1 AND NOT EXISTS (SELECT 1 FROM answer_reminders r WHERE r.notice_id = n.id) \
+             ORDER BY n.created_at, d.id",
         )
         .bind::<Text, _>(incident.as_str())
         .load(conn)?;
@@ -331,6 +337,10 @@ impl LostEmails {
 
     /// Notes an email of the incident. It reached its people if it was delivered or is being sent.
     fn add(&mut self, notified: &NotifiedAddress) {
+        // A reminder does not say what an update said.
+        if notified.reminder {
+            return;
+        }
         match notified.state {
             EmailState::Accepted | EmailState::Waiting => {}
             EmailState::Frozen | EmailState::Bounced | EmailState::Failed => return,

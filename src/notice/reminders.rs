@@ -6,9 +6,10 @@ use diesel::prelude::*;
 
 use crate::audit::Tx;
 use crate::base::error::Result;
-use crate::base::id::NoticeId;
+use crate::base::id::{IncidentId, NoticeId};
+use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::db::schema::answer_reminders as r;
+use crate::db::schema::{answer_reminders as r, notices as n};
 
 /// Returns those of the notices that are reminders.
 pub(super) fn among(conn: &mut Conn, notices: &[&str]) -> Result<HashSet<String>> {
@@ -21,6 +22,21 @@ pub(super) fn among(conn: &mut Conn, notices: &[&str]) -> Result<HashSet<String>
         found.extend(ids);
     }
     Ok(found)
+}
+
+/// Returns the reminders of an incident that were sent after a time.
+pub(super) fn sent_since(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    since: Timestamp,
+) -> Result<HashSet<String>> {
+    let sent: Vec<String> = n::table
+        .filter(n::incident_id.eq(incident.as_str()))
+        .filter(n::queued_at.gt(since))
+        .select(n::id)
+        .load(conn)?;
+    let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
+    among(conn, &sent)
 }
 
 /// Returns whether the notice is a reminder.

@@ -2,7 +2,7 @@
 //! ID is a hash of its content. So a notice keeps the template with which it was frozen, and a parsed version
 //! can be cached by its ID.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use diesel::prelude::*;
@@ -13,7 +13,7 @@ use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
-use crate::db::schema::{current_templates as c, templates as t};
+use crate::db::schema::{current_templates as c, notices as n, templates as t};
 use crate::notice::template::{MailAction, Phase, Source, Template, samples};
 
 /// The template of a phase, as the API shows it.
@@ -66,6 +66,34 @@ pub fn current(conn: &mut Conn, phase: Phase) -> Result<TemplateView> {
             }
         }
     })
+}
+
+/// Returns those of the frozen notices whose emails contain a link for answers. Earlier versions had no such links, and a template
+/// that an admin saved may leave them out.
+pub(super) fn asking(conn: &mut Conn, notices: &[&str]) -> Result<HashSet<String>> {
+    let mut asking = HashSet::new();
+    for chunk in notices.chunks(500) {
+        let frozen: Vec<(String, Option<String>)> = n::table
+            .filter(n::id.eq_any(chunk))
+            .select((n::id, n::template_id))
+            .load(conn)?;
+        let ids: HashSet<&str> = frozen.iter().filter_map(|(_, id)| id.as_deref()).collect();
+        let bodies: Vec<(String, String, String)> = t::table
+            .filter(t::id.eq_any(ids))
+            .select((t::id, t::body_text, t::body_html))
+            .load(conn)?;
+        // The variable and the partials have this name.
+        let ask: HashSet<&str> = bodies
+            .iter()
+            .filter(|(_, text, html)| text.contains("answers") || html.contains("answers"))
+            .map(|(id, ..)| id.as_str())
+            .collect();
+        let of_asking = frozen
+            .iter()
+            .filter(|(_, id)| id.as_deref().is_some_and(|id| ask.contains(id)));
+        asking.extend(of_asking.map(|(notice, _)| notice.clone()));
+    }
+    Ok(asking)
 }
 
 /// Parsed versions, by phase and ID.

@@ -29,8 +29,10 @@ const RECENT: Duration = Duration::from_secs(3_600);
 struct Latest {
     #[diesel(sql_type = Text)]
     incident_id: IncidentId,
+    /// The number of all these answers of the incident. IDs would not do: with several processes, a smaller one may be committed
+    /// later.
     #[diesel(sql_type = BigInt)]
-    last: i64,
+    answers: i64,
 }
 
 /// Creates the messages that are due. Returns whether there were any.
@@ -58,7 +60,8 @@ pub(super) async fn look(db: &Db) -> Result<bool> {
 fn due(conn: &mut Conn, now: Timestamp) -> Result<Vec<(Operator, String, Facts)>> {
     // The text of the condition is the same as in the partial index.
     let latest: Vec<Latest> = diesel::sql_query(
-        "SELECT incident_id, MAX(id) AS last FROM answers WHERE answer IN ('broken', 'help') AND received_at > $1 \
+        "SELECT incident_id, COUNT(*) AS answers FROM answers WHERE answer IN ('broken', 'help') AND incident_id IN \
+             (SELECT incident_id FROM answers WHERE answer IN ('broken', 'help') AND received_at > $1) \
          GROUP BY incident_id ORDER BY incident_id",
     )
     .bind::<BigInt, _>(now.minus(RECENT))
@@ -68,11 +71,11 @@ fn due(conn: &mut Conn, now: Timestamp) -> Result<Vec<(Operator, String, Facts)>
     }
     let operators = contact::list(conn)?;
     let mut due = Vec::new();
-    for Latest { incident_id, last } in latest {
+    for Latest { incident_id, answers } in latest {
         let reported = outbox::latest(conn, &incident_id, OperatorEvent::Answered)?;
         let is_known = reported.is_some_and(|(at, key)| {
-            let until = key.rsplit(':').next().and_then(|id| id.parse::<i64>().ok());
-            until.is_some_and(|until| until >= last) || at > now.minus(EVERY)
+            let until = key.rsplit(':').next().and_then(|known| known.parse::<i64>().ok());
+            until.is_some_and(|until| until >= answers) || at > now.minus(EVERY)
         });
         if is_known {
             continue;
@@ -90,7 +93,7 @@ fn due(conn: &mut Conn, now: Timestamp) -> Result<Vec<(Operator, String, Facts)>
         if choices.broken + choices.help == 0 {
             continue;
         }
-        let key = format!("answered:{incident_id}:{last}");
+        let key = format!("answered:{incident_id}:{answers}");
         for operator in wanting {
             let facts = Facts {
                 answers: Some(choices.into()),
