@@ -793,7 +793,8 @@ async fn two_reminders_ask_nobody_twice(env: Env) {
 async fn an_email_without_the_links_asks_nobody(env: Env) {
     let app = TestApp::start(&env).await;
     let incident = app.story_incident().await;
-    let without = json!({"subject": "A problem", "text": "{{what}}\n{{unsubscribe_url}}", "html": "<p>{{what}}</p>"});
+    let without =
+        json!({"subject": "A problem", "text": "{{what}}\n{{unsubscribe_url}}", "html": "<p>{{what}}</p>"});
     app.put("/api/v1/templates/detection", without).await.expect(200);
     app.tell(&incident, "detection").await;
     app.mails(3).await;
