@@ -170,10 +170,13 @@ impl Queue {
             request,
             _room: room,
         };
-        let end = Instant::now() + TIMEOUT;
+        let began = Instant::now();
+        let end = began + TIMEOUT;
         let mut outdated = None;
-        for round in 0.. {
-            let last = round >= ROUNDS;
+        for round in 0_u32.. {
+            // If this round is not the last one, there must be time for another one, also if that one takes longer.
+            let per_round = began.elapsed() / u32::max(round, 1);
+            let last = round >= ROUNDS || Instant::now() + per_round * 3 > end;
             let (batch, matched) = self
                 .match_conditions(&integration, held.batch, outdated, last, end)
                 .await?;

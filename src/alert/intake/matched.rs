@@ -2,8 +2,9 @@
 //! happens before the intake transaction.
 //!
 //! The transaction compares the number of changes of these conditions. If the number is different, nothing of the body is
-//! stored, and the conditions are matched again outside. After a few rounds the last result counts: the rules that it
-//! was made with were in force while the body waited, and no body may be lost because somebody changes rules.
+//! stored, and the conditions are matched again outside. After a few rounds, or when the time of the body would not
+//! suffice for another one, the last result counts: the rules that it was made with were in force while the body waited, and no
+//! body may be lost because somebody changes rules.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::base::time::Timestamp;
 use crate::db::Db;
 
 /// The number of rounds after which the last result counts, even if the conditions changed again.
-pub(crate) const ROUNDS: usize = 3;
+pub(crate) const ROUNDS: u32 = 3;
 
 /// The conditions of alert rules, silences and maintenance windows, as this process read them last.
 pub struct ConditionCache {

@@ -12,7 +12,7 @@ use crate::base::error::{Error, Result};
 use crate::base::id::IntegrationId;
 
 /// The number of rounds of a transaction that stores alerts of its own. Each alert can need several.
-const MAX_ROUNDS: usize = 10;
+const MAX_ROUNDS: u32 = 10;
 
 /// A batch with which the conditions have to be matched before the transaction can store it.
 pub(super) struct Wanted {
