@@ -39,7 +39,6 @@ use crate::directory::source::runner::SourceRuns;
 use crate::egress::client::Client;
 use crate::feedback::Keys;
 use crate::http::App;
-use crate::http::integration_cache::IntegrationCache;
 use crate::http::pages::Pages;
 use crate::http::refusals::{Refusals, Summaries};
 use crate::http::stats::{FeedbackStats, HttpStats};
@@ -298,7 +297,6 @@ async fn prepare(
         sns: Sns::new(config.sns.clone()),
         intake: Queue::start(conditions.clone()),
         conditions,
-        integration_cache: IntegrationCache::default(),
         answers: answers::queue::Queue::start(db.clone()),
         body_grace: config.body_grace,
         refusals: Arc::new(Refusals::new(config.trusted_proxies.clone())),

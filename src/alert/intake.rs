@@ -77,6 +77,8 @@ const MAX_SAID: usize = 10;
 pub(crate) enum TakeResult {
     /// The body is stored.
     Taken(Taken),
+    /// Nothing of the body is stored, because its integration was changed or deleted after it was read. The queue checks this.
+    Changed,
     /// Nothing of the body is stored, because its conditions have to be matched again: they were changed, or a
     /// fingerprint is another one. Then this is the batch with its fingerprints.
     Outdated(Option<Batch>),

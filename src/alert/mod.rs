@@ -20,6 +20,7 @@ pub mod queue;
 pub mod rehearsal;
 pub mod rules;
 pub mod saved_requests;
+pub mod sender;
 pub mod signature;
 pub mod source;
 pub mod trial;

@@ -42,15 +42,6 @@ const MATCHING: usize = 8;
 /// How long a body waits before its sender is asked to retry. Many senders give up after ten seconds.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The result for a body that was parsed.
-#[derive(Debug)]
-pub enum Answered {
-    /// The body is stored on disk.
-    Taken(Taken),
-    /// The integration was changed or deleted after it was read. Nothing was stored.
-    Changed,
-}
-
 /// A body, and what it holds while it is in this module.
 struct HeldRequest {
     batch: Batch,
@@ -59,32 +50,13 @@ struct HeldRequest {
     _room: OwnedSemaphorePermit,
 }
 
-/// What the transaction did with a body.
-enum StoreResult {
-    Taken(Taken),
-    Changed,
-    /// Nothing was stored, because the conditions have to be matched again. `version` is the state of the conditions
-    /// that is too old.
-    Outdated {
-        held: Box<HeldRequest>,
-        version: Option<i64>,
-    },
-}
-
-/// The same before the transaction is committed.
-enum BodyResult {
-    Taken(Taken),
-    Changed,
-    /// The batch with other fingerprints, if it has some.
-    Outdated(Option<Batch>),
-}
-
 struct Waiting {
     integration: Arc<Integration>,
     held: HeldRequest,
     matched: MatchedBatch,
     actor: Actor,
-    answer: oneshot::Sender<Result<StoreResult>>,
+    /// Gets the result, and the body back.
+    answer: oneshot::Sender<Result<(TakeResult, HeldRequest)>>,
 }
 
 /// The queue of this process.
@@ -148,17 +120,19 @@ impl Queue {
         )
     }
 
-    /// Stores a body, and returns when it is on disk.
+    /// Stores a body, and returns when it is on disk. Returns `None` if the integration was changed or deleted after it was
+    /// read. Nothing is stored then.
     ///
     /// # Errors
     /// `Unavailable` if the queue is full or storing takes too long.
     pub async fn take(
         &self,
-        integration: Arc<Integration>,
+        integration: Integration,
         batch: Batch,
         request: Request,
         actor: Actor,
-    ) -> Result<Answered> {
+    ) -> Result<Option<Taken>> {
+        let integration = Arc::new(integration);
         let size = u32::try_from(request.body.len() / 1_024 + 1).map_err(Error::internal)?;
         let room = self
             .room
@@ -181,6 +155,7 @@ impl Queue {
                 .match_conditions(&integration, held.batch, outdated, last, end)
                 .await?;
             held.batch = batch;
+            let version = matched.version();
             let (answer, answered) = oneshot::channel();
             self.sender
                 .try_send(Waiting {
@@ -191,14 +166,21 @@ impl Queue {
                     answer,
                 })
                 .map_err(|_| self.overloaded())?;
-            match tokio::time::timeout_at(end, answered).await {
-                Ok(answered) => match answered.map_err(Error::internal)?? {
-                    StoreResult::Taken(taken) => return Ok(Answered::Taken(taken)),
-                    StoreResult::Changed => return Ok(Answered::Changed),
-                    StoreResult::Outdated { held: again, version } => (held, outdated) = (*again, version),
-                },
-                // The receiver is dropped here. If the transaction has not begun, the body is skipped.
-                Err(_) => break,
+            // If the time is over, the receiver is dropped. If the transaction has not begun, the body is skipped.
+            let Ok(answered) = tokio::time::timeout_at(end, answered).await else {
+                break;
+            };
+            let (result, again) = answered.map_err(Error::internal)??;
+            held = again;
+            match result {
+                TakeResult::Taken(taken) => return Ok(Some(taken)),
+                TakeResult::Changed => return Ok(None),
+                TakeResult::Outdated(linked) => {
+                    outdated = version;
+                    if let Some(linked) = linked {
+                        held.batch = linked;
+                    }
+                }
             }
         }
         Err(self.overloaded())
@@ -271,25 +253,9 @@ async fn commit(db: &Db, outage: &Outage, mut waiting: Vec<Waiting>) {
             }
             for (one, answer) in waiting.into_iter().zip(answers) {
                 let Waiting {
-                    mut held,
-                    matched,
-                    answer: sender,
-                    ..
+                    held, answer: sender, ..
                 } = one;
-                let done = answer.map(|answer| match answer {
-                    BodyResult::Taken(taken) => StoreResult::Taken(taken),
-                    BodyResult::Changed => StoreResult::Changed,
-                    BodyResult::Outdated(linked) => {
-                        if let Some(linked) = linked {
-                            held.batch = linked;
-                        }
-                        StoreResult::Outdated {
-                            held: Box::new(held),
-                            version: matched.version(),
-                        }
-                    }
-                });
-                let _ = sender.send(done);
+                let _ = sender.send(answer.map(|result| (result, held)));
             }
         }
         Err(error) => {
@@ -344,17 +310,8 @@ fn body(one: &Waiting) -> Body<'_> {
     }
 }
 
-impl BodyResult {
-    fn of(took: TakeResult) -> Self {
-        match took {
-            TakeResult::Taken(taken) => BodyResult::Taken(taken),
-            TakeResult::Outdated(linked) => BodyResult::Outdated(linked),
-        }
-    }
-}
-
 /// Stores all bodies or none. Those whose conditions have to be matched again are left out.
-fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<BodyResult>>> {
+fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<TakeResult>>> {
     let current = current(tx, waiting)?;
     let bodies = waiting
         .iter()
@@ -365,27 +322,26 @@ fn together(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<BodyResul
     let mut took = intake::take_all(tx, bodies)?.into_iter();
     let answers = current.into_iter().map(|current| {
         if !current {
-            return Ok(BodyResult::Changed);
+            return Ok(TakeResult::Changed);
         }
         took.next()
-            .map(BodyResult::of)
             .ok_or_else(|| Error::internal("a body without an answer"))
     });
     Ok(answers.collect())
 }
 
 /// Stores each body in its own savepoint.
-fn one_by_one(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<BodyResult>>> {
+fn one_by_one(tx: &mut Tx<'_>, waiting: &[Waiting]) -> Result<Vec<Result<TakeResult>>> {
     let current = current(tx, waiting)?;
     let mut answers = Vec::with_capacity(waiting.len());
     for (one, current) in waiting.iter().zip(current) {
         if !current {
-            answers.push(Ok(BodyResult::Changed));
+            answers.push(Ok(TakeResult::Changed));
             continue;
         }
         let took = tx.attempt(|tx| intake::take_all(tx, vec![body(one)]))?;
         answers.push(match took.map(|took| took.into_iter().next()) {
-            Ok(Some(took)) => Ok(BodyResult::of(took)),
+            Ok(Some(took)) => Ok(took),
             Ok(None) => Err(Error::internal("a body without an answer")),
             Err(error) => {
                 tracing::error!(

@@ -126,7 +126,7 @@ async fn of_amazon(app: &App, topics: &[&str], body: &[u8]) -> Result<Content, R
         };
     };
     if !topics.is_empty() {
-        sns::verify(app, &envelope, topics).await?;
+        app.sns.verify_any(&envelope, topics).await?;
     }
     match envelope.kind.as_str() {
         "SubscriptionConfirmation" => Ok(Content::Subscription(Box::new(envelope))),

@@ -1,8 +1,6 @@
 //! The hooks that receive alerts. The secret is in the URL. Unknown fields are allowed, because the sender
 //! decides about them.
 
-use std::sync::Arc;
-
 use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse, get, options, post, put, web};
 use serde::Serialize;
@@ -11,19 +9,14 @@ use super::answer::Declared;
 use super::edge::is_head;
 use super::extract::{MAX_HOOK, read_body};
 use super::hook_refusal::actor;
-use super::integration_cache::is_amazon;
 use super::problem::{Answer, Problem};
 use super::refusals::RefusalKind;
 use super::sns;
 use crate::alert::intake::{self, Taken};
 use crate::alert::integration::{self, Integration};
-use crate::alert::provider::sns::{Envelope, Refused, envelopes, is_topic};
-use crate::alert::queue::Answered;
-use crate::alert::source::{self, Request, pagerduty, statuscake};
-use crate::alert::{provider, signature};
+use crate::alert::sender;
+use crate::alert::source::{self, Request, Source, pagerduty};
 use crate::base::error::Error;
-use crate::base::json_repair;
-use crate::base::time::Timestamp;
 use crate::http::App;
 
 /// The result of a hook's request.
@@ -112,15 +105,13 @@ pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payloa
             "an integration for PagerDuty with this routing key".to_owned(),
         ))
     };
-    let found = match integration_of(&app, &req, &token).await? {
-        found if found.integration.source == "pagerduty" => found,
-        _ => {
-            return Err(app
-                .refusals
-                .refuse(&req, RefusalKind::Token, app.clock().now(), unknown()));
-        }
-    };
-    take(&app, &req, found, &token, request).await.map(Declared)
+    let integration = integration_of(&app, &req, &token).await?;
+    if integration.source != pagerduty::NAME {
+        return Err(app
+            .refusals
+            .refuse(&req, RefusalKind::Token, app.clock().now(), unknown()));
+    }
+    take(&app, &req, integration, &token, request).await.map(Declared)
 }
 
 /// Answers a CloudEvents sender that asks for permission before it sends.
@@ -130,46 +121,22 @@ pub async fn may_send(
     req: HttpRequest,
     token: web::Path<String>,
 ) -> Answer<HttpResponse> {
-    let integration = read_integration(&app, &req, &token).await?.integration;
+    let integration = integration_of(&app, &req, &token).await?;
     let mut answer = HttpResponse::Ok();
-    answer.insert_header(("allow", methods(&integration.source)));
+    answer.insert_header(("allow", methods(&integration)));
+    let asks_first = source::named(&integration.source).is_some_and(|source| source.asks_first);
     let origin = req.headers().get("webhook-request-origin");
-    if let Some(origin) = origin.filter(|_| integration.source == "cloudevents") {
+    if let Some(origin) = origin.filter(|_| asks_first) {
         answer.insert_header(("webhook-allowed-origin", origin.clone()));
         answer.insert_header(("webhook-allowed-rate", "*"));
     }
     Ok(answer.finish())
 }
 
-fn methods(source: &str) -> &'static str {
-    if source::BY_GET.contains(&source) {
-        "GET, HEAD, POST, PUT"
-    } else {
-        "POST, PUT"
-    }
-}
-
-/// The integration of a token, and whether it comes from the cache.
-struct FoundIntegration {
-    integration: Arc<Integration>,
-    from_cache: bool,
-}
-
-async fn integration_of(app: &App, req: &HttpRequest, token: &str) -> Answer<FoundIntegration> {
-    if let Some(integration) = app.integration_cache.get(token) {
-        return Ok(FoundIntegration {
-            integration,
-            from_cache: true,
-        });
-    }
-    read_integration(app, req, token).await
-}
-
-async fn read_integration(app: &App, req: &HttpRequest, token: &str) -> Answer<FoundIntegration> {
-    app.integration_cache.remove(token);
+/// Returns the integration of a token.
+async fn integration_of(app: &App, req: &HttpRequest, token: &str) -> Answer<Integration> {
     let wanted = token.to_owned();
-    let integration = app
-        .db
+    app.db
         .read(move |conn| integration::by_token(conn, &wanted))
         .await
         .map_err(|error| match error {
@@ -178,13 +145,12 @@ async fn read_integration(app: &App, req: &HttpRequest, token: &str) -> Answer<F
                     .refuse(req, RefusalKind::Token, app.clock().now(), unknown.into())
             }
             error => error.into(),
-        })?;
-    let integration = Arc::new(integration);
-    app.integration_cache.insert(token, &integration);
-    Ok(FoundIntegration {
-        integration,
-        from_cache: false,
-    })
+        })
+}
+
+/// Returns the methods that the hook of an integration accepts.
+fn methods(integration: &Integration) -> &'static str {
+    source::named(&integration.source).map_or("POST, PUT", Source::methods)
 }
 
 /// Reads the request with its body, up to the largest size.
@@ -203,55 +169,39 @@ async fn read(req: &HttpRequest, payload: web::Payload) -> Answer<Request> {
 }
 
 async fn by_url(app: &App, req: &HttpRequest, token: String, payload: web::Payload) -> Answer<HttpResponse> {
-    let mut found = integration_of(app, req, &token).await?;
-    if req.method() == "GET" && !source::BY_GET.contains(&found.integration.source.as_str()) {
-        if found.from_cache {
-            // The integration may have been ended, which must then be the answer.
-            found = read_integration(app, req, &token).await?;
-        }
-        return Err(Problem::NoSuchMethod(methods(&found.integration.source).into()));
+    let integration = integration_of(app, req, &token).await?;
+    let by_get = source::named(&integration.source).is_some_and(|source| source.by_get);
+    if req.method() == "GET" && !by_get {
+        return Err(Problem::NoSuchMethod(methods(&integration).into()));
     }
     if is_head(req) {
-        read_integration(app, req, &token).await?;
         // A monitor checks whether the URL exists. It sends no alert.
         return Ok(HttpResponse::Ok().finish());
     }
     let request = read(req, payload).await?;
-    take(app, req, found, &token, request).await
+    take(app, req, integration, &token, request).await
 }
 
+/// Proves who sent a request, parses it and stores it.
 async fn take(
     app: &App,
     req: &HttpRequest,
-    mut found: FoundIntegration,
+    mut integration: Integration,
     token: &str,
     request: Request,
 ) -> Answer<HttpResponse> {
     loop {
-        let integration = &found.integration;
+        let Some(source) = source::named(&integration.source) else {
+            let redacted = request.redacted(&secrets(token, &integration, None));
+            return super::feedback::receive(app, req, integration, request, redacted).await;
+        };
         // Some senders repeat the URL or the key in the body.
-        let mut secrets = vec![token.to_owned()];
-        secrets.extend(integration.secrets.iter().cloned());
-        match integration.source.as_str() {
-            "pagerduty" => secrets.extend(pagerduty::routing_key(&request.body)),
-            "statuscake" => secrets.extend(statuscake::token(&request)),
-            _ => {}
+        let redacted = request.redacted(&secrets(token, &integration, (source.key)(&request)));
+        let now = app.clock().now();
+        if let Err(why) = sender::authenticate(&integration, source, &request, &app.sns, now).await {
+            return Err(sns::refused(app, req, &integration, why).await?);
         }
-        let redacted = request.redacted(&secrets);
-        if provider::is_one(&integration.source) {
-            return super::feedback::receive(app, req, Integration::clone(integration), request, redacted)
-                .await;
-        }
-        let proven = prove(app, integration, &request).await;
-        if found.from_cache && proven.is_err() {
-            found = read_integration(app, req, token).await?;
-            continue;
-        }
-        if let Err(why) = proven {
-            return Err(sns::refused(app, req, integration, why).await?);
-        }
-        if let Some(envelope) = subscription(integration, &request) {
-            let integration = Integration::clone(integration);
+        if let Some(envelope) = sender::subscription(source, &request) {
             let subscription = sns::subscribe(app, req, integration, redacted, &envelope).await?;
             return Ok(HttpResponse::Accepted().json(Received {
                 taken: Taken::default(),
@@ -261,18 +211,13 @@ async fn take(
                 subscription: Some(subscription),
             }));
         }
-        let parsed = source::parse(&integration.source, integration.mapping.as_ref(), &request);
-        if found.from_cache && parsed.is_err() {
-            found = read_integration(app, req, token).await?;
-            continue;
-        }
-        let batch = match parsed {
+        let actor = actor(&integration);
+        let batch = match source::parse(source.name, integration.mapping.as_ref(), &request) {
             Ok(batch) => batch,
             Err(refusal) => {
                 let error = Error::invalid(refusal.0.clone(), refusal.1.clone());
-                let integration = integration.clone();
                 app.db
-                    .write(&actor(&integration), move |tx| {
+                    .write(&actor, move |tx| {
                         intake::save_invalid(tx, &integration, &refusal, &redacted)
                     })
                     .await?;
@@ -280,14 +225,10 @@ async fn take(
             }
         };
         let dedup_key = batch.dedup_key.clone();
-        let actor = actor(integration);
-        match app
-            .intake
-            .take(integration.clone(), batch, redacted, actor)
-            .await?
-        {
-            Answered::Changed => found = read_integration(app, req, token).await?,
-            Answered::Taken(taken) => {
+        match app.intake.take(integration, batch, redacted, actor).await? {
+            // The integration was changed after it was read, so the request is checked again.
+            None => integration = integration_of(app, req, token).await?,
+            Some(taken) => {
                 return Ok(HttpResponse::Accepted().json(Received {
                     taken,
                     status: dedup_key.as_ref().map(|_| "success"),
@@ -300,59 +241,10 @@ async fn take(
     }
 }
 
-/// The largest age of an SNS message, in seconds. [`AHEAD`] is how far its clock may be ahead.
-const SNS_AGE: i64 = 2 * 3600;
-const AHEAD: i64 = 300;
-
-/// Returns the message with which SNS asks to confirm a subscription, if the request is one.
-fn subscription(integration: &Integration, request: &Request) -> Option<Envelope> {
-    if !is_amazon(&integration.source) {
-        return None;
-    }
-    let envelope: Envelope = json_repair::read(&request.body).ok()?;
-    (envelope.kind == "SubscriptionConfirmation").then_some(envelope)
-}
-
-async fn prove(app: &App, integration: &Integration, request: &Request) -> Result<(), Refused> {
-    let now = app.clock().now();
-    let source = integration.source.as_str();
-    if !is_amazon(source) {
-        return integration
-            .proves(|secret| signature::check(source, secret, request, now))
-            .map_err(Refused::Forged);
-    }
-    // The ARN of a topic requires Amazon's signature. Other secrets are proven in the same way as by any
-    // sender.
-    let mut shown = Ok(());
-    for secret in integration.secrets.iter().filter(|secret| !is_topic(secret)) {
-        shown = signature::check(source, secret, request, now);
-        if shown.is_ok() {
-            return match subscription(integration, request) {
-                // The URL must come from Amazon, because it will be requested.
-                Some(envelope) => app.sns.verify(&envelope, &envelope.topic_arn).await,
-                None => Ok(()),
-            };
-        }
-    }
-    let topics: Vec<&str> = integration
-        .secrets
-        .iter()
-        .map(String::as_str)
-        .filter(|secret| is_topic(secret))
-        .collect();
-    if topics.is_empty() {
-        return shown.map_err(Refused::Forged);
-    }
-    for envelope in envelopes(&request.body)? {
-        sns::verify(app, &envelope, &topics).await?;
-        // The time is signed. SNS repeats a message for an hour.
-        let sent =
-            Timestamp::parse(&envelope.timestamp).map_err(|_| Refused::Forged("the message has no time"))?;
-        if !(-AHEAD..=SNS_AGE).contains(&now.seconds_since(sent)) {
-            return Err(Refused::Forged(
-                "the time of the message is too far from the present time",
-            ));
-        }
-    }
-    Ok(())
+/// Returns what must not be stored of a request.
+fn secrets(token: &str, integration: &Integration, key: Option<String>) -> Vec<String> {
+    let mut secrets = vec![token.to_owned()];
+    secrets.extend(integration.secrets.iter().cloned());
+    secrets.extend(key);
+    secrets
 }

@@ -20,7 +20,6 @@ mod hook_refusal;
 pub mod hooks;
 pub mod idempotency;
 mod ids;
-pub mod integration_cache;
 pub mod metrics;
 pub mod page;
 pub mod pages;

@@ -34,20 +34,6 @@ pub(super) async fn refused(
     }
 }
 
-/// Checks that a message has a valid signature and belongs to one of these topics.
-///
-/// # Errors
-/// The reason why it is not accepted.
-pub(super) async fn verify(app: &App, envelope: &Envelope, topics: &[&str]) -> Result<(), Refused> {
-    let topic = topics
-        .iter()
-        .find(|topic| **topic == envelope.topic_arn)
-        .or(topics.first())
-        .copied()
-        .unwrap_or_default();
-    app.sns.verify(envelope, topic).await
-}
-
 /// Confirms a subscription if the message is proven to belong to an expected topic. Without a secret, it is
 /// saved and a person must decide, because anybody who knows the address of the hook could send it.
 ///

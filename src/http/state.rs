@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::audience_cache::AudienceCache;
-use super::integration_cache::IntegrationCache;
 use super::pages::Pages;
 use super::refusals::Refusals;
 use super::stats::{FeedbackStats, HttpStats};
@@ -67,8 +66,6 @@ pub struct App {
     pub intake: Queue,
     /// The queue of answers by link that wait to be stored.
     pub answers: AnswerQueue,
-    /// The cache of integrations whose hooks were used.
-    pub integration_cache: IntegrationCache,
     /// The time that every body of a request gets at least.
     pub body_grace: std::time::Duration,
     /// The refusals of requests without a valid token.

@@ -183,7 +183,7 @@ fn take_one(
         Some(super::TakeResult::Outdated(linked)) => {
             Err(prepared.want(wanted(integration, batch, linked, matched.version())))
         }
-        None => Err(Error::internal("a body without an answer")),
+        Some(super::TakeResult::Changed) | None => Err(Error::internal("a body without an answer")),
     }
 }
 

@@ -195,6 +195,20 @@ impl Sns {
         Ok(pem)
     }
 
+    /// Checks that a message has a valid signature and belongs to one of these topics.
+    ///
+    /// # Errors
+    /// The reason why the message is rejected.
+    pub async fn verify_any(&self, envelope: &Envelope, topics: &[&str]) -> Result<(), Refused> {
+        let topic = topics
+            .iter()
+            .find(|topic| **topic == envelope.topic_arn)
+            .or(topics.first())
+            .copied()
+            .unwrap_or_default();
+        self.verify(envelope, topic).await
+    }
+
     /// Confirms a subscription by requesting the URL in the message. The caller must verify the message
     /// first.
     ///

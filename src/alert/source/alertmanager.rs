@@ -10,11 +10,15 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::notes::note;
 use super::text::as_text;
 use super::times;
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
+
+/// The source `alertmanager`.
+pub(super) const SOURCE: Source = Source::new("alertmanager", |request, _| parse(&request.document()?));
 
 /// Parses a body.
 ///

@@ -5,6 +5,7 @@
 //! Resource rules read the message inside the envelope: `Trigger.Dimensions.0.value`, not `Message`.
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels, word};
 use super::request::document;
 use super::text::{join, lower};
@@ -14,6 +15,18 @@ use crate::base::time::Timestamp;
 
 /// The number of records of one body that are read.
 const MAX: usize = 1_000;
+
+/// The source `aws_cloudwatch`.
+pub(super) const CLOUDWATCH: Source = Source {
+    signed_by_amazon: true,
+    ..Source::new("aws_cloudwatch", |request, _| parse(request))
+};
+
+/// The source `aws_sns`.
+pub(super) const SNS: Source = Source {
+    signed_by_amazon: true,
+    ..Source::new("aws_sns", |request, _| parse(request))
+};
 
 /// Parses a request.
 ///

@@ -7,11 +7,19 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
+use super::proof;
 use super::text::{join, link, lower};
 use super::times;
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
+
+/// The source `azure_monitor`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(proof::in_query),
+    ..Source::new("azure_monitor", |request, _| parse(&request.document()?))
+};
 
 /// Parses a body.
 ///

@@ -4,10 +4,14 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
 use super::text::{join, link, lower};
 use super::{statuspage, times};
 use crate::alert::order::EventTime;
+
+/// The source `betterstack`.
+pub(super) const SOURCE: Source = Source::new("betterstack", |request, _| parse(&request.document()?));
 
 /// Parses a body.
 ///

@@ -7,15 +7,26 @@
 use serde_json::{Map, Value, json};
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
 use super::generic::{self, Mapping};
+use super::proof::{Proven, in_query, signed};
 use super::request::{base64, document, from_base64};
 use super::text::{join, link};
 use super::{Request, times};
 use crate::alert::order::EventTime;
+use crate::base::time::Timestamp;
 
 /// The number of events in one batch.
 const MAX: usize = 10_000;
+
+/// The source `cloudevents`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(verify),
+    names_resources: true,
+    asks_first: true,
+    ..Source::new("cloudevents", |request, _| parse(request))
+};
 
 /// Parses a request.
 ///
@@ -158,4 +169,13 @@ fn one(doc: &Doc<'_>) -> Result<Alert, Refusal> {
     alert.link = alert.link.or_else(|| link(Some(source.clone())));
     alert.raw = doc.value.clone();
     Ok(alert)
+}
+
+/// Verifies a signature if the request has one, or else a secret in the query.
+fn verify(secret: &str, request: &Request, now: Timestamp) -> Proven {
+    let signature = ["webhook-signature", "x-candor-signature"];
+    if signature.iter().any(|name| request.header(name).is_some()) {
+        return signed(secret, request, now);
+    }
+    in_query(secret, request, now)
 }

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Fields, Labels};
 use super::text::{link, lower};
 use super::{Request, times};
@@ -29,6 +30,9 @@ const TEXT: [&str; 7] = [
     "description",
 ];
 const LINK: [&str; 4] = ["link", "url", "alerturl", "eventurl"];
+
+/// The source `datadog`.
+pub(super) const SOURCE: Source = Source::new("datadog", |request, _| parse(request));
 
 /// Parses a request.
 ///

@@ -3,10 +3,18 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
+use super::proof;
 use super::text::{join, link};
 use super::times;
 use crate::alert::order::EventTime;
+
+/// The source `freshping`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(proof::in_query),
+    ..Source::new("freshping", |request, _| parse(&request.document()?))
+};
 
 /// Parses a body.
 ///

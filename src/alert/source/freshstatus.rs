@@ -4,9 +4,17 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
+use super::proof;
 use super::times;
 use crate::alert::order::EventTime;
+
+/// The source `freshstatus`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(proof::in_query),
+    ..Source::new("freshstatus", |request, _| parse(&request.document()?))
+};
 
 /// Parses a body.
 ///

@@ -3,10 +3,18 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
+use super::proof;
 use super::text::{join, link, lower};
 use super::times;
 use crate::alert::order::EventTime;
+
+/// The source `gcp_monitoring`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(proof::in_query),
+    ..Source::new("gcp_monitoring", |request, _| parse(&request.document()?))
+};
 
 /// Parses a body.
 ///

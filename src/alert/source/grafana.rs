@@ -6,10 +6,20 @@
 
 use serde_json::Value;
 
+use super::Request;
 use super::alertmanager;
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
+use super::proof::{Proven, equal, fresh, hex, holds};
 use super::text::{join, link};
+use crate::base::time::Timestamp;
+
+/// The source `grafana`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(verify),
+    ..Source::new("grafana", |request, _| parse(&request.document()?))
+};
 
 /// Parses a body.
 ///
@@ -131,4 +141,38 @@ fn legacy(doc: &Doc<'_>) -> Result<Batch, Refusal> {
         raw: doc.value.clone(),
         ..Alert::default()
     }]))
+}
+
+/// Verifies a hexadecimal signature over the body, or over `TIME:BODY`. Both headers can be renamed in
+/// Grafana, so every header is tried whose name contains "signature" or "timestamp".
+fn verify(secret: &str, request: &Request, now: Timestamp) -> Proven {
+    let named = |word: &'static str| {
+        request
+            .headers
+            .iter()
+            .filter(move |(name, _)| name.contains(word))
+            .map(|(_, value)| value.trim())
+    };
+    let signatures: Vec<String> = named("signature").map(str::to_ascii_lowercase).collect();
+    if signatures.is_empty() {
+        return Err("X-Grafana-Alerting-Signature is missing");
+    }
+    let signed_by = |parts: &[&[u8]]| {
+        let expected = hex(secret, parts);
+        signatures.iter().fold(false, |found, signature| {
+            found | equal(signature.as_bytes(), expected.as_bytes())
+        })
+    };
+    for time in named("timestamp") {
+        if signed_by(&[time.as_bytes(), b":", &request.body]) {
+            return holds(
+                fresh(time, now) == Some(true),
+                "the timestamp is too far from the present time",
+            );
+        }
+    }
+    holds(
+        signed_by(&[&request.body]),
+        "X-Grafana-Alerting-Signature is not valid",
+    )
 }

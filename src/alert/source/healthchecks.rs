@@ -5,7 +5,9 @@
 //! the Healthchecks.io API is not a notification.
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Fields, Labels};
+use super::proof;
 use super::text::link;
 use super::{Request, times};
 use crate::alert::order::EventTime;
@@ -23,6 +25,13 @@ const CODE: [&str; 9] = [
 ];
 const STATUS: [&str; 4] = ["status", "checkstatus", "state", "checkstate"];
 const NAME: [&str; 5] = ["name", "checkname", "namejson", "check", "title"];
+
+/// The source `healthchecks`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(proof::in_query),
+    by_get: true,
+    ..Source::new("healthchecks", |request, _| parse(request))
+};
 
 /// Parses a request.
 ///

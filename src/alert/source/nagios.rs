@@ -7,6 +7,7 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Fields, Labels};
 use super::text::{join, link, lower};
 use super::{Request, notification, times};
@@ -42,6 +43,9 @@ const OUTPUT: [&str; 9] = [
     "message",
     "summary",
 ];
+
+/// The source `nagios`.
+pub(super) const SOURCE: Source = Source::new("nagios", |request, _| parse(request));
 
 /// Parses a request.
 ///

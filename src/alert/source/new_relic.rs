@@ -5,10 +5,14 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels, word};
 use super::text::{join, link, lower};
 use super::times;
 use crate::alert::order::EventTime;
+
+/// The source `new_relic`.
+pub(super) const SOURCE: Source = Source::new("new_relic", |request, _| parse(&request.document()?));
 
 /// Parses a body.
 ///

@@ -7,10 +7,14 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
 use super::text::lower;
 use super::times;
 use crate::alert::order::EventTime;
+
+/// The source `opsgenie`.
+pub(super) const SOURCE: Source = Source::new("opsgenie", |request, _| parse(&request.document()?));
 
 /// Parses a body.
 ///

@@ -7,13 +7,17 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::Request;
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
 use super::notes::note;
+use super::proof::{Proven, equal, hex, holds};
 use super::text::{join, link, lower};
 use super::times;
 use crate::alert::order::EventTime;
 use crate::base::json_repair;
+use crate::base::time::Timestamp;
 
 /// Fields of the Events API that contain the sender's key.
 const KEYS: [&str; 2] = ["routing_key", "service_key"];
@@ -24,6 +28,16 @@ pub fn routing_key(body: &[u8]) -> Option<String> {
     KEYS.iter()
         .find_map(|name| body.get(name)?.as_str().map(str::to_owned))
 }
+
+/// The name of the source.
+pub const NAME: &str = "pagerduty";
+
+/// The source `pagerduty`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(verify),
+    key: |request| routing_key(&request.body),
+    ..Source::new(NAME, |request, _| parse(&request.document()?))
+};
 
 /// Parses a body.
 ///
@@ -287,4 +301,26 @@ fn events_v1(doc: &Doc<'_>) -> Result<Batch, Refusal> {
             ..Alert::default()
         }])
     })
+}
+
+/// Verifies `v1=HEX` over the body. There are several signatures while the secret of PagerDuty is replaced. A
+/// sender of the Events API sends its key instead of a signature.
+fn verify(secret: &str, request: &Request, _: Timestamp) -> Proven {
+    let Some(signatures) = request.header("x-pagerduty-signature") else {
+        return match routing_key(&request.body) {
+            Some(key) => holds(
+                equal(key.as_bytes(), secret.as_bytes()),
+                "the routing key is not the secret",
+            ),
+            None => Err("X-PagerDuty-Signature is missing"),
+        };
+    };
+    let expected = hex(secret, &[&request.body]);
+    let found = signatures
+        .split(',')
+        .filter_map(|signature| signature.trim().strip_prefix("v1="))
+        .fold(false, |found, signature| {
+            found | equal(signature.to_ascii_lowercase().as_bytes(), expected.as_bytes())
+        });
+    holds(found, "X-PagerDuty-Signature is not valid")
 }

@@ -7,10 +7,19 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, PersonRef, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
+use super::proof::{Proven, equal, hex, holds};
 use super::text::{join, link, lower};
 use super::{Request, times};
 use crate::alert::order::EventTime;
+use crate::base::time::Timestamp;
+
+/// The source `sentry`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(verify),
+    ..Source::new("sentry", |request, _| parse(request))
+};
 
 /// Parses a request.
 ///
@@ -302,4 +311,19 @@ fn plugin(doc: &Doc<'_>) -> Result<Alert, Refusal> {
         raw: doc.value.clone(),
         ..Alert::default()
     })
+}
+
+/// Verifies a hexadecimal signature over the body. The client secret is hexadecimal too, and its text is used
+/// as the key.
+fn verify(secret: &str, request: &Request, _: Timestamp) -> Proven {
+    let given = request
+        .header("sentry-hook-signature")
+        .or_else(|| request.header("sentry-app-signature"))
+        .ok_or("Sentry-Hook-Signature is missing")?;
+    let given = given.trim().to_ascii_lowercase();
+    let expected = hex(secret, &[&request.body]);
+    holds(
+        equal(given.as_bytes(), expected.as_bytes()),
+        "Sentry-Hook-Signature is not valid",
+    )
 }

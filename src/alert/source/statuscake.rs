@@ -7,14 +7,25 @@ use serde_json::Value;
 
 use super::Request;
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Fields, Labels};
+use super::proof::{Proven, equal, in_query};
 use super::text::link;
+use crate::base::time::Timestamp;
 
 /// Returns the token of the account. It proves who the sender is, and it is not stored.
 pub fn token(request: &Request) -> Option<String> {
     let body = request.fields().ok()?;
     Fields::of(&body, &[]).ok()?.text(&["token"])
 }
+
+/// The source `statuscake`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(verify),
+    by_get: true,
+    key: token,
+    ..Source::new("statuscake", |request, _| parse(request))
+};
 
 /// Parses a request.
 ///
@@ -90,4 +101,12 @@ pub fn parse(request: &Request) -> Result<Batch, Refusal> {
         raw: body.clone(),
         ..Alert::default()
     }]))
+}
+
+/// Verifies the token of the account in the form, or a secret in the query.
+fn verify(secret: &str, request: &Request, now: Timestamp) -> Proven {
+    match token(request) {
+        Some(token) if equal(token.as_bytes(), secret.as_bytes()) => Ok(()),
+        _ => in_query(secret, request, now),
+    }
 }

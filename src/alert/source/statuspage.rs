@@ -7,10 +7,18 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
+use super::proof;
 use super::text::{from_html, link, lower};
 use super::times;
 use crate::alert::order::EventTime;
+
+/// The source `statuspage`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(proof::in_query),
+    ..Source::new("statuspage", |request, _| parse(&request.document()?))
+};
 
 /// Parses a body.
 ///

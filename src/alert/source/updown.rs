@@ -4,10 +4,18 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
+use super::proof;
 use super::text::link;
 use super::times;
 use crate::alert::order::EventTime;
+
+/// The source `updown`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(proof::in_query),
+    ..Source::new("updown", |request, _| parse(&request.document()?))
+};
 
 /// Parses a body.
 ///

@@ -9,12 +9,19 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Doc, Labels};
 use super::request::document;
 use super::text::{join, link};
 use super::{Request, times};
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
+
+/// The source `uptime_kuma`.
+pub(super) const SOURCE: Source = Source {
+    by_get: true,
+    ..Source::new("uptime_kuma", |request, _| parse(request))
+};
 
 /// Parses a request.
 ///

@@ -5,7 +5,9 @@
 //! entities. The contacts contain the URL of the hook, so they do not become a label.
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Fields, Labels};
+use super::proof;
 use super::text::{from_html, link};
 use super::{Request, times};
 use crate::alert::order::EventTime;
@@ -13,6 +15,13 @@ use crate::alert::order::EventTime;
 const TYPE: [&str; 2] = ["alerttype", "type"];
 const WORD: [&str; 3] = ["alerttypefriendlyname", "status", "state"];
 const NAME: [&str; 3] = ["monitorfriendlyname", "friendlyname", "monitorname"];
+
+/// The source `uptimerobot`.
+pub(super) const SOURCE: Source = Source {
+    verify: Some(proof::in_query),
+    by_get: true,
+    ..Source::new("uptimerobot", |request, _| parse(request))
+};
 
 /// Parses a request.
 ///

@@ -7,6 +7,7 @@
 use serde_json::Value;
 
 use super::batch::{Alert, Batch, Refusal};
+use super::definition::Source;
 use super::doc::{Fields, Labels};
 use super::request::is_form;
 use super::text::{join, link};
@@ -43,6 +44,9 @@ const TITLE: [&str; 8] = [
 ];
 const HOST: [&str; 5] = ["hostname", "host", "hostvisiblename", "hosthost", "host1"];
 const LINK: [&str; 4] = ["link", "url", "eventurl", "triggerurl"];
+
+/// The source `zabbix`.
+pub(super) const SOURCE: Source = Source::new("zabbix", |request, _| parse(request));
 
 /// Parses a request.
 ///

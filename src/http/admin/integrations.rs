@@ -97,7 +97,7 @@ fn view(app: &App, one: &Integration, requests: &[HookRequest]) -> Value {
         })).collect::<Vec<_>>(),
         // Only Candor sends alerts to the integrations of its own checks.
         "watched": watched,
-        "names_itself": !watched && source::names_resources(&one.source),
+        "names_itself": !watched && source::named(&one.source).is_some_and(|source| source.names_resources),
         "mapping": one.mapping.as_ref().and_then(|mapping| serde_json::to_string_pretty(mapping).ok()),
         "requests": requests.iter().map(|request| json!({
             "at": When::utc(request.received_at),
