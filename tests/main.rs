@@ -73,6 +73,7 @@ mod openapi_document;
 mod openapi_snapshots;
 mod operation;
 mod operators_hear_of_it;
+mod opting_out_can_be_undone;
 mod people_are_named_directly;
 mod planned_and_sample_events_open_nothing;
 mod policies_act_without_a_person;

@@ -7,6 +7,7 @@
 //! A rate is reported only if the sender and the sink counted the same number of emails. Two measurements
 //! never run at the same time.
 
+mod answers;
 mod many;
 mod rounds;
 // Each bench uses only a part of the support code.
@@ -76,6 +77,8 @@ enum Row {
     Shared,
     /// The sink refuses every recipient.
     Refused,
+    /// A notice is sent while the customers of an earlier one answer.
+    Answers,
     /// The recipients are expanded into deliveries, and no email is sent.
     Expand,
     /// The memory while emails are sent to many people.

@@ -15,7 +15,7 @@ use super::support::sink::Sink;
 use super::support::story::Shape;
 use super::support::tools::Sample;
 use super::support::{Context, Result};
-use super::{Bench, Row};
+use super::{Bench, Row, answers};
 
 /// nodemailer sends the number of emails divided by this, because it is much slower than the others.
 const PART: u64 = 5;
@@ -34,6 +34,9 @@ struct Lane<'a> {
     refused_ratio: Series,
     expand: Series,
     expand_ratio: Series,
+    beside_answers: Series,
+    beside_answers_ratio: Series,
+    answers: Series,
 }
 
 /// Measures the wanted rows in the wanted number of rounds.
@@ -56,7 +59,9 @@ pub async fn measure(bench: &Bench<'_>, servers: &[Option<&Server>]) -> Result<V
                 Kind::Sqlite
             },
             own: prepared(
-                bench.args.want(&[Row::Send, Row::Refused, Row::Expand]),
+                bench
+                    .args
+                    .want(&[Row::Send, Row::Refused, Row::Expand, Row::Answers]),
                 Shape::Own,
             )?,
             shared: prepared(bench.args.wants(Row::Shared), Shape::Shared)?,
@@ -69,6 +74,9 @@ pub async fn measure(bench: &Bench<'_>, servers: &[Option<&Server>]) -> Result<V
             refused_ratio: Series::default(),
             expand: Series::default(),
             expand_ratio: Series::default(),
+            beside_answers: Series::default(),
+            beside_answers_ratio: Series::default(),
+            answers: Series::default(),
         });
     }
     let refusing = bench
@@ -86,7 +94,7 @@ pub async fn measure(bench: &Bench<'_>, servers: &[Option<&Server>]) -> Result<V
         source.push(reference);
         for lane in &mut lanes {
             let who = format!("Candor on {}", lane.kind.name());
-            if bench.args.want(&[Row::Send, Row::Refused])
+            if bench.args.want(&[Row::Send, Row::Refused, Row::Answers])
                 && let Some(database) = &lane.own
             {
                 let rate = say(&who, "", send(bench, database, Shape::Own).await?);
@@ -96,6 +104,13 @@ pub async fn measure(bench: &Bench<'_>, servers: &[Option<&Server>]) -> Result<V
                     let refused = say(&who, ", all refused", refuse(bench, database, refusing).await?);
                     lane.refused.push(refused);
                     lane.refused_ratio.push(refused / rate);
+                }
+                if bench.args.wants(Row::Answers) {
+                    let both = answers::beside_a_notice(bench, database).await?;
+                    lane.beside_answers
+                        .push(say(&who, ", while customers answer", both.sent));
+                    lane.beside_answers_ratio.push(both.sent / rate);
+                    lane.answers.push(say(&who, ", answers", both.answered));
                 }
             }
             if let Some(database) = &lane.shared {
@@ -155,6 +170,21 @@ fn lines(bench: &Bench<'_>, lanes: Vec<Lane<'_>>, source: &Series, nodemailer: &
                 "normal rate of Candor",
                 lane.refused_ratio,
                 Some(Goal::ratio(1.0, 1.4)),
+            ));
+        }
+        if bench.args.wants(Row::Answers) {
+            let line = Line::rate(
+                format!("{kind}: queued to recorded, while customers answer"),
+                &lane.beside_answers,
+            );
+            lines.push(line.against(
+                "normal rate of Candor",
+                lane.beside_answers_ratio,
+                Some(Goal::ratio(0.9, 1.0)),
+            ));
+            lines.push(Line::rate(
+                format!("{kind}: answers, 64 connections"),
+                &lane.answers,
             ));
         }
         if bench.args.wants(Row::Expand) {

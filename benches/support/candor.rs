@@ -33,6 +33,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How many times a page is requested for the median. A slow page is requested fewer times.
 const VIEWS: usize = 30;
 const ADMIN: &str = "candor-admin-token-of-the-benches";
+/// The key with which the service signs links.
+pub const SECRET_KEY: &str = "candor-secret-key-of-the-benches-0123456789";
 
 /// The kind of database that contains the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +235,7 @@ impl<'a> Database<'a> {
         command
             .env("CANDOR_LISTEN", "127.0.0.1:0")
             .env("CANDOR_ADMIN_TOKEN", ADMIN)
+            .env("CANDOR_SECRET_KEY", SECRET_KEY)
             .env("CANDOR_SMTP_URL", format!("smtp://127.0.0.1:{smtp}"))
             .env("CANDOR_MAIL_FROM", "Candor <candor@sender.example>")
             .env("CANDOR_PUBLIC_URL", "https://candor.sender.example")
@@ -320,6 +323,30 @@ impl Service {
     /// Returns the ID of its process.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Returns the URL of the service.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Returns the IDs of the deliveries of a notice.
+    ///
+    /// # Errors
+    /// The answer of the service, if it refuses a request.
+    pub async fn deliveries(&self, ready: &Ready) -> Result<Vec<i64>> {
+        let mut ids = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/api/v1/notices/{}/deliveries?limit=500{cursor}", ready.notice);
+            let page = self.get(&path).await?;
+            let items = page["items"].as_array().context("the answer has no items")?;
+            ids.extend(items.iter().filter_map(|delivery| delivery["id"].as_i64()));
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(ids),
+            }
+        }
     }
 
     /// Returns the port on which the service listens.

@@ -62,6 +62,38 @@ pub fn opt_out(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
     Ok(())
 }
 
+/// Lets the address of a delivery get optional notices again, if its person opted out. Calling it again changes nothing. An
+/// address that bounced, or whose person reported an email as spam, stays suppressed until an operator lifts it.
+///
+/// # Errors
+/// `NotFound` if the delivery does not exist.
+pub fn opt_in(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
+    let address = normal_address(&super::get(tx.conn, delivery)?.address);
+    let lifted = diesel::delete(
+        o::table
+            .find(&address)
+            .filter(o::reason.eq(SuppressionReason::OptedOut.as_str())),
+    )
+    .execute(tx.conn)?;
+    if lifted > 0 {
+        tx.record(
+            Event::new(Action::OptedIn, "delivery", delivery.to_string())
+                .before(json!({"reason": SuppressionReason::OptedOut})),
+        );
+    }
+    Ok(())
+}
+
+/// Returns whether the person of a delivery has opted out of optional notices.
+///
+/// # Errors
+/// `NotFound` if the delivery does not exist.
+pub fn is_opted_out(conn: &mut Conn, delivery: i64) -> Result<bool> {
+    let address = normal_address(&super::get(conn, delivery)?.address);
+    let stored: Option<String> = o::table.find(&address).select(o::reason).first(conn).optional()?;
+    Ok(stored.as_deref() == Some(SuppressionReason::OptedOut.as_str()))
+}
+
 /// Suppresses an address because of a report about the given delivery. Returns whether this changed anything.
 ///
 /// # Errors

@@ -82,6 +82,7 @@ fn documented() -> (
         .service(public::status)
         .service(public::unsubscribe_page)
         .service(public::unsubscribe)
+        .service(public::subscribe_again)
         .service(answers::show)
         .service(answers::answer)
         .split_for_parts()

@@ -57,15 +57,29 @@ fn target(app: &App, req: &HttpRequest, token: &str) -> Result<i64, Problem> {
     })
 }
 
-fn unsubscribe_view(app: &App, done: bool) -> Answer<HttpResponse> {
-    let title = if done {
-        "You will get no more updates"
-    } else {
-        "Stop progress updates?"
+/// What the page about optional notices shows.
+enum Shown {
+    /// The question whether to stop them.
+    Question,
+    /// They are stopped now, or were stopped before.
+    Stopped,
+    /// They are sent again.
+    Again,
+}
+
+fn unsubscribe_view(app: &App, token: &str, shown: &Shown) -> Answer<HttpResponse> {
+    let title = match shown {
+        Shown::Question => "Stop progress updates?",
+        Shown::Stopped => "You will get no more updates",
+        Shown::Again => "You will get updates again",
     };
     app.pages.answer(
         "public/unsubscribe",
-        &json!({"company": app.sending.sender, "title": title, "done": done}),
+        &json!({
+            "company": app.sending.sender, "title": title,
+            "stopped": matches!(shown, Shown::Stopped), "again": matches!(shown, Shown::Again),
+            "stop": format!("/unsubscribe/{token}"), "undo": format!("/unsubscribe/{token}/undo"),
+        }),
     )
 }
 
@@ -77,8 +91,18 @@ pub async fn unsubscribe_page(
     req: HttpRequest,
     token: web::Path<String>,
 ) -> Answer<Declared> {
-    target(&app, &req, &token)?;
-    unsubscribe_view(&app, false).map(Declared)
+    let delivery = target(&app, &req, &token)?;
+    let stopped = match app
+        .db
+        .read(move |conn| opt_out::is_opted_out(conn, delivery))
+        .await
+    {
+        // The delivery may be unknown after an older backup was restored. The link is signed, so the question is shown.
+        Err(Error::NotFound(_)) => false,
+        other => other?,
+    };
+    let shown = if stopped { Shown::Stopped } else { Shown::Question };
+    unsubscribe_view(&app, &token, &shown).map(Declared)
 }
 
 /// Opts the recipient out of optional notices (RFC 8058, one click). Calling it again changes nothing.
@@ -96,5 +120,23 @@ pub async fn unsubscribe(
             opt_out::opt_out(tx, delivery)
         })
         .await?;
-    unsubscribe_view(&app, true).map(Declared)
+    unsubscribe_view(&app, &token, &Shown::Stopped).map(Declared)
+}
+
+/// Lets the recipient get optional notices again. Calling it again changes nothing.
+#[utoipa::path(tag = "Public", security(()), request_body(content = String, content_type = "application/x-www-form-urlencoded"),
+    responses((status = 200, description = "A page", content_type = "text/html")))]
+#[post("/unsubscribe/{token}/undo", wrap = "from_fn(for_browsers)")]
+pub async fn subscribe_again(
+    app: web::Data<App>,
+    req: HttpRequest,
+    token: web::Path<String>,
+) -> Answer<Declared> {
+    let delivery = target(&app, &req, &token)?;
+    app.db
+        .write(&Actor::system("unsubscribe link"), move |tx| {
+            opt_out::opt_in(tx, delivery)
+        })
+        .await?;
+    unsubscribe_view(&app, &token, &Shown::Again).map(Declared)
 }

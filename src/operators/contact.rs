@@ -157,6 +157,16 @@ struct OperatorRow {
     updated_at: Timestamp,
 }
 
+/// Returns the stored events that this release knows. A newer release beside this one may have stored others, which this one
+/// notifies nobody of.
+fn known_events(stored: &str) -> Result<Vec<OperatorEvent>> {
+    let words: Vec<String> = serde_json::from_str(stored)?;
+    Ok(words
+        .iter()
+        .filter_map(|word| OperatorEvent::parse(word).ok())
+        .collect())
+}
+
 impl OperatorRow {
     /// Returns the operator with the full URL of the webhook.
     fn whole(self) -> Result<Operator> {
@@ -172,7 +182,7 @@ impl OperatorRow {
             name: self.name,
             email: self.email,
             webhook,
-            events: serde_json::from_str(&self.events)?,
+            events: known_events(&self.events)?,
             severities: self.severities.as_deref().map(serde_json::from_str).transpose()?,
             enabled: self.enabled,
             created_at: self.created_at,

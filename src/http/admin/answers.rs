@@ -168,7 +168,6 @@ pub(super) fn section(
         "next": next.as_deref().map(|next| at(word, Some(next))),
         "points": points.iter().map(point).collect::<Vec<_>>(),
         "chart": format!("/admin/incidents/{}/answers.svg", incident.number),
-        "record": format!("/admin/incidents/{}/answers", incident.number),
         "remind": format!("/admin/incidents/{}/answers/remind", incident.number),
     }))
 }

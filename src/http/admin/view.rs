@@ -37,6 +37,8 @@ const PARTS: [(&str, &str); 9] = [
 pub struct Frame {
     title: String,
     company: String,
+    /// The company in the title of the browser's tab. `None` if it is called Candor, which the title says anyway.
+    company_in_title: Option<String>,
     parts: Vec<Value>,
     caller: Option<Value>,
     now: When,
@@ -52,6 +54,7 @@ impl Frame {
         Frame {
             title: title.to_owned(),
             company: app.sending.sender.clone(),
+            company_in_title: Some(app.sending.sender.clone()).filter(|company| company != "Candor"),
             parts: PARTS
                 .iter()
                 .map(|(label, path)| json!({"label": label, "path": path, "current": *label == part}))
