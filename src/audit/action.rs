@@ -112,7 +112,6 @@ actions! {
     AnswerRecorded = "answer.recorded",
     AnswersReminded = "answers.reminded",
     OptedOut = "address.opted_out",
-    /// A customer wants updates again.
     OptedIn = "address.opted_in",
     AddressSuppressed = "address.suppressed",
     SuppressionLifted = "address.suppression_lifted",
