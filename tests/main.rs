@@ -12,6 +12,7 @@ mod a_channel_is_one_file;
 mod a_dropped_connection_loses_nobody;
 mod a_full_disk_stops_sending;
 mod a_hanging_server_does_not_hold_the_end;
+mod a_limit_cannot_be_walked_round;
 mod a_lying_mail_server_is_not_believed;
 mod a_mail_from_pieces_equals_the_whole;
 mod a_misspelt_filter_is_an_error;

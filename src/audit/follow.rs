@@ -33,6 +33,7 @@ pub(super) fn waited_for(action: Action) -> bool {
             | Action::NoticeFinished
             | Action::DeliveryBounced
             | Action::AutomationDecided
+            | Action::BreakGlassUsed
             | Action::SyncFailed
             | Action::SyncStopped
     )

@@ -23,6 +23,7 @@ diesel::table! {
         hash -> Text,
         created_at -> BigInt,
         revoked_at -> Nullable<BigInt>,
+        person -> Nullable<Text>,
     }
 }
 
@@ -189,6 +190,30 @@ diesel::table! {
     notice_authors (notice_id, actor_id) {
         notice_id -> Text,
         actor_id -> Text,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
+    notice_approvals (id) {
+        id -> BigInt,
+        notice_id -> Text,
+        kind -> Text,
+        digest -> Nullable<Text>,
+        token_id -> Text,
+        token_name -> Text,
+        person -> Text,
+        role -> Nullable<Text>,
+        reason -> Nullable<Text>,
+        at -> BigInt,
+        expires_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    approved_notices (notice_id) {
+        notice_id -> Text,
+        kind -> Text,
         at -> BigInt,
     }
 }
@@ -798,6 +823,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     admin_sessions,
     notices,
     notice_authors,
+    notice_approvals,
+    approved_notices,
     notice_recipients,
     deliveries,
     delivery_counts,

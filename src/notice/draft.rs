@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::add_author;
+use super::approvals;
 use super::reminders;
 use super::row::{CustomerAction, Row, locked};
 use super::state::{insert_draft, require_draft};
@@ -239,6 +240,7 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
     let episode = incident::episode_of(tx.conn, &before.incident_id)?;
     let author = tx.actor.id().to_owned();
     add_author(tx, id, &author)?;
+    approvals::end_all(tx, id)?;
     diesel::update(n::table.find(id.as_str()))
         .set((
             n::message.eq(&message),

@@ -9,15 +9,19 @@
 //! Nobody gets an email who was not in the preview, and nobody gets a text that was not in the preview. One
 //! notice sends one email to an address.
 
+mod above;
 mod approval;
+mod approvals;
 mod asked;
 mod authors;
+mod break_glass;
 pub mod compose;
 pub mod counts;
 pub mod delivery_state;
 mod digest;
 mod draft;
 mod endpoints;
+pub mod limits;
 mod notified;
 mod overview;
 pub mod payload;
@@ -27,6 +31,7 @@ mod recipients;
 mod reminders;
 mod row;
 mod send;
+mod sending;
 mod sharing;
 mod standing;
 pub mod state;
@@ -37,24 +42,31 @@ mod view;
 
 use diesel::prelude::*;
 
-pub use approval::approve;
+pub use above::{Exceeded, Figure, LimitName};
+pub use approval::{approve, list as list_approvals, list_for as approvals_for, own_part};
+pub use approvals::{Approval, ApprovalKind};
 pub use asked::{Asked, AskedPeople, answered, asked, counted_from, remind};
 pub use authors::add_author;
+pub use break_glass::{
+    BreakGlass, BreakGlassState, GlassBroken, Rehearsal, break_glass, rehearse, state as break_glass_state,
+};
 pub use counts::{DeliveryCounts, NoticeCounts, Partition};
 pub use delivery_state::DeliveryState;
 pub use digest::Digest;
 pub(crate) use draft::check_new;
 pub use draft::{NewNotice, NoticePatch, change, draft};
 pub use endpoints::EndpointRecipient;
+pub use limits::Limits;
 pub use notified::{Missed, Reached};
 pub use overview::{Emails, Overview};
-pub use plan::{Plan, Sending};
+pub use plan::Plan;
 pub use preview::{EndpointSample, Preview, Sample, preview};
 pub use recipients::{Packed, Recipient, Recipients};
 pub use row::{CustomerAction, EMAIL};
 pub(crate) use row::{Row as NoticeRow, locked};
 use row::{Row, row};
 pub use send::{Stopped, catch_up, finished, note_first_notified, send, stop, stopped};
+pub use sending::Sending;
 pub use standing::Standing;
 pub use state::{NoticeState, stopped_before};
 pub use view::{Notice, get, list, of_incidents};

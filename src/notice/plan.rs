@@ -12,6 +12,7 @@ use super::notified::{EmailState, NotifiedAddress, notified};
 use super::recipients::{Recipient, Recipients};
 use super::reminders;
 use super::row::Row;
+pub use super::sending::Sending;
 use super::state::{resolutions_being_sent, sent_in};
 use super::templates::{self, TemplateView};
 use crate::audience::{self, Addressee, At, Counts, Rule};
@@ -49,17 +50,6 @@ pub struct Plan {
     pub added: usize,
     /// The number of addresses that were notified before and do not get this notice.
     pub removed: usize,
-}
-
-/// The settings that a notice needs.
-#[derive(Clone, Debug)]
-pub struct Sending {
-    /// The number of recipients above which a second person must approve.
-    pub max_audience: usize,
-    /// The base URL of links.
-    pub public_url: String,
-    /// The display name of the sender.
-    pub sender: String,
 }
 
 /// What a plan is made of: who is affected now and who was notified before. It is read once, so that every

@@ -9,7 +9,9 @@ use serde::Serialize;
 use super::payload::{self, Payload};
 use super::plan::{Sending, people, plan_and_look};
 use super::row::{Row, row};
-use super::{authors, compose, templates};
+use super::above::Exceeded;
+use super::approvals::ApprovalKind;
+use super::{approval, compose, templates};
 use crate::audience::{self, At, DifferenceCounts, Outline, Rule};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
@@ -28,10 +30,18 @@ pub struct Preview {
     pub channels: BTreeMap<String, usize>,
     /// The digest. The caller must send it back to approve or send the notice.
     pub digest: String,
-    /// Whether a second person must approve.
+    /// Whether other people must approve, because the notice is above a limit.
     pub approval_required: bool,
-    /// Whether a second person has approved exactly this digest.
+    /// The limits that the notice is above.
+    pub limits: Vec<Exceeded>,
+    /// The number of different people who must approve if an approval is required.
+    pub approvals_needed: usize,
+    /// The number of different people whose approval of exactly this digest counts now.
+    pub approvals_given: usize,
+    /// Whether enough people have approved exactly this digest, or an admin used break glass for it.
     pub approved: bool,
+    /// Whether an admin used break glass for exactly this digest.
+    pub break_glass: bool,
     /// The roles that the notice is for. The digest covers them.
     pub audience: Rule,
     /// How the audience differs from the audience at the start of the incident, when other people may have
@@ -135,10 +145,15 @@ pub fn preview(
             })
         })
         .collect::<Result<Vec<_>>>()?;
+    let needed = approval::needed(conn, &row, &plan, sending, now)?;
     Ok(Preview {
         recipients: plan.recipients.len(),
-        approval_required: plan.above(sending).is_some(),
-        approved: authors::approved(conn, &row, &plan.digest)?,
+        approval_required: !needed.exceeded.is_empty(),
+        limits: needed.exceeded,
+        approvals_needed: needed.approvals,
+        approvals_given: needed.consent.people,
+        approved: needed.consent.kind.is_some(),
+        break_glass: needed.consent.kind == Some(ApprovalKind::BreakGlass),
         digest: plan.digest,
         audience: plan.rule,
         since_impact,

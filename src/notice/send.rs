@@ -70,7 +70,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
 pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending) -> Result<()> {
     let (id, phase) = (&row.id, plan.content.phase);
     let count = plan.recipients.len();
-    approval::require(tx.conn, row, plan, sending)?;
+    let row = &approval::require(tx, row, plan, sending)?;
     let template = templates::keep(tx, &plan.template)?;
     let content = sharing::frozen(&plan.content, &plan.recipients)?;
     let mut frozen = FrozenDigest::of(&FrozenNotice {

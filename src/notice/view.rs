@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::counts::{self, DeliveryCounts, NoticeCounts};
 use super::row::{CustomerAction, EMAIL, Row, row};
 use super::state::NoticeState;
-use super::{authors, endpoints, reminders, sharing};
+use super::{approvals, endpoints, reminders, sharing};
 use crate::audience::Rule;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
@@ -50,8 +50,13 @@ pub struct Notice {
     pub recipients: i64,
     /// The digest of what was sent. Null while the notice is a draft.
     pub digest: Option<String>,
-    /// Whether a second person approved it. For a draft, whether this approval is still valid.
+    /// Whether enough other people approved it, or an admin used break glass. For a draft, whether this still counts; a change of
+    /// the list is only found by the preview.
     pub approved: bool,
+    /// Until when the approval of a draft is valid. Null if it is not approved or was sent.
+    pub approved_until: Option<Timestamp>,
+    /// Whether an admin used break glass instead of the approvals.
+    pub break_glass: bool,
     /// The numbers of emails by state.
     pub counts: NoticeCounts,
     /// The number of attempts for which it is not known whether the email arrived, because the connection was
@@ -69,6 +74,18 @@ pub struct Notice {
     pub finished_at: Option<Timestamp>,
 }
 
+impl Notice {
+    /// Returns the notice as it is at a time: an approval of a draft may have expired.
+    pub fn at(mut self, now: Timestamp) -> Notice {
+        if self.approved_until.is_some_and(|until| until <= now) {
+            self.approved = false;
+            self.break_glass = false;
+            self.approved_until = None;
+        }
+        self
+    }
+}
+
 fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
     let mut counts = counts::of(conn, &ids)?;
@@ -81,14 +98,12 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
         .load(conn)?;
     let ambiguous: HashMap<NoticeId, i64> = ambiguous.into_iter().collect();
     let reminders = reminders::among(conn, &ids)?;
+    let consents = approvals::Consents::read(conn, &rows)?;
     let mut endpoints = endpoints::frozen(conn, &rows)?;
     rows.into_iter()
         .map(|row| {
             let state = row.state()?;
-            let approved = match state.is_draft() {
-                true => authors::counts(conn, &row)?,
-                false => row.approved_by.is_some(),
-            };
+            let approval = consents.of(conn, &row)?;
             let mut queued = counts.remove(&row.id).unwrap_or_default();
             let channels = endpoints
                 .remove(&row.id)
@@ -107,7 +122,9 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 phase: row.phase()?,
                 customer_action: row.action()?,
                 audience: row.rule()?,
-                approved,
+                approved: approval.kind.is_some(),
+                approved_until: approval.until,
+                break_glass: approval.kind == Some(approvals::ApprovalKind::BreakGlass),
                 episode: row.episode,
                 reminder: reminders.contains(row.id.as_str()),
                 id: row.id,

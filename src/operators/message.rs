@@ -107,12 +107,14 @@ word_enum! {
         SyncWaiting = "sync_waiting",
         /// Customers answered that it is still broken or that they need help.
         Answered = "answered",
+        /// An admin used break glass, so that a notice can be sent without approval.
+        BreakGlass = "break_glass",
     }
 }
 
 impl OperatorEvent {
     /// All events of which operators can be notified.
-    pub const ALL: [OperatorEvent; 8] = [
+    pub const ALL: [OperatorEvent; 9] = [
         OperatorEvent::Opened,
         OperatorEvent::Overdue,
         OperatorEvent::Sent,
@@ -121,6 +123,7 @@ impl OperatorEvent {
         OperatorEvent::SyncFailed,
         OperatorEvent::SyncWaiting,
         OperatorEvent::Answered,
+        OperatorEvent::BreakGlass,
     ];
 }
 
@@ -213,9 +216,12 @@ pub struct Facts {
     /// The policy that drafted the notice, or that could not act.
     #[serde(default)]
     pub policy: Option<String>,
-    /// Why the policy did not send.
+    /// Why the policy did not send, or why break glass was used.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Who used break glass.
+    #[serde(default)]
+    pub by: Option<String>,
 }
 
 /// The number of emails of a notice, by state.
@@ -331,6 +337,7 @@ impl Facts {
             last_told_at: None,
             policy: None,
             reason: None,
+            by: None,
         }
     }
 
@@ -434,6 +441,18 @@ impl Facts {
                 let (title, line) = answers.say(number);
                 (title, vec![line, about])
             }
+            OperatorEvent::BreakGlass => {
+                let by = one_line(self.by.as_deref().unwrap_or_default(), 100);
+                let mut lines =
+                    vec!["The notice can be sent without the approvals that it needs. Check that this is intended.".to_owned()];
+                let reason = self.reason.as_deref();
+                lines.extend(reason.map(|reason| format!("The reason: {}", one_line(reason, 300))));
+                lines.push(about);
+                (
+                    format!("#{number}: break glass by {by} for the {phase} notice"),
+                    lines,
+                )
+            }
             // These events have other facts: SyncFacts.
             OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting => (about.clone(), Vec::new()),
             OperatorEvent::Unreached => {
@@ -463,7 +482,8 @@ impl Facts {
                     OperatorEvent::Overdue
                     | OperatorEvent::Unreached
                     | OperatorEvent::Drafted
-                    | OperatorEvent::Answered,
+                    | OperatorEvent::Answered
+                    | OperatorEvent::BreakGlass,
                     _,
                 ) => Urgency::High,
                 _ => Urgency::Usual,

@@ -174,7 +174,10 @@ async fn show(
                     Some(who) => why::explained(conn, id, who)?,
                     None => Vec::new(),
                 },
-                notices: notice::of_incidents(conn, &[id])?,
+                notices: notice::of_incidents(conn, &[id])?
+                    .into_iter()
+                    .map(|notice| notice.at(now))
+                    .collect(),
                 timeline: timeline::list(conn, id)?,
                 alerts: page(
                     alert::list(
@@ -500,6 +503,7 @@ fn notice_row(notice: &Notice, local: Option<&TimeZone>, outbox: bool) -> Value 
         "excerpt": cut(&notice.message, 160),
         "progress": progress(notice, outbox),
         "approved": notice.approved,
+        "break_glass": notice.break_glass,
         "catch_up": notice.catch_up_of.is_some(),
         "reminder": notice.reminder,
         "episode": (notice.episode > 1).then_some(notice.episode),

@@ -10,6 +10,7 @@
 
 mod affected_people;
 mod answers;
+mod approval_forms;
 mod audience;
 mod audit;
 mod automation;
@@ -22,6 +23,7 @@ mod incident;
 mod incident_forms;
 mod incidents;
 mod integrations;
+mod limits;
 mod matchers;
 mod mute_forms;
 mod mutes;
@@ -53,6 +55,8 @@ pub fn pages() -> Vec<Page> {
     answers::routes(&mut pages);
     affected_people::routes(&mut pages);
     notices::routes(&mut pages);
+    approval_forms::routes(&mut pages);
+    limits::routes(&mut pages);
     directory::routes(&mut pages);
     integrations::routes(&mut pages);
     rules::routes(&mut pages);

@@ -10,6 +10,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::approval_forms::Approved;
 use super::params::Form;
 use super::signed_in::SignedIn;
 use super::view::{
@@ -55,10 +56,11 @@ async fn show(
     let (sending, now) = (app.sending.clone(), app.clock().now());
     let chosen = state.clone();
     let audience_cache = app.audience_cache.clone();
-    let (notice, incident, preview, not_told, deliveries, feedback) = app
+    let caller = by.0.clone();
+    let (notice, incident, preview, not_told, deliveries, feedback, approved) = app
         .db
         .read(move |conn| {
-            let notice = notice::get(conn, &id)?;
+            let notice = notice::get(conn, &id)?.at(now);
             let incident = incident::get(conn, &notice.incident)?;
             let preview = match notice.state.is_draft() {
                 true => Some(notice::preview(conn, &id, &sending, SAMPLES, now)?),
@@ -78,6 +80,7 @@ async fn show(
             };
             let deliveries = delivery::list(conn, &id, chosen.as_deref(), None, after, ROWS.probe())?;
             let ids: Vec<i64> = deliveries.iter().map(|delivery| delivery.id).collect();
+            let approved = Approved::read(conn, &notice, preview.as_ref(), (&caller, &sending), now)?;
             Ok((
                 notice,
                 incident,
@@ -85,6 +88,7 @@ async fn show(
                 not_told,
                 page(deliveries, ROWS, |delivery| delivery.ordinal),
                 stored::of_deliveries(conn, &ids)?,
+                approved,
             ))
         })
         .await?;
@@ -100,7 +104,7 @@ async fn show(
     app.pages.answer(
         "admin/notice",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), &title, "Incidents").refreshed(live.then_some(LIVE)),
+            "page": Frame::with_forms(&app, &by, &title, "Incidents").refreshed(live.then_some(LIVE)),
             "title": title,
             "id": notice.id,
             "phase": notice.phase,
@@ -114,7 +118,9 @@ async fn show(
             "subject": notice.subject,
             "paragraphs": paragraphs(&notice.message),
             "action": notice.customer_action,
-            "approved": notice.approved,
+            "approved": preview.as_ref().map_or(notice.approved, |preview| preview.approved),
+            "break_glass": preview.as_ref().map_or(notice.break_glass, |preview| preview.break_glass),
+            "approval": approved.section(&notice, preview.as_ref(), &by.0),
             "episode": (notice.episode > 1).then_some(notice.episode),
             "digest": notice.digest,
             "catch_up_of": notice.catch_up_of.as_ref().map(|id| format!("/admin/notices/{id}")),
@@ -182,7 +188,10 @@ fn commands(
         }
         if preview.approval_required && !preview.approved {
             commands.push(step(
-                "First, a second person must approve exactly this list and text, with another token:",
+                match preview.approvals_needed {
+                    1 => "First, a second person must approve exactly this list and text, with another token:",
+                    _ => "First, other people must approve exactly this list and text, each with another token:",
+                },
                 call(app, "POST", &format!("{path}/approve"), Some(&digest)),
             ));
         }
@@ -221,8 +230,6 @@ fn preview_section(preview: &Preview, reminder: bool) -> Value {
             true => "people who were asked for an answer and have not answered".to_owned(),
             false => preview.audience.to_string(),
         },
-        "approval_required": preview.approval_required,
-        "approved": preview.approved,
         "warnings": preview.warnings,
         "added": grouped(preview.added as i64),
         "removed": grouped(preview.removed as i64),

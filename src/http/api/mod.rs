@@ -13,6 +13,7 @@ mod document;
 pub mod endpoints;
 pub mod feedback;
 pub mod incidents;
+pub mod limits;
 pub mod mutes;
 pub mod notices;
 pub mod operators;
@@ -92,6 +93,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(affected_people::routes)
         .configure(audience::routes)
         .configure(notices::routes)
+        .configure(limits::routes)
         .configure(answers::routes)
         .configure(feedback::routes)
         .configure(reports::routes)

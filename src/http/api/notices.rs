@@ -66,11 +66,13 @@ async fn list(
 ) -> Answer<Json<Page<Notice>>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
+    let now = app.clock().now();
     let rows = app
         .db
         .read(move |conn| notice::list(conn, &id, after.as_deref(), limit.probe()))
         .await?;
-    Ok(Json(page(rows, limit, |notice| notice.id.to_string())))
+    let rows = rows.into_iter().map(|notice| notice.at(now)).collect();
+    Ok(Json(page(rows, limit, |notice: &Notice| notice.id.to_string())))
 }
 
 /// A notice, and how many affected people have not got it.
@@ -91,7 +93,7 @@ async fn get_one(app: web::Data<App>, InPath(id): InPath<NoticeId>) -> Answer<Js
     let view = app
         .db
         .read(move |conn| {
-            let notice = notice::get(conn, &id)?;
+            let notice = notice::get(conn, &id)?.at(now);
             let name = format!("not told of {id}");
             let not_told = audience_cache.get_or_compute(conn, &notice.incident, &name, now, |conn| {
                 notice::not_told_yet(conn, &id)
@@ -133,8 +135,8 @@ async fn preview(app: web::Data<App>, InPath(id): InPath<NoticeId>) -> Answer<Js
     Ok(Json(preview))
 }
 
-/// Approves exactly the recipients and texts of the digest. The token must not have written a part of the
-/// notice.
+/// Approves exactly the recipients and texts of the digest. The person who uses the token must not have written a part of
+/// the notice, and must not send it.
 #[utoipa::path(tag = "Notices", security(("token" = ["approver"])))]
 #[post("/notices/{id}/approve")]
 async fn approve(
