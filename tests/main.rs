@@ -16,6 +16,7 @@ mod a_limit_cannot_be_walked_round;
 mod a_lying_mail_server_is_not_believed;
 mod a_mail_from_pieces_equals_the_whole;
 mod a_misspelt_filter_is_an_error;
+mod a_notice_is_compared_with_the_last;
 mod a_notice_is_for_the_roles_of_its_rule;
 mod a_notice_is_sent_once;
 mod a_notice_reaches_exactly_the_previewed_people;

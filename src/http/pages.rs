@@ -52,6 +52,7 @@ sources! {
     "admin/notice/preview",
     "admin/notice/deliveries",
     "admin/notice/approval",
+    "admin/notice/compared",
     "admin/notice/break-glass",
     "admin/break-glass",
     "admin/limits",

@@ -11,6 +11,7 @@ use super::plan::{Sending, people, plan_and_look};
 use super::row::{Row, row};
 use super::above::Exceeded;
 use super::approvals::ApprovalKind;
+use super::compared::{self, Compared, LargestAccount};
 use super::{approval, compose, templates};
 use crate::audience::{self, At, DifferenceCounts, Outline, Rule};
 use crate::base::error::Result;
@@ -47,6 +48,11 @@ pub struct Preview {
     /// How the audience differs from the audience at the start of the incident, when other people may have
     /// owned the affected resources.
     pub since_impact: DifferenceCounts,
+    /// How the recipients differ from those of the last notice of the incident. Null if there is none, and for a catch-up or a
+    /// reminder.
+    pub compared_with: Option<Compared>,
+    /// The five accounts with the most people among the recipients.
+    pub largest_accounts: Vec<LargestAccount>,
     /// What the operator should know before sending.
     pub warnings: Vec<String>,
     /// How old the data of each source of the directory is.
@@ -145,6 +151,9 @@ pub fn preview(
             })
         })
         .collect::<Result<Vec<_>>>()?;
+    plan.warnings.extend(compared::warnings(conn, &row, &plan)?);
+    let compared_with = compared::compared(conn, &row, &plan)?;
+    let largest_accounts = compared::largest(conn, &plan)?;
     let needed = approval::needed(conn, &row, &plan, sending, now)?;
     Ok(Preview {
         recipients: plan.recipients.len(),
@@ -157,6 +166,8 @@ pub fn preview(
         digest: plan.digest,
         audience: plan.rule,
         since_impact,
+        compared_with,
+        largest_accounts,
         warnings: plan.warnings,
         directory,
         samples,

@@ -27,7 +27,7 @@ use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident;
 use crate::notice::compose::paragraphs;
-use crate::notice::{self, DeliveryCounts, DeliveryState, Notice, NoticeState, Preview};
+use crate::notice::{self, Compared, ComparedPerson, DeliveryCounts, DeliveryState, Notice, NoticeState, Preview};
 
 pub(super) fn routes(pages: &mut Pages) {
     pages.search("/notices/{id}", Role::Viewer, show);
@@ -231,6 +231,10 @@ fn preview_section(preview: &Preview, reminder: bool) -> Value {
             false => preview.audience.to_string(),
         },
         "warnings": preview.warnings,
+        "compared": preview.compared_with.as_ref().map(compared_view),
+        "largest": preview.largest_accounts.iter().map(|one| json!({
+            "name": one.name, "path": account_path(&one.account), "people": count(one.people, "person", "people"),
+        })).collect::<Vec<_>>(),
         "added": grouped(preview.added as i64),
         "removed": grouped(preview.removed as i64),
         "already_told": preview.already_told,
@@ -239,6 +243,24 @@ fn preview_section(preview: &Preview, reminder: bool) -> Value {
             "open": index == 0, "label": null,
         })).collect::<Vec<_>>(),
         "more": preview.recipients.saturating_sub(preview.samples.len()),
+    })
+}
+
+/// Returns who is added and dropped in comparison with the last notice.
+fn compared_view(compared: &Compared) -> Value {
+    let people = |shown: &[ComparedPerson]| {
+        let rows = shown.iter();
+        let rows = rows.map(|one| json!({"name": one.name, "path": person_path(&one.id), "address": one.address}));
+        rows.collect::<Vec<_>>()
+    };
+    json!({
+        "path": format!("/admin/notices/{}", compared.notice),
+        "added": people(&compared.added),
+        "added_people": grouped(compared.added_people as i64),
+        "added_more": compared.added_people - compared.added.len(),
+        "dropped": people(&compared.dropped),
+        "dropped_people": grouped(compared.dropped_people as i64),
+        "dropped_more": compared.dropped_people - compared.dropped.len(),
     })
 }
 

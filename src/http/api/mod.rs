@@ -17,6 +17,7 @@ pub mod limits;
 pub mod mutes;
 pub mod notices;
 pub mod operators;
+pub mod recipients;
 pub mod reports;
 pub mod selectors;
 pub mod sources;
@@ -94,6 +95,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(audience::routes)
         .configure(notices::routes)
         .configure(limits::routes)
+        .configure(recipients::routes)
         .configure(answers::routes)
         .configure(feedback::routes)
         .configure(reports::routes)
