@@ -27,6 +27,7 @@ on_both_databases!(
     a_policy_keeps_the_limits,
     an_approval_expires,
     an_approval_is_for_one_notice,
+    an_approval_of_an_older_version_does_not_count,
     a_revoked_token_approves_nothing,
     break_glass_needs_an_admin_and_a_reason,
     break_glass_is_loud,
@@ -138,7 +139,10 @@ async fn the_limits_are_stored_and_checked(env: Env) {
         }
         let answer = app.put("/api/v1/limits", body).await.expect_problem(422);
         let pointer = answer["errors"][0]["pointer"].as_str().unwrap_or_default();
-        assert!(pointer.starts_with(&format!("/{field}")), "{field} {wrong}: {answer}");
+        assert!(
+            pointer.starts_with(&format!("/{field}")),
+            "{field} {wrong}: {answer}"
+        );
     }
     assert_eq!(app.get("/api/v1/limits").await.expect(200).json, new);
     app.finish().await;
@@ -156,8 +160,14 @@ async fn each_limit_is_named_with_its_value(env: Env) {
     app.delete("/api/v1/people/otieno").await.expect(204);
     for (limits, expected) in [
         (json!({"recipients": 3}), json!([])),
-        (json!({"recipients": 2}), json!([{"name": "recipients", "limit": 2, "value": 3}])),
-        (json!({"recipients_per_incident": 3, "recipients_per_hour": 3}), json!([])),
+        (
+            json!({"recipients": 2}),
+            json!([{"name": "recipients", "limit": 2, "value": 3}]),
+        ),
+        (
+            json!({"recipients_per_incident": 3, "recipients_per_hour": 3}),
+            json!([]),
+        ),
         (
             json!({"recipients_per_incident": 2}),
             json!([{"name": "recipients_per_incident", "limit": 2, "value": 3}]),
@@ -176,7 +186,10 @@ async fn each_limit_is_named_with_its_value(env: Env) {
         assert_eq!(exceeded(&author, &notice).await, expected, "{limits}");
     }
     let text = refused(&author, &notice).await["detail"].to_string();
-    assert!(text.contains("60% of the people in the directory are above the limit of 50%"), "{text}");
+    assert!(
+        text.contains("60% of the people in the directory are above the limit of 50%"),
+        "{text}"
+    );
     app.mails(0).await;
     app.finish().await;
 }
@@ -197,9 +210,12 @@ async fn the_severity_and_the_phase_have_their_own_limits(env: Env) {
     assert_eq!(exceeded(&author, &detection).await, json!([]));
     let smallest = json!([{"name": "recipients", "limit": 2, "value": 3}]);
     assert_eq!(exceeded(&author, &update).await, smallest);
-    app.patch(&format!("/api/v1/incidents/{incident}"), json!({"severity": "critical"}))
-        .await
-        .expect(200);
+    app.patch(
+        &format!("/api/v1/incidents/{incident}"),
+        json!({"severity": "critical"}),
+    )
+    .await
+    .expect(200);
     let general = json!([{"name": "recipients", "limit": 1, "value": 3}]);
     assert_eq!(exceeded(&author, &detection).await, general);
     app.finish().await;
@@ -259,10 +275,18 @@ async fn whatever_changes_makes_the_approval_void(env: Env) {
     let (author, notice) = above(&app).await;
     let approver = app.as_new("approver").await;
     let path = format!("/api/v1/notices/{notice}");
-    let incident = app.notice(&notice).await["incident"].as_str().expect("an id").to_owned();
+    let incident = app.notice(&notice).await["incident"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let template = json!({"subject": "Ours", "text": "{{> paragraphs.txt}}", "html": "<p>{{#each paragraphs}}{{this}}{{/each}}</p>"});
     for (what, method, target, body) in [
-        ("message", "PATCH", path.clone(), json!({"message": "In other words."})),
+        (
+            "message",
+            "PATCH",
+            path.clone(),
+            json!({"message": "In other words."}),
+        ),
         ("subject", "PATCH", path.clone(), json!({"subject": "Your files"})),
         (
             "action",
@@ -276,7 +300,12 @@ async fn whatever_changes_makes_the_approval_void(env: Env) {
             path.clone(),
             json!({"audience": {"roles": ["owner", "editor"], "collaborators": true}}),
         ),
-        ("template", "PUT", "/api/v1/templates/detection".to_owned(), template),
+        (
+            "template",
+            "PUT",
+            "/api/v1/templates/detection".to_owned(),
+            template,
+        ),
         (
             "list",
             "PUT",
@@ -304,7 +333,11 @@ async fn whatever_changes_makes_the_approval_void(env: Env) {
     ] {
         let digest = author.digest(&notice).await;
         approver.approve(&notice, &digest).await.expect(200);
-        assert_eq!(author.preview(&notice).await.expect(200)["approved"], true, "{what}");
+        assert_eq!(
+            author.preview(&notice).await.expect(200)["approved"],
+            true,
+            "{what}"
+        );
         let by = if target == path { &author } else { &*app };
         let changed = match method {
             "PATCH" => by.patch(&target, body).await,
@@ -336,15 +369,25 @@ async fn two_people_must_approve_where_two_are_needed(env: Env) {
     let second = person(&app, "approver", "baraka").await;
     first.approve(&notice, &digest).await.expect(200);
     let once = again.approve(&notice, &digest).await.expect(200);
-    assert_eq!(once["approved"], false, "two tokens of one person are one: {once}");
+    assert_eq!(
+        once["approved"], false,
+        "two tokens of one person are one: {once}"
+    );
     let preview = author.preview(&notice).await.expect(200);
     assert_eq!(
-        json!([preview["approvals_needed"], preview["approvals_given"], preview["approved"]]),
+        json!([
+            preview["approvals_needed"],
+            preview["approvals_given"],
+            preview["approved"]
+        ]),
         json!([2, 1, false])
     );
     let text = refused(&author, &notice).await["detail"].to_string();
     assert!(text.contains("2 other people must approve"), "{text}");
-    assert_eq!(second.approve(&notice, &digest).await.expect(200)["approved"], true);
+    assert_eq!(
+        second.approve(&notice, &digest).await.expect(200)["approved"],
+        true
+    );
     // The second approver cannot send it: then only one of two others has approved.
     refused(&second, &notice).await;
     author.send(&notice, &digest).await.expect(202);
@@ -368,7 +411,11 @@ async fn several_notices_of_one_incident_count_together(env: Env) {
     assert!(text.contains("9 recipients of this incident"), "{text}");
     // A notice with an approval is sent, and does not count against later ones.
     let digest = author.digest(&third).await;
-    app.as_new("approver").await.approve(&third, &digest).await.expect(200);
+    app.as_new("approver")
+        .await
+        .approve(&third, &digest)
+        .await
+        .expect(200);
     author.send(&third, &digest).await.expect(202);
     app.done(&third).await;
     let fourth = author.draft(&incident, "update").await;
@@ -410,7 +457,10 @@ async fn two_sends_at_once_do_not_both_pass(env: Env) {
     limit(&app, json!({"recipients_per_hour": 5})).await;
     let first = app.story_incident().await;
     let second = app.incident([("project", PROJECT)]).await;
-    let (one, other) = (app.draft(&first, "detection").await, app.draft(&second, "detection").await);
+    let (one, other) = (
+        app.draft(&first, "detection").await,
+        app.draft(&second, "detection").await,
+    );
     let (digest, of_other) = (app.digest(&one).await, app.digest(&other).await);
     let (a, b) = tokio::join!(app.send(&one, &digest), app.send(&other, &of_other));
     let mut statuses = [a.status, b.status];
@@ -446,7 +496,8 @@ async fn a_policy_keeps_the_limits(env: Env) {
     app.import(story_directory()).await.expect(200);
     limit(&app, json!({"recipients_per_hour": 5})).await;
     let monitoring = app.monitoring().await;
-    app.policy(json!({"limits": {"audience_at_most": 100, "per_account_per_hour": null}})).await;
+    app.policy(json!({"limits": {"audience_at_most": 100, "per_account_per_hour": null}}))
+        .await;
     let sent = app.fires(&monitoring, "first", PROJECT, "critical").await;
     assert_eq!(app.decided(&sent).await["outcome"], "sent");
     let held = app.fires(&monitoring, "second", PROJECT, "critical").await;
@@ -477,7 +528,10 @@ async fn an_approval_expires(env: Env) {
     assert!(text.contains("it expired at 2024-03-14T07:56:00Z"), "{text}");
     let all = approvals(&app, &notice).await;
     assert_eq!(all.len(), 1);
-    assert_eq!((&all[0]["valid"], &all[0]["kind"]), (&json!(false), &json!("approval")));
+    assert_eq!(
+        (&all[0]["valid"], &all[0]["kind"]),
+        (&json!(false), &json!("approval"))
+    );
     approver.approve(&notice, &digest).await.expect(200);
     app.clock.advance(Duration::from_secs(59));
     author.send(&notice, &digest).await.expect(202);
@@ -485,7 +539,11 @@ async fn an_approval_expires(env: Env) {
     // After the notice was sent, the approval stays the one with which it was sent.
     app.clock.advance(Duration::from_secs(86_400));
     let all = approvals(&app, &notice).await;
-    assert_eq!((&all[0]["valid"], &all[1]["valid"]), (&json!(false), &json!(true)), "{all:#?}");
+    assert_eq!(
+        (&all[0]["valid"], &all[1]["valid"]),
+        (&json!(false), &json!(true)),
+        "{all:#?}"
+    );
     assert_eq!(app.notice(&notice).await["approved"], true);
     app.finish().await;
 }
@@ -500,13 +558,46 @@ async fn an_approval_is_for_one_notice(env: Env) {
         author.draft(&incident, "update").await,
     );
     let digest = author.digest(&one).await;
-    assert_eq!(author.digest(&same).await, digest, "the same text for the same people");
-    app.as_new("approver").await.approve(&one, &digest).await.expect(200);
+    assert_eq!(
+        author.digest(&same).await,
+        digest,
+        "the same text for the same people"
+    );
+    app.as_new("approver")
+        .await
+        .approve(&one, &digest)
+        .await
+        .expect(200);
     refused(&author, &same).await;
     assert_eq!(approvals(&app, &same).await, Vec::<Value>::new());
     author.send(&one, &digest).await.expect(202);
     app.mails(3).await;
     refused(&author, &same).await;
+    app.finish().await;
+}
+
+/// An older version of Candor stored only the token and the digest on the notice, and no time.
+async fn an_approval_of_an_older_version_does_not_count(env: Env) {
+    let app = start(&env).await;
+    let (author, notice) = above(&app).await;
+    let new = json!({"name": "approves", "role": "approver"});
+    let made = app.post("/api/v1/tokens", new).await.expect(201);
+    let approver = app.as_role(made["token"].as_str().expect("a token"));
+    let digest = author.digest(&notice).await;
+    let (token, set) = (made.id(), "UPDATE notices SET approved_by");
+    env.sql(&format!(
+        "{set} = '{token}', approved_digest = '{digest}' WHERE id = '{notice}'"
+    ))
+    .expect("an old approval");
+    assert_eq!(app.notice(&notice).await["approved"], false);
+    let text = refused(&author, &notice).await["detail"].to_string();
+    assert!(
+        text.contains("earlier version of Candor does not count: approve it again"),
+        "{text}"
+    );
+    approver.approve(&notice, &digest).await.expect(200);
+    author.send(&notice, &digest).await.expect(202);
+    app.mails(3).await;
     app.finish().await;
 }
 
@@ -520,16 +611,27 @@ async fn a_revoked_token_approves_nothing(env: Env) {
     leaves.approve(&notice, &digest).await.expect(200);
     let all = approvals(&app, &notice).await;
     assert_eq!(
-        json!([all[0]["valid"], all[0]["name"], all[0]["person"], all[0]["role"], all[0]["digest"]]),
+        json!([
+            all[0]["valid"],
+            all[0]["name"],
+            all[0]["person"],
+            all[0]["role"],
+            all[0]["digest"]
+        ]),
         json!([true, "leaves", "leaves", "approver", digest])
     );
-    app.delete(&format!("/api/v1/tokens/{}", made.id())).await.expect(204);
+    app.delete(&format!("/api/v1/tokens/{}", made.id()))
+        .await
+        .expect(204);
     let text = refused(&author, &notice).await["detail"].to_string();
     assert!(text.contains("revoked"), "{text}");
     let all = approvals(&app, &notice).await;
     assert_eq!(all[0]["valid"], false);
     assert!(all[0]["why_not"].to_string().contains("revoked"), "{all:#?}");
-    for statement in ["UPDATE notice_approvals SET expires_at = 0", "DELETE FROM notice_approvals"] {
+    for statement in [
+        "UPDATE notice_approvals SET expires_at = 0",
+        "DELETE FROM notice_approvals",
+    ] {
         let kept = env.sql(statement).expect_err(statement).to_string();
         assert!(kept.contains("append-only"), "{statement}: {kept}");
     }
@@ -558,17 +660,30 @@ async fn break_glass_needs_an_admin_and_a_reason(env: Env) {
     // The author may use it, and it ends with a change, like an approval.
     let admin = app.as_new("admin").await;
     let own = admin
-        .draft(app.notice(&notice).await["incident"].as_str().expect("an id"), "update")
+        .draft(
+            app.notice(&notice).await["incident"].as_str().expect("an id"),
+            "update",
+        )
         .await;
     let of_own = admin.digest(&own).await;
     let path = format!("/api/v1/notices/{own}/break-glass");
     let said = json!({"digest": of_own, "reason": REASON});
     let broken = admin.post(&path, &said).await.expect(200);
-    assert_eq!((&broken["approved"], &broken["break_glass"]), (&json!(true), &json!(true)), "{broken}");
+    assert_eq!(
+        (&broken["approved"], &broken["break_glass"]),
+        (&json!(true), &json!(true)),
+        "{broken}"
+    );
     let changed = format!("/api/v1/notices/{own}");
-    admin.patch(&changed, json!({"message": "Other words."})).await.expect(200);
+    admin
+        .patch(&changed, json!({"message": "Other words."}))
+        .await
+        .expect(200);
     let preview = admin.preview(&own).await.expect(200);
-    assert_eq!((&preview["approved"], &preview["break_glass"]), (&json!(false), &json!(false)));
+    assert_eq!(
+        (&preview["approved"], &preview["break_glass"]),
+        (&json!(false), &json!(false))
+    );
     refused(&admin, &own).await;
     let again = admin.digest(&own).await;
     admin
@@ -596,7 +711,11 @@ async fn break_glass_is_loud(env: Env) {
     author.send(&notice, &digest).await.expect(202);
     app.done(&notice).await;
     let sent = app.notice(&notice).await;
-    assert_eq!((&sent["approved"], &sent["break_glass"]), (&json!(true), &json!(true)), "{sent}");
+    assert_eq!(
+        (&sent["approved"], &sent["break_glass"]),
+        (&json!(true), &json!(true)),
+        "{sent}"
+    );
     let events = app
         .all(&format!("/api/v1/audit?action=break_glass.used&subject={notice}"))
         .await;
@@ -608,25 +727,47 @@ async fn break_glass_is_loud(env: Env) {
     let incident = sent["incident"].as_str().expect("an id");
     let timeline = app.told_on_timeline(incident).await;
     assert!(
-        timeline.iter().any(|text| text.starts_with("Break glass: admin of amina") && text.contains(REASON)),
+        timeline
+            .iter()
+            .any(|text| text.starts_with("Break glass: admin of amina") && text.contains(REASON)),
         "{timeline:#?}"
     );
     let message = eventually("the operators to be notified", DEADLINE, async || {
         let messages = app.all("/api/v1/operators/messages").await;
-        messages.into_iter().find(|message| message["event"] == "break_glass")
+        messages
+            .into_iter()
+            .find(|message| message["event"] == "break_glass")
     })
     .await;
-    assert_eq!(message["title"], "#1: break glass by admin of amina for the detection notice");
+    assert_eq!(
+        message["title"],
+        "#1: break glass by admin of amina for the detection notice"
+    );
     let browser = Browser::signed_in(&app, ADMIN_TOKEN).await;
     let page = browser.page("/admin/incidents/1").await;
-    assert!(page.contains("badge bad\">break glass") && page.contains(REASON), "{page}");
+    assert!(
+        page.contains("badge bad\">break glass") && page.contains(REASON),
+        "{page}"
+    );
     let page = browser.page(&format!("/admin/notices/{notice}")).await;
-    assert!(page.contains("this notice was sent without approval") && page.contains(REASON), "{page}");
+    assert!(
+        page.contains("this notice was sent without approval") && page.contains(REASON),
+        "{page}"
+    );
     let state = app.get("/api/v1/break-glass").await.expect(200);
     assert_eq!(
-        (&state["last_used"]["notice"], &state["last_used"]["reason"], &state["last_rehearsed"]),
+        (
+            &state["last_used"]["notice"],
+            &state["last_used"]["reason"],
+            &state["last_rehearsed"]
+        ),
         (&json!(notice), &json!(REASON), &Value::Null)
     );
+    let kept = env
+        .sql("DELETE FROM approved_notices")
+        .expect_err("it is kept")
+        .to_string();
+    assert!(kept.contains("append-only"), "{kept}");
     // It stood for an approval, so the notice does not count against later ones.
     limit(&app, json!({"recipients_per_incident": 3})).await;
     let update = author.draft(incident, "update").await;
@@ -639,16 +780,29 @@ async fn a_rehearsal_is_only_recorded(env: Env) {
     let (author, notice) = above(&app).await;
     let path = "/api/v1/break-glass/rehearse";
     let said = json!({"reason": "Rehearsed with the night shift."});
-    app.as_new("approver").await.post(path, &said).await.expect_problem(403);
-    app.post(path, json!({"reason": "short"})).await.expect_problem(422);
+    app.as_new("approver")
+        .await
+        .post(path, &said)
+        .await
+        .expect_problem(403);
+    app.post(path, json!({"reason": "short"}))
+        .await
+        .expect_problem(422);
     app.post(path, &said).await.expect(200);
     let viewer = app.as_new("viewer").await;
     let state = viewer.get("/api/v1/break-glass").await.expect(200);
     assert_eq!(
-        (&state["last_used"], &state["last_rehearsed"]["reason"], &state["last_rehearsed"]["at"]),
+        (
+            &state["last_used"],
+            &state["last_rehearsed"]["reason"],
+            &state["last_rehearsed"]["at"]
+        ),
         (&Value::Null, &said["reason"], &json!(START))
     );
-    assert_eq!(app.all("/api/v1/audit?action=break_glass.rehearsed").await.len(), 1);
+    assert_eq!(
+        app.all("/api/v1/audit?action=break_glass.rehearsed").await.len(),
+        1
+    );
     refused(&author, &notice).await;
     app.mails(0).await;
     app.finish().await;
@@ -677,26 +831,45 @@ async fn the_page_of_a_notice_has_the_forms_for_those_who_may(env: Env) {
         ("admin", &admin, [true, true]),
     ] {
         let text = browser.page(&page).await;
-        assert!(text.contains("Recipients of this notice") && text.contains("0 of 1"), "{who}: {text}");
-        assert_eq!(forms.each_ref().map(|form| text.contains(form)), shown, "{who}: {text}");
+        assert!(
+            text.contains("Recipients of this notice") && text.contains("0 of 1"),
+            "{who}: {text}"
+        );
+        assert_eq!(
+            forms.each_ref().map(|form| text.contains(form)),
+            shown,
+            "{who}: {text}"
+        );
     }
     let text = author.page(&page).await;
-    assert!(text.contains("You cannot approve this notice, because you drafted or changed the notice."), "{text}");
+    assert!(
+        text.contains("You cannot approve this notice, because you drafted or changed the notice."),
+        "{text}"
+    );
     author
         .send_from("/admin/incidents/1", &approve, &[("digest", digest.as_str())])
         .await
         .expect(403);
-    viewer.send(&approve, &[("digest", digest.as_str())]).await.expect(403);
+    viewer
+        .send(&approve, &[("digest", digest.as_str())])
+        .await
+        .expect(403);
     approver
         .send(&glass, &[("digest", digest.as_str()), ("reason", REASON)])
         .await
         .expect(403);
-    approver.send_from(&page, &approve, &[("digest", "0000")]).await.expect(409);
+    approver
+        .send_from(&page, &approve, &[("digest", "0000")])
+        .await
+        .expect(409);
     let short = admin
         .send_from(&page, &glass, &[("digest", digest.as_str()), ("reason", "now")])
         .await
         .expect(422);
-    assert!(short.text.contains("must have at least 10 characters") && short.text.contains(&digest), "{short}");
+    assert!(
+        short.text.contains("must have at least 10 characters") && short.text.contains(&digest),
+        "{short}"
+    );
     assert_eq!(approvals(&app, &notice).await, Vec::<Value>::new());
     let done = approver
         .send_from(&page, &approve, &[("digest", digest.as_str())])
@@ -704,14 +877,25 @@ async fn the_page_of_a_notice_has_the_forms_for_those_who_may(env: Env) {
         .expect(303);
     assert_eq!(done.header("location"), format!("{page}#approval"));
     let text = approver.page(&page).await;
-    assert!(text.contains("Enough people approved exactly this list and text."), "{text}");
+    assert!(
+        text.contains("Enough people approved exactly this list and text."),
+        "{text}"
+    );
     assert!(!text.contains(&forms[0]), "{text}");
     admin
-        .send_from("/admin/limits", &glass, &[("digest", digest.as_str()), ("reason", REASON)])
+        .send_from(
+            "/admin/limits",
+            &glass,
+            &[("digest", digest.as_str()), ("reason", REASON)],
+        )
         .await
         .expect(303);
     assert_eq!(approvals(&app, &notice).await[1]["kind"], "break_glass");
-    app.as_new("operator").await.send(&notice, &digest).await.expect(202);
+    app.as_new("operator")
+        .await
+        .send(&notice, &digest)
+        .await
+        .expect(202);
     app.mails(3).await;
     app.finish().await;
 }
@@ -738,11 +922,22 @@ async fn the_limits_have_a_page(env: Env) {
     let mut wrong = fields;
     wrong[3].1 = "2";
     wrong[6].1 = "soon";
-    let again = admin.send_from("/admin/limits", "/admin/limits", &wrong).await.expect(422);
-    for text in ["must be a share from 0 to 1", "soon", "Nothing was saved", "value=\"20\""] {
+    let again = admin
+        .send_from("/admin/limits", "/admin/limits", &wrong)
+        .await
+        .expect(422);
+    for text in [
+        "must be a share from 0 to 1",
+        "soon",
+        "Nothing was saved",
+        "value=\"20\"",
+    ] {
         assert!(again.text.contains(text), "{text}: {again}");
     }
-    admin.send_from("/admin/limits", "/admin/limits", &fields).await.expect(303);
+    admin
+        .send_from("/admin/limits", "/admin/limits", &fields)
+        .await
+        .expect(303);
     let stored = json!({
         "recipients": 20, "recipients_per_incident": null, "recipients_per_hour": 40, "share_of_directory": 0.25,
         "approvals": 2, "approval_expires_after": "PT30M",
@@ -751,7 +946,10 @@ async fn the_limits_have_a_page(env: Env) {
     });
     assert_eq!(app.get("/api/v1/limits").await.expect(200).json, stored);
     let page = admin.page("/admin/limits").await;
-    assert!(page.contains("minor update = 5") && page.contains("still_broken = 0.5"), "{page}");
+    assert!(
+        page.contains("minor update &#x3D; 5") && page.contains("still_broken &#x3D; 0.5"),
+        "{page}"
+    );
     let said = [("reason", "Rehearsed with the night shift.")];
     admin
         .send_from("/admin/limits", "/admin/limits/rehearse", &said)

@@ -89,7 +89,11 @@ pub(super) fn exceeded(
     add(LimitName::Recipients, own, count);
     if let Some(limit) = limits.recipients_per_incident {
         let before = unapproved_of(conn, incident)?;
-        add(LimitName::RecipientsPerIncident, limit, before.saturating_add(count));
+        add(
+            LimitName::RecipientsPerIncident,
+            limit,
+            before.saturating_add(count),
+        );
     }
     if let Some(limit) = limits.recipients_per_hour {
         let before = unapproved_since(conn, now.minus(HOUR))?;
@@ -157,7 +161,11 @@ impl Exceeded {
             1 => format!(" ({} people and 1 system of accounts)", plan.recipients.len()),
             n => format!(" ({} people and {n} systems of accounts)", plan.recipients.len()),
         };
-        let what = if systems.is_empty() { "people" } else { "recipients" };
+        let what = if systems.is_empty() {
+            "people"
+        } else {
+            "recipients"
+        };
         let (value, limit) = (self.value.shown(), self.limit.shown());
         match self.name {
             LimitName::Recipients => format!("{value} {what}{systems} are above the limit of {limit}"),
@@ -227,7 +235,13 @@ mod tests {
 
     #[test]
     fn a_share_is_shown_as_a_percentage() {
-        for (share, shown) in [(0.2, "20%"), (0.425, "42.5%"), (0.002, "0.2%"), (1.0, "100%"), (0.0, "0%")] {
+        for (share, shown) in [
+            (0.2, "20%"),
+            (0.425, "42.5%"),
+            (0.002, "0.2%"),
+            (1.0, "100%"),
+            (0.0, "0%"),
+        ] {
             assert_eq!(Figure::Share(share).shown(), shown);
         }
         assert_eq!(Figure::Count(500).shown(), "500");

@@ -158,14 +158,25 @@ pub(super) fn require(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending
     let (judged, consent) = judged(tx.conn, row, &plan.digest, &limits, asked)?;
     let mut reason = format!("{above} exactly this list and text");
     if consent.people > 0 {
-        let approved = if consent.people == 1 { "1 person has" } else { "others have" };
-        reason.push_str(&format!(", and so far {approved} approved it, so {} more must", consent.missing));
+        let approved = if consent.people == 1 {
+            "1 person has"
+        } else {
+            "others have"
+        };
+        reason.push_str(&format!(
+            ", and so far {approved} approved it, so {} more must",
+            consent.missing
+        ));
     }
-    let void = judged.iter().rev().find_map(|one| one.approval.why_not.as_deref());
+    let void = judged
+        .iter()
+        .rev()
+        .find_map(|one| one.approval.why_not.as_deref());
     if let Some(void) = void {
         reason.push_str(&format!(", and an earlier approval does not count: {void}"));
     } else if judged.is_empty() && row.approved_by.is_some() {
-        reason.push_str(", and an approval from an earlier version of Candor does not count: approve it again");
+        reason
+            .push_str(", and an approval from an earlier version of Candor does not count: approve it again");
     }
     Err(Error::Forbidden(reason).code(Code::ApprovalRequired))
 }

@@ -242,7 +242,8 @@ pub(super) fn judge(
                         is_author
                     }
                 };
-                why_not = is_author.then(|| "the person who approved it changed a part of it later".to_owned());
+                why_not =
+                    is_author.then(|| "the person who approved it changed a part of it later".to_owned());
             }
         }
         let key = holder.map_or_else(|| row.token_id.clone(), |holder| holder.key.clone());
@@ -299,7 +300,9 @@ pub(super) fn consent(judged: &[Judged], needed: usize) -> Consent {
     let mut ends: Vec<Timestamp> = last_of.into_values().collect();
     ends.sort_unstable();
     // With more approvals than needed, the first ones may expire.
-    let approved_until = (people >= needed).then(|| ends.get(people - needed).copied()).flatten();
+    let approved_until = (people >= needed)
+        .then(|| ends.get(people - needed).copied())
+        .flatten();
     let kind = match (approved_until, glass) {
         (Some(_), _) => Some(ApprovalKind::Approval),
         (None, Some(_)) => Some(ApprovalKind::BreakGlass),
@@ -313,7 +316,9 @@ pub(super) fn consent(judged: &[Judged], needed: usize) -> Consent {
         people,
         missing,
         kind,
-        by: by.filter(|_| kind.is_some()).map(|approval| approval.token.clone()),
+        by: by
+            .filter(|_| kind.is_some())
+            .map(|approval| approval.token.clone()),
         until: approved_until.max(glass),
     }
 }

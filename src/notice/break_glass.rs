@@ -156,7 +156,11 @@ fn last(conn: &mut Conn, action: Action) -> Result<Option<GlassBroken>> {
     let Some((at, by, subject, incident, after)) = found else {
         return Ok(None);
     };
-    let after: Value = after.as_deref().map(serde_json::from_str).transpose()?.unwrap_or_default();
+    let after: Value = after
+        .as_deref()
+        .map(serde_json::from_str)
+        .transpose()?
+        .unwrap_or_default();
     let incident = incident.map(|id| IncidentId::parse(&id)).transpose();
     Ok(Some(GlassBroken {
         at,

@@ -1,5 +1,6 @@
 //! Compares who would get a draft with who got the last notice of the incident, and finds what is unusual about its size.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use diesel::prelude::*;
@@ -14,9 +15,7 @@ use crate::audit::Action;
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::db::Conn;
-use crate::db::schema::{
-    accounts, audit_events as e, notice_recipients as nr, notices as n, people,
-};
+use crate::db::schema::{accounts, audit_events as e, notice_recipients as nr, notices as n, people};
 
 /// The number of people that a comparison names.
 const NAMED: usize = 50;
@@ -80,9 +79,9 @@ pub(super) fn compared(conn: &mut Conn, row: &Row, plan: &Plan) -> Result<Option
         return Ok(None);
     };
     // Everybody who would get the draft. Those who got the notice are removed one after the other.
-    let mut now: HashSet<String> = HashSet::with_capacity(plan.recipients.len());
+    let mut now: HashSet<Cow<'_, str>> = HashSet::with_capacity(plan.recipients.len());
     for packed in plan.recipients.iter() {
-        now.extend(packed.head()?.people.into_iter().map(std::borrow::Cow::into_owned));
+        now.extend(packed.head()?.people);
     }
     let (mut dropped, mut dropped_people, mut after) = (Vec::new(), 0, 0);
     loop {

@@ -160,8 +160,11 @@ impl Limits {
             ("/recipients_per_hour", self.recipients_per_hour),
         ];
         let entries = self.by.iter().enumerate();
-        let entries = entries.map(|(index, entry)| (format!("/by/{index}/recipients"), Some(entry.recipients)));
-        let counts = counts.into_iter().map(|(pointer, count)| (pointer.to_owned(), count));
+        let entries =
+            entries.map(|(index, entry)| (format!("/by/{index}/recipients"), Some(entry.recipients)));
+        let counts = counts
+            .into_iter()
+            .map(|(pointer, count)| (pointer.to_owned(), count));
         for (pointer, count) in counts.chain(entries) {
             if count.is_some_and(|count| !(0..=MOST).contains(&count)) {
                 wrong(pointer, format!("must be a whole number from 0 to {MOST}"));
@@ -179,7 +182,10 @@ impl Limits {
             ("/hold_if/still_broken", Some(still_broken)),
         ] {
             if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
-                wrong(pointer.to_owned(), "must be a share from 0 to 1, such as 0.2".to_owned());
+                wrong(
+                    pointer.to_owned(),
+                    "must be a share from 0 to 1, such as 0.2".to_owned(),
+                );
             }
         }
         if !(1..=MOST_APPROVALS).contains(&self.approvals) {

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::payload::{self, Payload};
-use super::plan::{Sending, people, plan_and_look};
-use super::row::{Row, row};
 use super::above::Exceeded;
 use super::approvals::ApprovalKind;
 use super::compared::{self, Compared, LargestAccount};
+use super::payload::{self, Payload};
+use super::plan::{Sending, people, plan_and_look};
+use super::row::{Row, row};
 use super::{approval, compose, templates};
 use crate::audience::{self, At, DifferenceCounts, Outline, Rule};
 use crate::base::error::Result;

@@ -22,9 +22,11 @@ use crate::http::problem::Answer;
 use crate::notice::{self, Approval, ApprovalKind, BreakGlass, Digest, Exceeded, LimitName, Notice, Preview};
 
 pub(super) fn routes(pages: &mut Pages) {
-    pages
-        .send("/notices/{id}/approve", Role::Approver, approve)
-        .send("/notices/{id}/break-glass", Role::Admin, break_glass);
+    pages.send("/notices/{id}/approve", Role::Approver, approve).send(
+        "/notices/{id}/break-glass",
+        Role::Admin,
+        break_glass,
+    );
 }
 
 const GLASS: &[Field] = &[Field::long_text(
@@ -68,9 +70,10 @@ impl Approved {
             return Value::Null;
         }
         let waits = preview.filter(|preview| preview.approval_required && !preview.approved);
-        let has_approved = self.list.iter().any(|one| {
-            one.valid && one.kind == ApprovalKind::Approval && one.token == caller.id.as_str()
-        });
+        let has_approved = self
+            .list
+            .iter()
+            .any(|one| one.valid && one.kind == ApprovalKind::Approval && one.token == caller.id.as_str());
         let is_approver = caller.role.covers(Role::Approver);
         let may_approve = is_approver && self.own_part.is_none() && !has_approved;
         let path = format!("/admin/notices/{}", notice.id);
@@ -139,11 +142,7 @@ fn glass(form: Form, page: &str, digest: &str) -> Value {
     shown
 }
 
-async fn approve(
-    app: web::Data<App>,
-    sent: Filled,
-    InPath(id): InPath<NoticeId>,
-) -> Answer<HttpResponse> {
+async fn approve(app: web::Data<App>, sent: Filled, InPath(id): InPath<NoticeId>) -> Answer<HttpResponse> {
     let Filled { by, mut fields } = sent;
     let digest = Digest {
         digest: fields.take("digest"),
@@ -151,7 +150,9 @@ async fn approve(
     fields.finish()?;
     let (sending, path) = (app.sending.clone(), format!("/admin/notices/{id}"));
     app.db
-        .write(&by.0.actor(), move |tx| notice::approve(tx, &id, &digest, &sending))
+        .write(&by.0.actor(), move |tx| {
+            notice::approve(tx, &id, &digest, &sending)
+        })
         .await?;
     Ok(back_to(&format!("{path}#approval")))
 }

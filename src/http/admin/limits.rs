@@ -121,7 +121,11 @@ fn read_by(text: &str) -> Result<Value, Vec<String>> {
             )),
         }
     }
-    if wrong.is_empty() { Ok(json!(read)) } else { Err(wrong) }
+    if wrong.is_empty() {
+        Ok(json!(read))
+    } else {
+        Err(wrong)
+    }
 }
 
 fn entry(line: &str) -> Option<Value> {
@@ -144,8 +148,14 @@ fn entry(line: &str) -> Option<Value> {
 fn write_by(stored: &Value) -> String {
     let entries = stored.as_array().into_iter().flatten();
     let lines = entries.map(|entry| {
-        let words = ["severity", "phase"].into_iter().filter_map(|name| entry[name].as_str());
-        format!("{} = {}", words.collect::<Vec<_>>().join(" "), entry["recipients"])
+        let words = ["severity", "phase"]
+            .into_iter()
+            .filter_map(|name| entry[name].as_str());
+        format!(
+            "{} = {}",
+            words.collect::<Vec<_>>().join(" "),
+            entry["recipients"]
+        )
     });
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -160,7 +170,9 @@ fn read_hold(text: &str) -> Result<Value, Vec<String>> {
         match said {
             Some((name, share)) => {
                 if read.insert(name.to_owned(), share).is_some() {
-                    wrong.push(format!("\u{201c}{line}\u{201d} repeats a name that another line has"));
+                    wrong.push(format!(
+                        "\u{201c}{line}\u{201d} repeats a name that another line has"
+                    ));
                 }
             }
             None => wrong.push(format!(
@@ -168,7 +180,11 @@ fn read_hold(text: &str) -> Result<Value, Vec<String>> {
             )),
         }
     }
-    if wrong.is_empty() { Ok(Value::Object(read)) } else { Err(wrong) }
+    if wrong.is_empty() {
+        Ok(Value::Object(read))
+    } else {
+        Err(wrong)
+    }
 }
 
 fn write_hold(stored: &Value) -> String {
@@ -252,11 +268,7 @@ async fn replace(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
 async fn rehearse(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let (by, form) = (sent.by, Form::read(REHEARSAL, sent.fields)?);
     let actor = by.0.actor();
-    let store = async |said: Rehearsal| {
-        app.db
-            .write(&actor, move |tx| notice::rehearse(tx, &said))
-            .await
-    };
+    let store = async |said: Rehearsal| app.db.write(&actor, move |tx| notice::rehearse(tx, &said)).await;
     match form.save(app.clock().now(), store).await? {
         Saved::Done(_) => Ok(back_to(&format!("{PATH}#break-glass"))),
         Saved::Again(form) => page(&app, &by, None, Some(form), StatusCode::UNPROCESSABLE_ENTITY).await,
@@ -279,7 +291,12 @@ mod tests {
         for wrong in ["minor = many", "minor major = 5", "minor"] {
             assert!(read_by(wrong).is_err(), "{wrong}");
         }
-        for wrong in ["bounced", "bounced = much", "bounced = 0.1\nbounced = 0.2", "bounced = inf"] {
+        for wrong in [
+            "bounced",
+            "bounced = much",
+            "bounced = 0.1\nbounced = 0.2",
+            "bounced = inf",
+        ] {
             assert!(read_hold(wrong).is_err(), "{wrong}");
         }
     }

@@ -27,7 +27,9 @@ use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident;
 use crate::notice::compose::paragraphs;
-use crate::notice::{self, Compared, ComparedPerson, DeliveryCounts, DeliveryState, Notice, NoticeState, Preview};
+use crate::notice::{
+    self, Compared, ComparedPerson, DeliveryCounts, DeliveryState, Notice, NoticeState, Preview,
+};
 
 pub(super) fn routes(pages: &mut Pages) {
     pages.search("/notices/{id}", Role::Viewer, show);
@@ -250,7 +252,8 @@ fn preview_section(preview: &Preview, reminder: bool) -> Value {
 fn compared_view(compared: &Compared) -> Value {
     let people = |shown: &[ComparedPerson]| {
         let rows = shown.iter();
-        let rows = rows.map(|one| json!({"name": one.name, "path": person_path(&one.id), "address": one.address}));
+        let rows =
+            rows.map(|one| json!({"name": one.name, "path": person_path(&one.id), "address": one.address}));
         rows.collect::<Vec<_>>()
     };
     json!({

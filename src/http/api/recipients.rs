@@ -39,11 +39,7 @@ async fn list(
     InPath(id): InPath<NoticeId>,
     params: Params<RecipientParams>,
 ) -> Answer<Json<Page<Listed>>> {
-    let RecipientParams {
-        limit,
-        cursor: at,
-        q,
-    } = params.0;
+    let RecipientParams { limit, cursor: at, q } = params.0;
     let after: i64 = cursor(at.as_deref())?.unwrap_or_default();
     let sending = app.sending.clone();
     let rows = app
