@@ -32,6 +32,7 @@ use crate::delivery::mailing::{Exit, Mailing, Writer};
 use crate::delivery::outbox;
 use crate::delivery::smtp::Relay;
 use crate::delivery::verp::Verp;
+use crate::delivery::waves::Waves;
 use crate::delivery::worker::{Setup, Stats, Wake as DeliveryWake, Workers};
 use crate::directory::source;
 use crate::directory::source::cancel::Cancel;
@@ -275,6 +276,7 @@ async fn prepare(
             max_audience: config.max_audience,
             public_url,
             sender,
+            domain: from.email.domain().to_owned(),
         },
         endpoints: endpoints.clone(),
         wake: wake.clone(),
@@ -378,6 +380,11 @@ async fn start_background(
         sending: app.sending.clone(),
         delivery: setup.wake.clone(),
     };
+    let waves = Waves {
+        db: db.clone(),
+        domain: setup.domain.clone(),
+        delivery: setup.wake.clone(),
+    };
     let schedule = Schedule::start(db.clone(), config.body_retention).await?;
     let workers = match Workers::start(setup).await {
         Ok(workers) => workers,
@@ -401,6 +408,7 @@ async fn start_background(
     work.start(lookups, Wake::Notify(app.lookups.clone()));
     work.start(checks, Wake::Never);
     work.start(policies, Wake::Commit(db.written()));
+    work.start(waves, Wake::Never);
     operators::start(work, operators);
     if config.smtp_url.is_none() {
         tracing::warn!(

@@ -48,6 +48,7 @@ codes! {
     ChangedSincePreview = "changed_since_preview",
     NotADraft = "not_a_draft",
     NothingToResend = "nothing_to_resend",
+    NoFurtherWave = "no_further_wave",
     // Errors about selectors.
     UnknownLabel = "unknown_label",
     UnknownType = "unknown_type",

@@ -808,6 +808,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     feedback_tokens,
     answers,
     answer_reminders,
+    notice_waves,
     account_history,
     person_history,
     resource_history,
@@ -935,6 +936,19 @@ diesel::table! {
     answer_reminders (notice_id) {
         notice_id -> Text,
         created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    notice_waves (notice_id) {
+        notice_id -> Text,
+        ends -> Text,
+        pause -> Nullable<BigInt>,
+        wave -> BigInt,
+        upto -> BigInt,
+        ended_at -> Nullable<BigInt>,
+        next_at -> Nullable<BigInt>,
+        held_because -> Nullable<Text>,
     }
 }
 

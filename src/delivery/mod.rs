@@ -32,6 +32,7 @@ pub mod refusal;
 pub mod smtp;
 pub mod task;
 pub mod verp;
+pub mod waves;
 pub mod webhook;
 pub mod worker;
 

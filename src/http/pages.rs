@@ -51,6 +51,7 @@ sources! {
     "admin/notice",
     "admin/notice/preview",
     "admin/notice/deliveries",
+    "admin/notice/sending",
     "admin/directory",
     "admin/accounts",
     "admin/account",

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! draft ─(send: frozen recipients and texts)─► queued ─► sending ─► sent
-//!                                                 └────────┴─(stop)─► stopped
+//!                                                 └────────┴─(stop)─► stopped ─(resume)─► queued
 //! ```
 //!
 //! Nobody gets an email who was not in the preview, and nobody gets a text that was not in the preview. One
@@ -18,6 +18,7 @@ pub mod delivery_state;
 mod digest;
 mod draft;
 mod endpoints;
+mod hold_if;
 mod notified;
 mod overview;
 pub mod payload;
@@ -25,6 +26,7 @@ mod plan;
 mod preview;
 mod recipients;
 mod reminders;
+mod resume;
 mod row;
 mod send;
 mod sharing;
@@ -34,6 +36,8 @@ pub mod template;
 pub mod templates;
 pub mod unattended;
 mod view;
+pub mod wave_steps;
+pub mod waves;
 
 use diesel::prelude::*;
 
@@ -51,6 +55,7 @@ pub use overview::{Emails, Overview};
 pub use plan::{Plan, Sending};
 pub use preview::{EndpointSample, Preview, Sample, preview};
 pub use recipients::{Packed, Recipient, Recipients};
+pub use resume::{Resumed, is_settled, resume, unsent};
 pub use row::{CustomerAction, EMAIL};
 pub(crate) use row::{Row as NoticeRow, locked};
 use row::{Row, row};
@@ -58,6 +63,8 @@ pub use send::{Stopped, catch_up, finished, note_first_notified, send, stop, sto
 pub use standing::Standing;
 pub use state::{NoticeState, stopped_before};
 pub use view::{Notice, get, list, of_incidents};
+pub use wave_steps::{ContinueWith, Hold, continue_with, hold};
+pub use waves::{SendNotice, WaveView};
 
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};

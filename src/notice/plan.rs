@@ -60,6 +60,8 @@ pub struct Sending {
     pub public_url: String,
     /// The display name of the sender.
     pub sender: String,
+    /// The part of a Message-ID after the @.
+    pub domain: String,
 }
 
 /// What a plan is made of: who is affected now and who was notified before. It is read once, so that every

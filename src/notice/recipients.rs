@@ -157,6 +157,11 @@ impl Recipients {
         self.list.chunks(size)
     }
 
+    /// Gives the recipients another order. Searching them by address is not possible any more.
+    pub(super) fn reorder(&mut self, order: impl FnOnce(&mut Vec<Packed>)) {
+        order(&mut self.list);
+    }
+
     /// Returns whether a recipient has this address in its normal form.
     pub(super) fn contains(&self, key: &str) -> bool {
         self.find(key).is_ok()

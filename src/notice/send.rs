@@ -6,13 +6,14 @@ use serde::Serialize;
 
 use super::counts;
 use super::delivery_state::DeliveryState;
-use super::digest::{Digest, changed};
+use super::digest::changed;
 use super::draft::check_phase;
 use super::endpoints::EndpointRecipient;
 use super::plan::{Plan, Sending, is_anybody_missing, plan};
 use super::row::{EMAIL, Row, locked, row};
 use super::state::{self, Frozen, MANY, NoticeState, insert_draft, require_draft};
 use super::view::{Notice, get};
+use super::waves::{self, SendNotice};
 use super::{approval, authors, reminders, sharing, templates};
 use crate::audit::Tx;
 use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
@@ -40,26 +41,34 @@ pub struct Stopped {
 }
 
 /// Freezes a draft and queues it. From then on, changes of the directory and the incident have no effect on
-/// it.
+/// it. With waves, only the first wave is sent now.
 ///
 /// # Errors
 /// - `NotFound` if the notice does not exist.
 /// - `Conflict` if it is not a draft any more, if the digest is not the current one, or if it is a resolution
 ///   and the incident is not resolved.
-/// - `Invalid` if it has no recipients.
+/// - `Invalid` if it has no recipients, or if the waves are wrong.
 /// - `Forbidden` if an approval is missing.
-pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) -> Result<Notice> {
+pub fn send(tx: &mut Tx<'_>, id: &NoticeId, what: &SendNotice, sending: &Sending) -> Result<Notice> {
+    let wanted = what.waves()?;
     let row = locked(tx, id)?;
     require_draft(&row)?;
     check_phase(tx.conn, &row.incident_id, row.phase()?)?;
-    let plan = plan(tx.conn, &row, sending)?;
+    let mut plan = plan(tx.conn, &row, sending)?;
     if plan.recipients.is_empty() && plan.endpoints.is_empty() {
         return Err(Error::invalid("", "the notice has no recipients"));
     }
-    if plan.digest != digest.digest {
+    if plan.digest != what.digest {
         return Err(changed());
     }
+    if wanted.is_some() {
+        waves::spread(&mut plan.recipients);
+    }
     freeze(tx, &row, &plan, sending)?;
+    if let Some(wanted) = wanted {
+        let (people, calls) = (plan.recipients.len(), plan.endpoints.len());
+        waves::store(tx, &row.incident_id, id, &wanted, people, calls)?;
+    }
     get(tx.conn, id)
 }
 
@@ -131,6 +140,7 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
             unreachable: plan.unreachable,
             episode: plan.episode,
             sealed: frozen.finish(),
+            domain: &sending.domain,
         },
     )
 }
@@ -193,9 +203,9 @@ fn freeze_endpoints(
 ///
 /// # Errors
 /// `NotFound` if the notice does not exist, `Conflict` if it is not being sent.
-pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
+pub fn stop(tx: &mut Tx<'_>, id: &NoticeId, sending: &Sending) -> Result<()> {
     let row = locked(tx, id)?;
-    state::stop(tx, &row, None)
+    state::stop(tx, &row, None, &sending.domain)
 }
 
 /// Returns the state of a stopped notice.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::counts::{self, DeliveryCounts, NoticeCounts};
 use super::row::{CustomerAction, EMAIL, Row, row};
 use super::state::NoticeState;
+use super::waves::{self, WaveView};
 use super::{authors, endpoints, reminders, sharing};
 use crate::audience::Rule;
 use crate::base::error::{Error, Result};
@@ -59,6 +60,8 @@ pub struct Notice {
     pub ambiguous: i64,
     /// The numbers of calls to endpoints, by channel.
     pub channels: BTreeMap<String, DeliveryCounts>,
+    /// The waves, if the notice is not sent to everybody at once.
+    pub wave: Option<WaveView>,
     /// When the notice was drafted.
     pub created_at: Timestamp,
     /// When the notice was last changed.
@@ -82,6 +85,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
     let ambiguous: HashMap<NoticeId, i64> = ambiguous.into_iter().collect();
     let reminders = reminders::among(conn, &ids)?;
     let mut endpoints = endpoints::frozen(conn, &rows)?;
+    let mut waves = waves::of(conn, &ids)?;
     rows.into_iter()
         .map(|row| {
             let state = row.state()?;
@@ -102,6 +106,16 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
             let mails = queued.remove(EMAIL).unwrap_or_default();
             let mails = mails.with_waiting(row.recipients, state.of_unqueued());
             let counts = NoticeCounts::new(mails, sharing::by_state(conn, &row, mails)?, row.unreachable);
+            let mut wave = waves.remove(&row.id);
+            let shown = match &mut wave {
+                // Between two waves, a notice is queued for a moment. For its readers it is being sent.
+                Some(wave) if state == NoticeState::Queued && wave.current > 1 => NoticeState::Sending,
+                Some(wave) if state.is_over() => {
+                    wave.next_at = None;
+                    state
+                }
+                _ => state,
+            };
             let in_doubt = ambiguous.get(&row.id).copied().unwrap_or(0);
             Ok(Notice {
                 phase: row.phase()?,
@@ -112,7 +126,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 reminder: reminders.contains(row.id.as_str()),
                 id: row.id,
                 incident: row.incident_id,
-                state,
+                state: shown,
                 subject: row.subject,
                 message: row.message,
                 catch_up_of: row.catch_up_of,
@@ -121,6 +135,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 counts,
                 ambiguous: in_doubt,
                 channels,
+                wave,
                 created_at: row.created_at,
                 updated_at: row.updated_at,
                 queued_at: row.queued_at,

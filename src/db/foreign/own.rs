@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 67] = [
+pub(super) const TABLES: [&str; 68] = [
     "account_history",
     "accounts",
     "admin_sessions",
@@ -62,6 +62,7 @@ pub(super) const TABLES: [&str; 67] = [
     "next_steps",
     "notice_authors",
     "notice_recipients",
+    "notice_waves",
     "notices",
     "operator_messages",
     "operators",

@@ -29,6 +29,8 @@ mod notices;
 mod params;
 mod rule_form;
 mod rules;
+mod sending;
+mod sending_forms;
 pub mod session;
 mod signed_in;
 mod templates;
@@ -53,6 +55,7 @@ pub fn pages() -> Vec<Page> {
     answers::routes(&mut pages);
     affected_people::routes(&mut pages);
     notices::routes(&mut pages);
+    sending::routes(&mut pages);
     directory::routes(&mut pages);
     integrations::routes(&mut pages);
     rules::routes(&mut pages);

@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::params::Form;
+use super::sending_forms;
 use super::signed_in::SignedIn;
 use super::view::{
     Frame, ROWS, When, account_path, call, count, grouped, link, person_path, progress, shown_url, zone,
@@ -37,9 +39,9 @@ const SAMPLES: usize = 3;
 /// The seconds between two reloads while a notice is being sent.
 const LIVE: u32 = 2;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ShowParams {
+pub(super) struct ShowParams {
     state: Option<String>,
     cursor: Option<String>,
 }
@@ -50,12 +52,23 @@ async fn show(
     InPath(id): InPath<NoticeId>,
     params: Form<ShowParams>,
 ) -> Answer<HttpResponse> {
-    let ShowParams { state, cursor: at } = params.0;
+    page_of(&app, &by, id, params.0, None).await
+}
+
+/// Shows the page of a notice. `problem` is why a form of the page did nothing, with the status of the answer.
+pub(super) async fn page_of(
+    app: &App,
+    by: &SignedIn,
+    id: NoticeId,
+    params: ShowParams,
+    problem: Option<(StatusCode, String)>,
+) -> Answer<HttpResponse> {
+    let ShowParams { state, cursor: at } = params;
     let after: Option<i64> = cursor(at.as_deref())?;
     let (sending, now) = (app.sending.clone(), app.clock().now());
     let chosen = state.clone();
     let audience_cache = app.audience_cache.clone();
-    let (notice, incident, preview, not_told, deliveries, feedback) = app
+    let (notice, incident, preview, not_told, unsent, deliveries, feedback) = app
         .db
         .read(move |conn| {
             let notice = notice::get(conn, &id)?;
@@ -83,6 +96,7 @@ async fn show(
                 incident,
                 preview,
                 not_told,
+                notice::unsent(conn, &id)?,
                 page(deliveries, ROWS, |delivery| delivery.ordinal),
                 stored::of_deliveries(conn, &ids)?,
             ))
@@ -96,17 +110,25 @@ async fn show(
         incident.number
     );
     let path = format!("/notices/{}", notice.id);
-    let commands = commands(&app, &notice, preview.as_ref(), not_told, incident.episode, &path);
-    app.pages.answer(
+    let commands = commands(app, &notice, preview.as_ref(), not_told, incident.episode, &path);
+    let may_send = by.0.role.covers(Role::Operator);
+    let (status, problem) = problem.unzip();
+    // The answer to a form cannot be reloaded with GET.
+    let refresh = (live && problem.is_none()).then_some(LIVE);
+    app.pages.answer_with(
+        status.unwrap_or(StatusCode::OK),
         "admin/notice",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), &title, "Incidents").refreshed(live.then_some(LIVE)),
+            "page": Frame::with_forms(app, by, &title, "Incidents").refreshed(refresh),
             "title": title,
+            "problem": problem,
+            "sending": may_send.then(|| sending_forms::shown(&notice, preview.as_ref(), unsent)),
+            "wave": sending_forms::wave(&notice, zone.as_ref()),
             "id": notice.id,
             "phase": notice.phase,
             "state": notice.state,
             "draft": notice.state.is_draft(),
-            "live": live,
+            "live": refresh.is_some(),
             "incident": {
                 "number": incident.number, "title": incident.title,
                 "path": format!("/admin/incidents/{}", incident.number),
@@ -186,16 +208,6 @@ fn commands(
                 call(app, "POST", &format!("{path}/approve"), Some(&digest)),
             ));
         }
-        commands.push(step(
-            "Send the notice. The digest identifies these recipients and this text. If one of them has changed, Candor sends nothing:",
-            call(app, "POST", &format!("{path}/send"), Some(&digest)),
-        ));
-    }
-    if notice.state.is_being_sent() {
-        commands.push(step(
-            "Stop sending now:",
-            call(app, "POST", &format!("{path}/stop"), None),
-        ));
     }
     // A notice from before the incident was reopened has no catch-up. A new notice is needed.
     if not_told > 0 && notice.episode == episode {

@@ -18,6 +18,7 @@ pub mod notices;
 pub mod operators;
 pub mod reports;
 pub mod selectors;
+pub mod sending;
 pub mod sources;
 pub mod templates;
 pub mod tokens;
@@ -92,6 +93,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(affected_people::routes)
         .configure(audience::routes)
         .configure(notices::routes)
+        .configure(sending::routes)
         .configure(answers::routes)
         .configure(feedback::routes)
         .configure(reports::routes)

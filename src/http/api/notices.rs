@@ -1,7 +1,5 @@
 //! The API for notices and their deliveries.
 
-use std::time::Duration;
-
 use actix_web::{get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -10,19 +8,17 @@ use crate::base::error::Error;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::delivery::{self, Delivery};
 use crate::feedback::{Feedback, stored};
-use crate::http::App;
 use crate::http::answer::{Accepted, Created};
 use crate::http::auth::By;
 use crate::http::extract::{Json, Params};
 use crate::http::ids::{DeliveryNumber, InPath};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::Answer;
-use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, Stopped};
+use crate::http::{App, sending};
+use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, SendNotice};
 
 /// The number of rendered emails in a preview.
 const SAMPLES: usize = 3;
-/// How long a stop waits for emails that are being sent before it answers without their outcomes.
-const SETTLE: Duration = Duration::from_secs(5);
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -33,7 +29,6 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(preview)
         .service(approve)
         .service(send)
-        .service(stop)
         .service(catch_up)
         .service(deliveries)
         .service(resend)
@@ -151,49 +146,16 @@ async fn approve(
     Ok(Json(notice))
 }
 
-/// Sends a notice: freezes the draft and queues it.
+/// Sends a notice: freezes the draft and queues it. With waves, only the first wave is sent now.
 #[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
 #[post("/notices/{id}/send")]
 async fn send(
     app: web::Data<App>,
     by: By,
     InPath(id): InPath<NoticeId>,
-    body: Json<Digest>,
+    body: Json<SendNotice>,
 ) -> Answer<Accepted<Notice>> {
-    let sending = app.sending.clone();
-    let (notice, stopped) = app
-        .db
-        .write(&by.0, move |tx| {
-            let notice = notice::send(tx, &id, &body.0, &sending)?;
-            let stopped = notice::stopped_before(tx.conn, &notice.id)?;
-            Ok((notice, stopped))
-        })
-        .await?;
-    for resolution in stopped {
-        app.wake.stopped(resolution);
-    }
-    app.wake.due();
-    Ok(Accepted(notice))
-}
-
-/// Stops a notice that is being sent, and returns how many emails were sent before.
-#[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
-#[post("/notices/{id}/stop")]
-async fn stop(app: web::Data<App>, by: By, InPath(id): InPath<NoticeId>) -> Answer<Json<Stopped>> {
-    let target = id.clone();
-    app.db.write(&by.0, move |tx| notice::stop(tx, &target)).await?;
-    app.wake.stopped(id.clone());
-    // At most one email for each connection is being sent, so wait for these outcomes to give the correct
-    // numbers.
-    let started = std::time::Instant::now();
-    loop {
-        let target = id.clone();
-        let stopped = app.db.read(move |conn| notice::stopped(conn, &target)).await?;
-        if stopped.in_flight == 0 || started.elapsed() > SETTLE {
-            return Ok(Json(stopped));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    Ok(Accepted(sending::send(&app, &by.0, id, body.0).await?))
 }
 
 /// Drafts the same notice for the people who are affected now and have not got it.
