@@ -191,6 +191,16 @@ async fn it_is_stopped_within_and_between_waves(env: Env) {
         json!(["sending", 1, 10])
     );
     app.mails(10).await;
+    // Those of the next wave wait again, so nobody drafts a catch-up for them.
+    assert_eq!(
+        json!([
+            between["counts"]["pending"],
+            between["counts"]["stopped"],
+            between["not_told_yet"]
+        ]),
+        json!([PEOPLE - 10, 0, 0])
+    );
+    act(&app, &notice, "catch-up").await.expect_problem(422);
     // Between the waves. Nobody is left in the first one, so resuming begins the second.
     act(&app, &notice, "stop").await.expect(200);
     assert_eq!(app.addresses(&notice, "stopped").await.len(), PEOPLE - 10);
@@ -270,7 +280,7 @@ async fn whoever_was_caught_up_is_left_out(env: Env) {
 async fn whoever_may_have_got_it_is_left_out(env: Env) {
     let app = TestApp::builder(&env)
         .smtp_policy(Policy::new(|attempt| {
-            if attempt.recipient.contains("person-1@") {
+            if attempt.recipient.contains("person-10@") {
                 Decision::Permanent("550 5.1.1 user unknown".to_owned())
             } else {
                 Decision::Accept

@@ -268,6 +268,17 @@ pub(super) fn resumable() -> SqlLiteral<Bool> {
     )
 }
 
+/// Returns the number of stopped deliveries, by channel, that will be sent although they are stopped: their notice was
+/// resumed, and its list is expanded again up to them later, for example with a later wave. The notice is being sent.
+pub(super) fn waiting_again(conn: &mut Conn, notice: &NoticeId) -> Result<Vec<(String, i64)>> {
+    Ok(d::table
+        .filter(d::notice_id.eq(notice.as_str()))
+        .filter(resumable())
+        .group_by(d::channel)
+        .select((d::channel, diesel::dsl::count_star()))
+        .load(conn)?)
+}
+
 /// Makes the stopped deliveries of a part of the frozen list `pending`, or `suppressed` if the message is optional
 /// and the address was suppressed since. `channels` are those with stopped deliveries. One statement for each
 /// channel changes them.

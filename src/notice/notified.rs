@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Text};
 use serde::Deserialize;
 
 use super::compose::RecipientContext;
-use super::delivery_state::DeliveryState;
+use super::delivery_state::{DeliveryState, resumable};
 use super::state::NoticeState;
 use super::{reminders, templates};
 use crate::base::error::Result;
@@ -119,13 +119,25 @@ pub(super) fn each(
         for after in (0..recipients).step_by(STEP as usize) {
             // The positions of emails are before those of endpoints.
             let upto = (after + STEP).min(recipients);
-            let made: HashMap<i64, DeliveryState> = d::table
+            let mut made: HashMap<i64, DeliveryState> = d::table
                 .filter(d::notice_id.eq(&*id))
                 .filter(d::ordinal.gt(after).and(d::ordinal.le(upto)))
                 .select((d::ordinal, d::state))
                 .load(conn)?
                 .into_iter()
                 .collect();
+            if being_sent && made.values().any(|state| *state == DeliveryState::Stopped) {
+                // The notice was resumed, and these deliveries will be sent too. They wait like those that do not exist yet.
+                let again: Vec<i64> = d::table
+                    .filter(d::notice_id.eq(&*id))
+                    .filter(d::ordinal.gt(after).and(d::ordinal.le(upto)))
+                    .filter(resumable())
+                    .select(d::ordinal)
+                    .load(conn)?;
+                for ordinal in again {
+                    made.remove(&ordinal);
+                }
+            }
             let frozen: Vec<(i64, String, String)> = on_backend!(&mut *conn, c => sql::<(BigInt, Text, Text)>(
                 "SELECT ordinal, address, context FROM notice_recipients WHERE notice_id = ")
                 .bind::<Text, _>(&*id)

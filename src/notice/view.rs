@@ -8,6 +8,7 @@ use diesel::sql_types::{BigInt, Bool};
 use serde::Serialize;
 
 use super::counts::{self, DeliveryCounts, NoticeCounts};
+use super::delivery_state::waiting_again;
 use super::row::{CustomerAction, EMAIL, Row, row};
 use super::state::NoticeState;
 use super::waves::{self, WaveView};
@@ -94,6 +95,13 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 false => row.approved_by.is_some(),
             };
             let mut queued = counts.remove(&row.id).unwrap_or_default();
+            if state.is_being_sent() && queued.values().any(|counts| counts.stopped > 0) {
+                for (channel, waiting) in waiting_again(conn, &row.id)? {
+                    let counts = queued.entry(channel).or_default();
+                    counts.stopped -= waiting;
+                    counts.pending += waiting;
+                }
+            }
             let channels = endpoints
                 .remove(&row.id)
                 .unwrap_or_default()
