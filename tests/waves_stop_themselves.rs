@@ -454,7 +454,7 @@ async fn the_database_refuses_to_send_more_than_the_wave(env: Env) {
 async fn a_refusal_holds_like_a_bounce(env: Env) {
     let app = TestApp::builder(&env)
         .smtp_policy(Policy::new(|attempt| {
-            if attempt.recipient.contains("person-1@") {
+            if attempt.recipient.contains("person-10@") {
                 Decision::Permanent("550 5.1.1 user unknown".to_owned())
             } else {
                 Decision::Accept
@@ -465,13 +465,34 @@ async fn a_refusal_holds_like_a_bounce(env: Env) {
     app.import(crowd(20)).await.expect(200);
     let incident = app.incident([("project", "stage")]).await;
     let notice = app.draft(&incident, "detection").await;
+    let operator = json!({"name": "On call", "email": "on-call@example.com", "events": ["drafted"]});
+    app.post("/api/v1/operators", operator).await.expect(201);
     let waves = json!([{"people": 10}, {"rest": true}]);
     send(&app, &notice, waves, json!("PT1M")).await.expect(202);
     assert_eq!(
         held(&app, &notice).await,
         "1 of 10 emails bounced or were rejected (10 %), above the limit of 5 %"
     );
-    app.mails(9).await;
+    // The nine who got it, and the operator, who hears of it.
+    let mails = app.mails(10).await;
+    let told = mails
+        .iter()
+        .find(|mail| mail.to == "on-call@example.com")
+        .expect("a message to the operator");
+    assert!(
+        told.subject
+            .contains("the detection notice is held and waits for your decision"),
+        "{}",
+        told.subject
+    );
+    assert!(
+        told.text.contains("1 of 10 emails bounced or were rejected"),
+        "{}",
+        told.text
+    );
+    // Whoever holds a notice knows it.
+    act(&app, &notice, "hold", json!({})).await.expect(200);
+    assert_eq!(app.all("/api/v1/operators/messages").await.len(), 1);
     app.finish().await;
 }
 
@@ -479,7 +500,7 @@ async fn an_address_that_is_tried_again_delays_no_wave(env: Env) {
     let app = TestApp::builder(&env)
         .retry_schedule([Duration::from_secs(3_600)])
         .smtp_policy(Policy::new(|attempt| {
-            if attempt.recipient.contains("person-1@") {
+            if attempt.recipient.contains("person-10@") {
                 Decision::Temporary("451 4.7.1 come back later".to_owned())
             } else {
                 Decision::Accept

@@ -31,6 +31,7 @@ pub(super) fn waited_for(action: Action) -> bool {
         Action::IncidentOpened
             | Action::IncidentReopened
             | Action::NoticeFinished
+            | Action::NoticeHeld
             | Action::DeliveryBounced
             | Action::AutomationDecided
             | Action::SyncFailed

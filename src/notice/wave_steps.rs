@@ -264,7 +264,9 @@ fn keep(tx: &mut Tx<'_>, row: &Row, wave: &WaveRow, because: &str) -> Result<()>
         Event::new(Action::NoticeHeld, "notice", row.id.as_str())
             .incident(&row.incident_id)
             .before(json!({"held_because": wave.held_because}))
-            .after(json!({"held_because": because, "wave": wave.wave, "of": wave.of()?})),
+            .after(json!({
+                "held_because": because, "phase": row.phase, "wave": wave.wave, "of": wave.of()?,
+            })),
     );
     let text = format!(
         "{} notice held after wave {} of {}: {because}",

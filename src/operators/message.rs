@@ -99,7 +99,7 @@ word_enum! {
         Sent = "sent",
         /// Some people could not be reached.
         Unreached = "unreached",
-        /// A policy drafted a notice that somebody must send, or a policy could not act.
+        /// A notice waits for a person: a policy drafted it, or its next wave is held. Or a policy could not act.
         Drafted = "drafted",
         /// A sync of a source of the directory failed.
         SyncFailed = "sync_failed",
@@ -216,6 +216,9 @@ pub struct Facts {
     /// Why the policy did not send.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Why the next wave of the notice does not begin by itself.
+    #[serde(default)]
+    pub held_because: Option<String>,
 }
 
 /// The number of emails of a notice, by state.
@@ -331,6 +334,7 @@ impl Facts {
             last_told_at: None,
             policy: None,
             reason: None,
+            held_because: None,
         }
     }
 
@@ -403,6 +407,17 @@ impl Facts {
                 (
                     format!("#{number}: {phase} sent to {}{others}", counts.sent),
                     vec![about],
+                )
+            }
+            OperatorEvent::Drafted if self.held_because.is_some() => {
+                let because = self.held_because.as_deref().unwrap_or_default();
+                (
+                    format!("#{number}: the {phase} notice is held and waits for your decision"),
+                    vec![
+                        format!("{}.", one_line(because, 300)),
+                        "The next wave begins only when a person continues.".to_owned(),
+                        about,
+                    ],
                 )
             }
             OperatorEvent::Drafted => {

@@ -31,11 +31,12 @@ use crate::notice::{self, Notice, NoticeState};
 /// The name of the subscriber to the audit trail.
 pub(super) const SUBSCRIBER: &str = "operators";
 /// The audit events that it handles.
-const FOLLOWS: [Action; 5] = [
+const FOLLOWS: [Action; 6] = [
     Action::IncidentOpened,
     Action::IncidentReopened,
     Action::AutomationDecided,
     Action::NoticeFinished,
+    Action::NoticeHeld,
     Action::DeliveryBounced,
 ];
 /// The number of events in one step.
@@ -182,6 +183,23 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Notic
             ..Facts::new(OperatorEvent::Drafted, headline.clone())
         };
         let key = format!("drafted:{id}:{}", event.seq);
+        for operator in wanting(OperatorEvent::Drafted) {
+            outbox::put(tx, operator, &key, &facts, tx.now)?;
+        }
+        return Ok(());
+    }
+    if event.action == Action::NoticeHeld.as_str() {
+        // Whoever holds a notice knows it.
+        if event.actor_kind != "system" {
+            return Ok(());
+        }
+        let facts = Facts {
+            notice: NoticeId::parse(&event.subject).ok(),
+            phase: text("phase"),
+            held_because: text("held_because"),
+            ..Facts::new(OperatorEvent::Drafted, headline.clone())
+        };
+        let key = format!("held:{}:{}", event.subject, event.seq);
         for operator in wanting(OperatorEvent::Drafted) {
             outbox::put(tx, operator, &key, &facts, tx.now)?;
         }
