@@ -26,7 +26,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION candor_refuse('the waves of a notice are fro
 
 -- No delivery is created after the end of the current wave, and a notice with a further wave is not finished. An older binary that
 -- knows no waves is refused here too.
-CREATE FUNCTION candor_keep_wave() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION candor_keep_wave() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT 1 FROM notice_waves w WHERE w.notice_id = NEW.id
         AND (NEW.expand_cursor > w.upto OR (NEW.state = 'sent' AND w.upto < NEW.recipients + NEW.endpoints))) THEN
