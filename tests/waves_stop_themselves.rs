@@ -130,7 +130,7 @@ impl FirstWave {
     }
 
     /// Checks that the notice is held for this reason and that nothing begins after the pause, and continues.
-    async fn is_held_until_continued(mut self, because: &str) {
+    async fn stays_held_until_continued(mut self, because: &str) {
         assert_eq!(held(&self.app, &self.notice).await, because);
         self.app.down_until("2024-03-14T09:00:00Z").await;
         let notice = self.app.notice(&self.notice).await;
@@ -289,14 +289,14 @@ async fn a_late_bounce_holds_the_next_wave(env: Env) {
     let returned = verp
         .address(delivery["id"].as_i64().expect("an id"))
         .expect("an address");
-    let report = bounce(&returned.to_string(), to, "failed", "5.1.1", "Subject: x");
+    let report = bounce(returned.as_ref(), to, "failed", "5.1.1", "Subject: x");
     first
         .app
         .post_raw("/api/v1/inbound-mail", "message/rfc822", report)
         .await
         .expect(202);
     first
-        .is_held_until_continued("1 of 10 emails bounced (10 %), above the limit of 5 %")
+        .stays_held_until_continued("1 of 10 emails bounced (10 %), above the limit of 5 %")
         .await;
 }
 
@@ -312,7 +312,7 @@ async fn complaints_hold_the_next_wave(env: Env) {
         .await
         .expect(202);
     first
-        .is_held_until_continued("1 of 10 emails were reported as spam (10 %), above the limit of 0.2 %")
+        .stays_held_until_continued("1 of 10 emails were reported as spam (10 %), above the limit of 0.2 %")
         .await;
 }
 
@@ -349,7 +349,7 @@ async fn answers_that_it_is_still_broken_hold_the_next_wave(env: Env) {
     );
     answer(&first.mails[3], "broken").await;
     first
-        .is_held_until_continued(
+        .stays_held_until_continued(
             "3 answers to 10 emails say that it is still broken (30 %), above the limit of 20 %",
         )
         .await;
