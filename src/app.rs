@@ -273,6 +273,7 @@ async fn prepare(
         links: links.clone(),
         sending: Sending {
             max_audience: config.max_audience,
+            drill_to: config.drill_to.clone(),
             public_url,
             sender,
         },

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::alert::provider::fetch::Fetch;
+use crate::base::mailbox::{self, Mailbox};
 use crate::base::network::Networks;
 use crate::db::DatabaseUrl;
 use crate::delivery::dispatch::Limits;
@@ -34,6 +35,7 @@ const NAMES: &[&str] = &[
     "secret_key",
     "send_concurrency",
     "max_audience",
+    "drill_to",
     "outbox",
     "retry_schedule",
     "delivery_lifetime",
@@ -100,6 +102,8 @@ pub struct Config {
     pub send_concurrency: usize,
     /// The largest number of people that a notice may have without the approval of a second person.
     pub max_audience: usize,
+    /// The addresses that all emails of drills go to. Without them, no drill can be opened.
+    pub drill_to: Vec<String>,
     /// The folder that emails are written to if there is no mail server.
     pub outbox: PathBuf,
     /// The waits between attempts. The last one repeats until the delivery expires.
@@ -152,6 +156,7 @@ impl Default for Config {
             secret_key: None,
             send_concurrency: 32,
             max_audience: 500,
+            drill_to: Vec::new(),
             outbox: PathBuf::from("outbox"),
             retry_schedule: [5, 30, 120, 600, 1800, 3600, 10_800, 21_600, 43_200]
                 .map(Duration::from_secs)
@@ -320,6 +325,7 @@ impl Config {
             }
             "send_concurrency" => self.send_concurrency = number(&value, 1, 1_000)?,
             "max_audience" => self.max_audience = number(&value, 0, 100_000_000)?,
+            "drill_to" => self.drill_to = drill_to(&value)?,
             "outbox" => self.outbox = PathBuf::from(value),
             "retry_schedule" => self.retry_schedule = schedule(&value)?,
             "delivery_lifetime" => {
@@ -366,6 +372,22 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Returns the addresses for drills, as they are sent to.
+fn drill_to(text: &str) -> Result<Vec<String>, String> {
+    let mut addresses: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        let address = Mailbox::parse(part)
+            .map_err(|reason| format!("'{}': {reason}", part.trim()))?
+            .address();
+        let same = |other: &String| mailbox::key_of(other) == mailbox::key_of(&address);
+        if addresses.iter().any(same) {
+            return Err(format!("'{address}' is given twice"));
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
 }
 
 /// The file with settings, in the current directory.

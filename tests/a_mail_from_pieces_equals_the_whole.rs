@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use candor::base::id::NoticeId;
 use candor::base::time::Timestamp;
 use candor::delivery::email::Addressing;
 use candor::delivery::email_template::Prepared;
-use candor::notice::compose::{Content, RecipientContext};
+use candor::notice::compose::{Content, CorrectedNotice, RecipientContext};
 use candor::notice::template::{MailAction, MailReport, MailResource, MailSection, Phase, Source, Template};
 use proptest::prelude::*;
 
@@ -50,9 +51,10 @@ fn recipient() -> impl Strategy<Value = RecipientContext> {
         prop_oneof![Just(0_usize), 1..200_usize],
         text(),
         text(),
+        (any::<bool>(), prop::option::of(text())),
     )
         .prop_map(
-            |(name, zone, resources, more_resources, what, reason)| RecipientContext {
+            |(name, zone, resources, more_resources, what, reason, (late, wrong_subject))| RecipientContext {
                 people: vec!["p1".to_owned()],
                 name,
                 time_zone: zone.map(str::to_owned),
@@ -60,8 +62,18 @@ fn recipient() -> impl Strategy<Value = RecipientContext> {
                 more_resources,
                 what,
                 reason,
+                late,
+                wrong_subject,
             },
         )
+}
+
+fn corrected(phase: Phase) -> Option<CorrectedNotice> {
+    let sent_at = Timestamp::parse("2024-03-14T06:56:00Z").unwrap();
+    (phase == Phase::Correction).then(|| CorrectedNotice {
+        notice: NoticeId::new(sent_at),
+        sent_at,
+    })
 }
 
 fn content(phase: Phase) -> impl Strategy<Value = Content> {
@@ -77,8 +89,9 @@ fn content(phase: Phase) -> impl Strategy<Value = Content> {
             text().prop_map(|text| Some(MailAction { required: true, text })),
         ],
         text(),
+        any::<bool>(),
     )
-        .prop_map(move |(subject, message, action, heading)| Content {
+        .prop_map(move |(subject, message, action, heading, drill)| Content {
             phase,
             number: 7,
             severity: "major".to_owned(),
@@ -97,6 +110,8 @@ fn content(phase: Phase) -> impl Strategy<Value = Content> {
                 }],
             }),
             sender: "Quickbyte".to_owned(),
+            corrects: corrected(phase),
+            drill,
         })
 }
 
@@ -210,6 +225,8 @@ fn the_built_in_mails_are_made_from_pieces() {
             more_resources: 0,
             what: "your files".to_owned(),
             reason: "You own them.".to_owned(),
+            late: false,
+            wrong_subject: None,
         };
         let content = Content {
             phase,
@@ -221,6 +238,8 @@ fn the_built_in_mails_are_made_from_pieces() {
             times: Vec::new(),
             report: None,
             sender: "Quickbyte".to_owned(),
+            corrects: corrected(phase),
+            drill: false,
         };
         let prepared = Prepared::new(content, Arc::new(template));
         let from = "help@quickbyte.example".parse().unwrap();

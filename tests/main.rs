@@ -9,6 +9,8 @@
 
 mod a_backup_brings_everything_back;
 mod a_channel_is_one_file;
+mod a_correction_reaches_exactly_the_wrongly_told;
+mod a_drill_reaches_no_customer;
 mod a_dropped_connection_loses_nobody;
 mod a_full_disk_stops_sending;
 mod a_hanging_server_does_not_hold_the_end;
@@ -41,6 +43,8 @@ mod automation_is_on_its_page;
 mod bounces_reach_the_incident;
 mod checks_ask_by_themselves;
 mod conditions_hold_up_no_write;
+mod corrected_people_hear_no_end;
+mod corrections_and_drills_read_as_in_their_snapshots;
 mod deliveries_are_retried_and_given_up;
 mod each_route_declares_its_role;
 mod errors_are_problem_documents;

@@ -99,6 +99,7 @@ actions! {
     TemplateSaved = "template.saved",
     TemplateReset = "template.reset",
     NoticeDrafted = "notice.drafted",
+    NoticeCorrects = "notice.corrects",
     NoticeChanged = "notice.changed",
     NoticeApproved = "notice.approved",
     NoticeQueued = "notice.queued",

@@ -54,6 +54,7 @@ const OF_ONE_INCIDENT: &[Action] = &[
     Action::ReportWritten,
     Action::ReportPublished,
     Action::NoticeDrafted,
+    Action::NoticeCorrects,
     Action::NoticeChanged,
     Action::NoticeApproved,
     Action::NoticeQueued,

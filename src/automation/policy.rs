@@ -136,6 +136,7 @@ impl PolicySays {
     pub fn notice(&self) -> Option<NewNotice> {
         Some(NewNotice {
             phase: Phase::Detection,
+            corrects: None,
             message: self.message.clone()?,
             subject: self.subject.clone(),
             customer_action: self.customer_action.clone(),

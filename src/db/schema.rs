@@ -173,6 +173,7 @@ diesel::table! {
         alerts_received -> BigInt,
         alert_count -> BigInt,
         episode -> BigInt,
+        drill -> Bool,
     }
 }
 
@@ -808,6 +809,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     feedback_tokens,
     answers,
     answer_reminders,
+    notice_corrections,
+    drill_addresses,
     account_history,
     person_history,
     resource_history,
@@ -935,6 +938,21 @@ diesel::table! {
     answer_reminders (notice_id) {
         notice_id -> Text,
         created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    notice_corrections (notice_id) {
+        notice_id -> Text,
+        corrects -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    drill_addresses (notice_id, address) {
+        notice_id -> Text,
+        address -> Text,
     }
 }
 

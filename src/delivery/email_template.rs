@@ -140,7 +140,8 @@ const SLOT_WHAT: usize = 1;
 const SLOT_REASON: usize = 2;
 const SLOT_UNSUBSCRIBE: usize = 3;
 const SLOT_ANSWERS: usize = 4;
-const SLOT_RESOURCES: usize = 5;
+const SLOT_WRONG_SUBJECT: usize = 5;
+const SLOT_RESOURCES: usize = 6;
 /// The number of personal values of one resource.
 const PER_RESOURCE: usize = 4;
 
@@ -174,6 +175,7 @@ fn values<'a>(own: &'a RecipientContext, links: Links<'a>) -> impl Iterator<Item
     [own.name.as_str(), own.what.as_str(), own.reason.as_str()]
         .into_iter()
         .chain([links.unsubscribe, links.answers])
+        .chain([own.wrong_subject.as_deref().unwrap_or_default()])
         .chain(own.resources.iter().flat_map(|resource| {
             [
                 resource.type_.as_str(),
@@ -189,6 +191,7 @@ fn values<'a>(own: &'a RecipientContext, links: Links<'a>) -> impl Iterator<Item
 fn shape(own: &RecipientContext, optional: bool) -> Vec<u8> {
     let mut key = Vec::with_capacity(64);
     key.push(u8::from(optional));
+    key.push(u8::from(own.late));
     key.extend_from_slice(&(own.more_resources as u64).to_le_bytes());
     let links = Links {
         unsubscribe: "-",
@@ -230,6 +233,11 @@ fn marked(own: &RecipientContext) -> RecipientContext {
         more_resources: own.more_resources,
         what: put(SLOT_WHAT, &own.what),
         reason: put(SLOT_REASON, &own.reason),
+        late: own.late,
+        wrong_subject: own
+            .wrong_subject
+            .as_deref()
+            .map(|subject| put(SLOT_WRONG_SUBJECT, subject)),
     }
 }
 

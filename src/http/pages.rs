@@ -50,6 +50,8 @@ sources! {
     "admin/answers",
     "admin/notice",
     "admin/notice/preview",
+    "admin/notice/correction",
+    "admin/drill",
     "admin/notice/deliveries",
     "admin/directory",
     "admin/accounts",

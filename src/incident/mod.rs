@@ -7,6 +7,7 @@ pub mod affected;
 pub mod affected_people;
 mod affected_rows;
 mod check;
+pub mod drill;
 mod episode;
 pub mod metrics;
 mod naming;
@@ -64,6 +65,9 @@ pub struct NewIncident {
     /// The affected resources.
     #[serde(default)]
     pub affected: Vec<ResourceRef>,
+    /// Whether the incident is a drill. Its emails go only to the addresses of `CANDOR_DRILL_TO`. It cannot be changed afterwards.
+    #[serde(default)]
+    pub drill: bool,
 }
 
 /// A change of the status.
@@ -127,12 +131,16 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
         alerts_received: 0,
         alert_count: 0,
         episode: 1,
+        drill: new.drill,
     };
     diesel::insert_into(i::table).values(&row).execute(tx.conn)?;
     let mut after = json!({
         "number": number, "title": row.title, "severity": row.severity,
         "started_at": row.started_at, "detected_at": row.detected_at,
     });
+    if new.drill {
+        after["drill"] = json!(true);
+    }
     if let Some(earlier) = earlier {
         after["earlier"] = json!(earlier);
     }
@@ -146,7 +154,11 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
         &id,
         timeline::Kind::Detected,
         row.detected_at,
-        "Incident opened",
+        if new.drill {
+            "Incident opened as a drill"
+        } else {
+            "Incident opened"
+        },
     )?;
     if !new.affected.is_empty() {
         affected::add(tx, &id, &new.affected, affected::Source::Operator).map_err(|error| match error {

@@ -7,7 +7,7 @@ use super::check::{check_order, check_past, check_title};
 use super::stored::{Incident, Severity, get};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::{Check, check_text};
-use crate::base::error::Result;
+use crate::base::error::{FieldError, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::dialect;
@@ -29,6 +29,9 @@ pub struct IncidentPatch {
     pub detected_at: Option<Timestamp>,
     /// The new IANA time zone.
     pub time_zone: Option<String>,
+    /// This cannot be changed. A value is an error.
+    #[schema(ignore)]
+    pub drill: Option<serde_json::Value>,
 }
 
 pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result<Incident> {
@@ -42,6 +45,10 @@ pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> 
     check.time_zone("/time_zone", patch.time_zone.as_deref());
     check_past(&mut check.errors, "/started_at", patch.started_at, tx.now);
     check_past(&mut check.errors, "/detected_at", patch.detected_at, tx.now);
+    if patch.drill.is_some() {
+        let detail = "cannot be changed: whether an incident is a drill is decided when it is opened";
+        check.errors.push(FieldError::at("/drill", detail));
+    }
     check.finish()?;
     dialect::lock(tx.conn, dialect::Lock::Incident, id.as_str())?;
     let before = get(tx.conn, id)?;

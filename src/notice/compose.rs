@@ -5,12 +5,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::audience::{OWNER, Reason};
+use crate::base::id::NoticeId;
 use crate::base::text::undirected;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::notice::template::{
-    MailAction, MailAnswers, MailContext, MailIncident, MailRecipient, MailReport, MailResource, MailSection,
-    MailTime, Phase,
+    MailAction, MailAnswers, MailContext, MailCorrects, MailIncident, MailLate, MailRecipient, MailReport,
+    MailResource, MailSection, MailTime, Phase,
 };
 
 /// The labels of times in emails. They also find a time in frozen data.
@@ -42,6 +43,21 @@ pub struct Content {
     pub report: Option<MailReport>,
     /// The name of the company that sends the notice.
     pub sender: String,
+    /// The wrong notice, if this is a correction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrects: Option<CorrectedNotice>,
+    /// Whether the notice is part of a drill.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drill: bool,
+}
+
+/// The notice that a correction is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CorrectedNotice {
+    /// The ID of the wrong notice.
+    pub notice: NoticeId,
+    /// When the wrong notice was queued.
+    pub sent_at: Timestamp,
 }
 
 /// The data of one recipient. It is frozen when the notice is sent.
@@ -61,6 +77,12 @@ pub struct RecipientContext {
     pub what: String,
     /// Why the recipient gets the notice.
     pub reason: String,
+    /// Whether other people were notified before, and this is the first email about the incident to the recipient.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// The subject of the wrong email, if this is a correction and the subject is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_subject: Option<String>,
 }
 
 impl RecipientContext {
@@ -80,6 +102,8 @@ impl RecipientContext {
             more_resources,
             what: undirected(&what).into_owned(),
             reason: undirected(&why(reasons)).into_owned(),
+            late: false,
+            wrong_subject: None,
         }
     }
 
@@ -262,6 +286,7 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         .time_zone
         .as_deref()
         .and_then(|name| crate::base::time::time_zone(name).ok());
+    let began = content.times.iter().find(|(label, _)| label == STARTED);
     MailContext {
         phase: content.phase,
         incident: MailIncident {
@@ -291,5 +316,13 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         optional,
         answers: content.phase.asks().then(|| MailAnswers::at(&urls.answers)),
         unsubscribe_url: urls.unsubscribe,
+        late: began.filter(|_| recipient.late).map(|(_, began)| MailLate {
+            began: began.for_people(zone.as_ref()),
+        }),
+        corrects: content.corrects.as_ref().map(|wrong| MailCorrects {
+            subject: recipient.wrong_subject.clone().unwrap_or_default(),
+            sent_at: wrong.sent_at.for_people(zone.as_ref()),
+        }),
+        drill: content.drill,
     }
 }

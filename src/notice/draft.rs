@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::add_author;
+use super::corrections;
 use super::reminders;
 use super::row::{CustomerAction, Row, locked};
 use super::state::{insert_draft, require_draft};
@@ -36,9 +37,12 @@ pub struct NewNotice {
     /// What the customer must do. It must be set for a resolution.
     #[serde(default)]
     pub customer_action: Option<CustomerAction>,
-    /// The roles that the notice is for. Without it, these are owners and all collaborators.
+    /// The roles that the notice is for. Without it, these are owners and all collaborators. A correction has none.
     #[serde(default)]
     pub audience: Option<Rule>,
+    /// The notice that a correction is about. It must be set for a correction, and only for one.
+    #[serde(default)]
+    pub corrects: Option<NoticeId>,
 }
 
 /// A change of a draft. A field that is left out stays unchanged.
@@ -106,13 +110,17 @@ fn check_parts(
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist. `Invalid` with each wrong field (a resolution needs
-/// `customer_action`). `Conflict` if a resolution is drafted for an incident that is not resolved.
+/// `customer_action`, and a correction needs `corrects`). `Conflict` if a resolution is drafted for an incident that is not
+/// resolved.
 pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<Notice> {
     check_new(tx.conn, new)?;
     check_phase(tx.conn, incident, new.phase)?;
     let author = tx.actor.id().to_owned();
     let row = new_row(tx.conn, &author, tx.now, incident, new)?;
     insert_draft(tx, &row)?;
+    if let Some(wrong) = &new.corrects {
+        corrections::mark(tx, &row, wrong)?;
+    }
     get(tx.conn, &row.id)
 }
 
@@ -132,6 +140,8 @@ pub(crate) fn check_new(conn: &mut Conn, new: &NewNotice) -> Result<()> {
         let detail = "a resolution must say what the customer must do, or {\"required\": false} if no action is needed";
         errors.push(FieldError::at("/customer_action", detail));
     }
+    let (rule, action) = (new.audience.is_some(), new.customer_action.as_ref());
+    corrections::check_parts(&mut errors, new.phase, new.corrects.as_ref(), rule, action);
     if let Some(rule) = &new.audience {
         rule.check(conn, "/audience", &mut errors)?;
     }
@@ -206,6 +216,14 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
     if patch.audience.is_some() && reminders::is_one(tx.conn, id)? {
         let detail = "cannot be changed: a reminder is for everybody who was asked and has not answered";
         return Err(Error::invalid("/audience", detail));
+    }
+    if before.phase()? == Phase::Correction {
+        let mut errors = Vec::new();
+        let action = patch.customer_action.as_ref();
+        corrections::check_unchangeable(&mut errors, patch.audience.is_some(), action);
+        if !errors.is_empty() {
+            return Err(Error::fields(errors));
+        }
     }
     let message = patch
         .message

@@ -13,10 +13,13 @@ mod approval;
 mod asked;
 mod authors;
 pub mod compose;
+pub mod correct;
+mod corrections;
 pub mod counts;
 pub mod delivery_state;
 mod digest;
 mod draft;
+mod drill;
 mod endpoints;
 mod notified;
 mod overview;
@@ -34,6 +37,7 @@ pub mod template;
 pub mod templates;
 pub mod unattended;
 mod view;
+mod wrongly_told;
 
 use diesel::prelude::*;
 
@@ -77,11 +81,11 @@ pub fn was_said_to_be_over(conn: &mut Conn, incident: &IncidentId) -> Result<boo
         .order((n::queued_at.desc(), n::id.desc()))
         .load(conn)?;
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-    // A reminder asks a few people again and says nothing new.
+    // A reminder asks a few people again and says nothing new. A correction is for people whom the incident does not affect.
     let reminders = reminders::among(conn, &ids)?;
     for row in rows
         .into_iter()
-        .filter(|row| !reminders.contains(row.id.as_str()))
+        .filter(|row| !reminders.contains(row.id.as_str()) && row.phase != Phase::Correction.as_str())
     {
         let reached = row.state()? != NoticeState::Stopped
             || !counts::in_states(conn, &row.id, &[DeliveryState::Sent, DeliveryState::Bounced])?.is_empty();

@@ -138,6 +138,9 @@ pub struct PayloadNotice {
     /// The version of the report for customers, if the phase is `report`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<PayloadReport>,
+    /// The wrong notice, if the phase is `correction`. The incident does not affect the account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corrects: Option<NoticeId>,
 }
 
 /// What the customer must do.
@@ -246,6 +249,7 @@ pub fn payload(
                 message: content.message.clone(),
                 customer_action: content.action.as_ref().map(PayloadAction::from),
                 report: content.report.as_ref().map(PayloadReport::from),
+                corrects: content.corrects.as_ref().map(|wrong| wrong.notice.clone()),
             }),
             account: own.account.clone(),
             resources: own.resources.clone(),

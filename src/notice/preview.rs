@@ -52,6 +52,10 @@ pub struct Preview {
     /// The number of people who are left out, because they were already notified of this since the incident
     /// was opened or reopened.
     pub already_told: usize,
+    /// Whether the incident is a drill: then all emails go to the addresses for drills.
+    pub drill: bool,
+    /// The number of emails that would be sent in earnest. In a drill, it differs from `recipients`.
+    pub would_reach: usize,
 }
 
 /// A rendered email, as the API shows it.
@@ -150,6 +154,8 @@ pub fn preview(
         added: plan.added,
         removed: plan.removed,
         already_told: plan.already_notified,
+        drill: plan.content.drill,
+        would_reach: plan.would_reach,
     })
 }
 

@@ -208,6 +208,25 @@ impl Recipients {
         Ok(())
     }
 
+    /// Changes the data of the recipients for which `which` returns true.
+    ///
+    /// # Errors
+    /// The first error that `which` or `change` returns.
+    pub(super) fn change(
+        &mut self,
+        mut which: impl FnMut(&Packed) -> Result<bool>,
+        mut change: impl FnMut(&mut RecipientContext) -> Result<()>,
+    ) -> Result<()> {
+        for packed in &mut self.list {
+            if which(packed)? {
+                let mut recipient = packed.unpack()?;
+                change(&mut recipient.context)?;
+                packed.context = serde_json::to_string(&recipient.context)?.into();
+            }
+        }
+        Ok(())
+    }
+
     fn find(&self, key: &str) -> std::result::Result<usize, usize> {
         self.list.binary_search_by(|packed| (*packed.key).cmp(key))
     }

@@ -13,7 +13,7 @@ use super::plan::{Plan, Sending, is_anybody_missing, plan};
 use super::row::{EMAIL, Row, locked, row};
 use super::state::{self, Frozen, MANY, NoticeState, insert_draft, require_draft};
 use super::view::{Notice, get};
-use super::{approval, authors, reminders, sharing, templates};
+use super::{approval, authors, drill, reminders, sharing, templates};
 use crate::audit::Tx;
 use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
 use crate::base::error::{Error, Result};
@@ -71,6 +71,9 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
     let (id, phase) = (&row.id, plan.content.phase);
     let count = plan.recipients.len();
     approval::require(tx.conn, row, plan, sending)?;
+    if plan.content.drill {
+        drill::allow(tx, id, &plan.recipients, plan.endpoints.len(), &sending.drill_to)?;
+    }
     let template = templates::keep(tx, &plan.template)?;
     let content = sharing::frozen(&plan.content, &plan.recipients)?;
     let mut frozen = FrozenDigest::of(&FrozenNotice {
@@ -240,6 +243,12 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
             "the notice is a reminder for people who have not answered; draft a new reminder".to_owned(),
         ));
     }
+    if row.phase()? == Phase::Correction {
+        return Err(Error::Conflict(
+            "the notice is a correction; draft another correction of the same notice, which goes to those who have not got one"
+                .to_owned(),
+        ));
+    }
     if !is_anybody_missing(tx.conn, &row)? {
         return Err(Error::invalid(
             "",
@@ -278,10 +287,11 @@ pub fn note_first_notified(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Res
     if is_anybody_notified(tx.conn, id, channel)? {
         return Ok(());
     }
-    let kind = if row.phase()? == Phase::Report {
-        timeline::Kind::Reported
-    } else {
-        timeline::Kind::Notified
+    let kind = match row.phase()? {
+        Phase::Detection | Phase::Update | Phase::Resolution => timeline::Kind::Notified,
+        Phase::Report => timeline::Kind::Reported,
+        // A correction notifies nobody of the incident.
+        Phase::Correction => timeline::Kind::Note,
     };
     let text = match row.recipients {
         0 => format!(

@@ -290,7 +290,7 @@ pub(super) fn queue(tx: &mut Tx<'_>, row: &Row, frozen: Frozen<'_>) -> Result<()
                 stop(tx, &resolution, Some("the incident was reopened"))?;
             }
         }
-        Phase::Resolution | Phase::Report => {}
+        Phase::Resolution | Phase::Report | Phase::Correction => {}
     }
     tell_workers(tx.conn, None)?;
     tx.record(

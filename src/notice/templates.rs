@@ -344,7 +344,9 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
         };
         let partial = |name: &str| format!("{{{{> {name}.{ending}}}}}");
         missing(true, &[MESSAGE], "the operator's message", partial("paragraphs"));
-        missing(true, &[ACTION], "what the customer has to do", partial("action"));
+        // A correction says itself that there is nothing to do.
+        let acts = view.phase != Phase::Correction;
+        missing(acts, &[ACTION], "what the customer has to do", partial("action"));
         missing(
             sample.report.is_some(),
             &[REPORT],

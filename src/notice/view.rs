@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::counts::{self, DeliveryCounts, NoticeCounts};
 use super::row::{CustomerAction, EMAIL, Row, row};
 use super::state::NoticeState;
-use super::{authors, endpoints, reminders, sharing};
+use super::{authors, corrections, endpoints, reminders, sharing};
 use crate::audience::Rule;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
@@ -46,6 +46,10 @@ pub struct Notice {
     pub catch_up_of: Option<NoticeId>,
     /// Whether the notice is a reminder, which is only for people who were asked for an answer and have not given one.
     pub reminder: bool,
+    /// The notice that this one corrects, if it is a correction.
+    pub corrects: Option<NoticeId>,
+    /// Whether the incident is a drill, so that the notice goes only to the addresses for drills.
+    pub drill: bool,
     /// The number of recipients. It is 0 while the notice is a draft.
     pub recipients: i64,
     /// The digest of what was sent. Null while the notice is a draft.
@@ -81,6 +85,9 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
         .load(conn)?;
     let ambiguous: HashMap<NoticeId, i64> = ambiguous.into_iter().collect();
     let reminders = reminders::among(conn, &ids)?;
+    let mut corrections = corrections::among(conn, &ids)?;
+    let of: Vec<&str> = rows.iter().map(|row| row.incident_id.as_str()).collect();
+    let drills = incident::drill::among(conn, &of)?;
     let mut endpoints = endpoints::frozen(conn, &rows)?;
     rows.into_iter()
         .map(|row| {
@@ -110,6 +117,8 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 approved,
                 episode: row.episode,
                 reminder: reminders.contains(row.id.as_str()),
+                corrects: corrections.remove(row.id.as_str()),
+                drill: drills.contains(&row.incident_id),
                 id: row.id,
                 incident: row.incident_id,
                 state,

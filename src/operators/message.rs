@@ -124,6 +124,9 @@ impl OperatorEvent {
     ];
 }
 
+/// The mark of a drill.
+const DRILL: &str = "[DRILL]";
+
 /// The number of incidents that a message names. Further ones are only counted.
 pub const NAMED: usize = 10;
 
@@ -142,6 +145,9 @@ pub struct Headline {
     /// Whether the incident was resolved before and was reopened.
     #[serde(default)]
     pub reopened: bool,
+    /// Whether the incident is a drill.
+    #[serde(default)]
+    pub drill: bool,
 }
 
 impl From<&Incident> for Headline {
@@ -152,6 +158,7 @@ impl From<&Incident> for Headline {
             title: incident.title.clone(),
             severity: incident.severity,
             reopened: false,
+            drill: incident.drill,
         }
     }
 }
@@ -170,9 +177,10 @@ impl std::fmt::Display for Headline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "#{} {}: {}{}",
+            "#{} {}: {}{}{}",
             self.number,
             self.severity,
+            if self.drill { "[DRILL] " } else { "" },
             one_line(&self.title, 200),
             if self.reopened { " (reopened)" } else { "" }
         )
@@ -450,6 +458,12 @@ impl Facts {
                     ],
                 )
             }
+        };
+        // A message about several incidents marks each drill in its line.
+        let all_drills = incident.drill && self.more == 0 && self.others.iter().all(|other| other.drill);
+        let title = match all_drills && !title.contains(DRILL) {
+            true => format!("{DRILL} {title}"),
+            false => title,
         };
         Rendered {
             title: one_line(&title, 250),

@@ -13,6 +13,7 @@ use crate::base::error::Result;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
+use crate::notice::template::Phase;
 use crate::notice::{DeliveryState, NoticeState};
 
 /// The number of incidents that are examined in one step.
@@ -32,7 +33,8 @@ pub struct Overdue {
     pub since: Timestamp,
 }
 
-/// Returns the beginning of the query. A notice that was stopped before anybody got it does not count. A notice
+/// Returns the beginning of the query. A correction does not count, because it is not for the people that the incident affects. A
+/// notice that was stopped before anybody got it does not count. A notice
 /// that is still being sent does.
 fn last() -> String {
     format!(
@@ -40,9 +42,11 @@ fn last() -> String {
          MAX(CASE WHEN e.reopened_at > n.queued_at THEN e.reopened_at ELSE n.queued_at END) AS since \
          FROM notices n JOIN incidents i ON i.id = n.incident_id AND i.status <> 'resolved' \
          LEFT JOIN incident_episodes e ON e.incident_id = i.id AND e.episode = i.episode \
-         WHERE n.queued_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM answer_reminders r WHERE r.notice_id = n.id) \
+         WHERE n.queued_at IS NOT NULL AND n.phase <> '{}' \
+         AND NOT EXISTS (SELECT 1 FROM answer_reminders r WHERE r.notice_id = n.id) \
          AND (n.state <> '{}' OR EXISTS \
              (SELECT 1 FROM delivery_counts c WHERE c.notice_id = n.id AND c.state = '{}' AND c.count > 0))",
+        Phase::Correction,
         NoticeState::Stopped,
         DeliveryState::Sent
     )

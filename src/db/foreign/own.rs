@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 67] = [
+pub(super) const TABLES: [&str; 69] = [
     "account_history",
     "accounts",
     "admin_sessions",
@@ -44,6 +44,7 @@ pub(super) const TABLES: [&str; 67] = [
     "directory_runs",
     "directory_sources",
     "directory_staged",
+    "drill_addresses",
     "endpoints",
     "feedback",
     "feedback_tokens",
@@ -61,6 +62,7 @@ pub(super) const TABLES: [&str; 67] = [
     "members",
     "next_steps",
     "notice_authors",
+    "notice_corrections",
     "notice_recipients",
     "notices",
     "operator_messages",

@@ -237,6 +237,7 @@ async fn show(
             "title": incident.title,
             "severity": incident.severity,
             "status": incident.status,
+            "drill": incident.drill,
             "reopened": (incident.episode > 1).then(|| count((incident.episode - 1) as usize, "time", "times")),
             "earlier": facts.earlier,
             "later": facts.later,

@@ -10,6 +10,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::corrections;
 use super::params::Form;
 use super::signed_in::SignedIn;
 use super::view::{
@@ -26,6 +27,7 @@ use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident;
 use crate::notice::compose::paragraphs;
+use crate::notice::template::Phase;
 use crate::notice::{self, DeliveryCounts, DeliveryState, Notice, NoticeState, Preview};
 
 pub(super) fn routes(pages: &mut Pages) {
@@ -55,7 +57,7 @@ async fn show(
     let (sending, now) = (app.sending.clone(), app.clock().now());
     let chosen = state.clone();
     let audience_cache = app.audience_cache.clone();
-    let (notice, incident, preview, not_told, deliveries, feedback) = app
+    let (notice, incident, preview, not_told, correctable, deliveries, feedback) = app
         .db
         .read(move |conn| {
             let notice = notice::get(conn, &id)?;
@@ -76,6 +78,17 @@ async fn show(
                 }
                 false => 0,
             };
+            let correctable = match notice.state.is_over() {
+                true => {
+                    let name = format!("correctable of {id}");
+                    let correctable =
+                        audience_cache.get_or_compute(conn, &notice.incident, &name, now, |conn| {
+                            notice::correct::correctable(conn, &id)
+                        })?;
+                    *correctable.value
+                }
+                false => 0,
+            };
             let deliveries = delivery::list(conn, &id, chosen.as_deref(), None, after, ROWS.probe())?;
             let ids: Vec<i64> = deliveries.iter().map(|delivery| delivery.id).collect();
             Ok((
@@ -83,6 +96,7 @@ async fn show(
                 incident,
                 preview,
                 not_told,
+                correctable,
                 page(deliveries, ROWS, |delivery| delivery.ordinal),
                 stored::of_deliveries(conn, &ids)?,
             ))
@@ -100,7 +114,10 @@ async fn show(
     app.pages.answer(
         "admin/notice",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), &title, "Incidents").refreshed(live.then_some(LIVE)),
+            "page": Frame::with_forms(&app, &by, &title, "Incidents").refreshed(live.then_some(LIVE)),
+            "drill": notice.drill,
+            "correction": corrections::section(&notice, correctable, by.0.role.covers(Role::Operator)),
+            "corrects": notice.corrects.as_ref().map(|id| format!("/admin/notices/{id}")),
             "title": title,
             "id": notice.id,
             "phase": notice.phase,
@@ -125,7 +142,7 @@ async fn show(
             "created": When::new(notice.created_at, zone.as_ref()),
             "queued": When::maybe(notice.queued_at, zone.as_ref()),
             "finished": When::maybe(notice.finished_at, zone.as_ref()),
-            "preview": preview.map(|preview| preview_section(&preview, notice.reminder)),
+            "preview": preview.map(|preview| preview_section(&preview, &notice)),
             "commands": commands,
             "deliveries": deliveries_section(&notice, deliveries, &feedback, state.as_deref(), at.is_some(), zone.as_ref()),
         }),
@@ -207,7 +224,7 @@ fn commands(
     commands
 }
 
-fn preview_section(preview: &Preview, reminder: bool) -> Value {
+fn preview_section(preview: &Preview, notice: &Notice) -> Value {
     json!({
         "recipients": count(preview.recipients, "email", "emails"),
         "nobody": preview.recipients == 0 && preview.channels.is_empty(),
@@ -217,9 +234,13 @@ fn preview_section(preview: &Preview, reminder: bool) -> Value {
             "payload": serde_json::to_string_pretty(&sample.payload).unwrap_or_default(),
         })).collect::<Vec<_>>(),
         "digest": preview.digest,
-        "audience": match reminder {
-            true => "people who were asked for an answer and have not answered".to_owned(),
-            false => preview.audience.to_string(),
+        "would_reach": preview.drill.then(|| count(preview.would_reach, "email", "emails")),
+        "audience": match notice.phase {
+            Phase::Correction => {
+                "people whom the corrected notice reached and the incident does not affect".to_owned()
+            }
+            _ if notice.reminder => "people who were asked for an answer and have not answered".to_owned(),
+            _ => preview.audience.to_string(),
         },
         "approval_required": preview.approval_required,
         "approved": preview.approved,

@@ -8,6 +8,7 @@ pub mod answers;
 pub mod audience;
 pub mod audit;
 pub mod automation;
+pub mod corrections;
 pub mod directory;
 mod document;
 pub mod endpoints;
@@ -92,6 +93,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(affected_people::routes)
         .configure(audience::routes)
         .configure(notices::routes)
+        .configure(corrections::routes)
         .configure(answers::routes)
         .configure(feedback::routes)
         .configure(reports::routes)

@@ -81,6 +81,9 @@ struct NoticeView {
     /// The number of people who are affected now and have not got the notice. While a notice is sent to very
     /// many people, the number may be some seconds old.
     not_told_yet: usize,
+    /// The number of people whom a correction of the notice would reach now: the notice reached them or may have reached them, and
+    /// the incident does not affect them.
+    correctable: usize,
 }
 
 /// Returns a notice with its progress.
@@ -96,9 +99,14 @@ async fn get_one(app: web::Data<App>, InPath(id): InPath<NoticeId>) -> Answer<Js
             let not_told = audience_cache.get_or_compute(conn, &notice.incident, &name, now, |conn| {
                 notice::not_told_yet(conn, &id)
             })?;
+            let name = format!("correctable of {id}");
+            let correctable = audience_cache.get_or_compute(conn, &notice.incident, &name, now, |conn| {
+                notice::correct::correctable(conn, &id)
+            })?;
             Ok(NoticeView {
                 notice,
                 not_told_yet: *not_told.value,
+                correctable: *correctable.value,
             })
         })
         .await?;

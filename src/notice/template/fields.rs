@@ -27,6 +27,10 @@ pub(super) enum Shape {
     Time,
     /// A section of the report, or the list of them.
     Section,
+    /// What a recipient who was found late is told in addition.
+    Late,
+    /// The wrong email that a correction is about.
+    Corrects,
     /// A text, a number, a truth value or a list of texts. It has no fields.
     Plain,
     /// A value whose kind is known only when the template is rendered.
@@ -56,6 +60,9 @@ impl Shape {
                     ("optional", Shape::Plain),
                     ("unsubscribe_url", Shape::Plain),
                     ("answers", Shape::Answers),
+                    ("late", Shape::Late),
+                    ("corrects", Shape::Corrects),
+                    ("drill", Shape::Plain),
                 ],
             ),
             Shape::Incident => (
@@ -92,6 +99,11 @@ impl Shape {
             Shape::Section => (
                 "a section of the report",
                 &[("heading", Shape::Plain), ("paragraphs", Shape::Plain)],
+            ),
+            Shape::Late => ("the words for late recipients", &[("began", Shape::Plain)]),
+            Shape::Corrects => (
+                "the wrong email",
+                &[("subject", Shape::Plain), ("sent_at", Shape::Plain)],
             ),
             Shape::Plain => ("a text", &[]),
             Shape::Unknown => ("this place", &[]),

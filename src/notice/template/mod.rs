@@ -11,6 +11,7 @@
 
 mod allow;
 mod budget;
+mod drill;
 mod fields;
 mod html;
 mod names;
@@ -40,12 +41,20 @@ word_enum! {
         Resolution = "resolution",
         /// The report after the incident.
         Report = "report",
+        /// A notice reached people whom the incident does not affect, and this one tells them so.
+        Correction = "correction",
     }
 }
 
 impl Phase {
-    /// All phases, in the order in which they happen.
-    pub const ALL: [Phase; 4] = [Phase::Detection, Phase::Update, Phase::Resolution, Phase::Report];
+    /// All phases, in the order in which they happen. A correction can happen at any time.
+    pub const ALL: [Phase; 5] = [
+        Phase::Detection,
+        Phase::Update,
+        Phase::Resolution,
+        Phase::Report,
+        Phase::Correction,
+    ];
 
     /// Returns whether a person may opt out of the notices of this phase. Notices of the other phases are
     /// always sent.
@@ -54,9 +63,12 @@ impl Phase {
     }
 
     /// Returns whether the emails of this phase ask whether the service works for the recipient. A report does not ask, because
-    /// it comes after the end of the incident.
+    /// it comes after the end of the incident. A correction does not ask, because the incident does not affect its readers.
     pub fn asks(self) -> bool {
-        self != Phase::Report
+        match self {
+            Phase::Detection | Phase::Update | Phase::Resolution => true,
+            Phase::Report | Phase::Correction => false,
+        }
     }
 }
 
@@ -96,6 +108,7 @@ impl Source {
             Phase::Update => builtin!("update"),
             Phase::Resolution => builtin!("resolution"),
             Phase::Report => builtin!("report"),
+            Phase::Correction => builtin!("correction"),
         };
         Source {
             subject: subject.to_owned(),
@@ -122,7 +135,7 @@ impl Source {
 /// All data that an email can show. Nothing in it is interpreted as a template.
 #[derive(Clone, Debug, Serialize)]
 pub struct MailContext {
-    /// The phase: detection, update, resolution or report.
+    /// The phase: detection, update, resolution, report or correction.
     pub phase: Phase,
     /// The incident, without its internal title.
     pub incident: MailIncident,
@@ -152,8 +165,30 @@ pub struct MailContext {
     pub optional: bool,
     /// The URL for opting out.
     pub unsubscribe_url: String,
-    /// The links with which the recipient answers. Empty in a report, which does not ask.
+    /// The links with which the recipient answers. Empty in a report and in a correction, which do not ask.
     pub answers: Option<MailAnswers>,
+    /// Set if other people were notified before, and this is the first email about the incident to the recipient.
+    pub late: Option<MailLate>,
+    /// The wrong email, in the phase `correction`.
+    pub corrects: Option<MailCorrects>,
+    /// Whether the email is part of a drill. Candor marks every email of a drill, whatever its template shows.
+    pub drill: bool,
+}
+
+/// What an email to a recipient who was found late says in addition.
+#[derive(Clone, Debug, Serialize)]
+pub struct MailLate {
+    /// When the incident began, in UTC and in the time zone of the recipient.
+    pub began: String,
+}
+
+/// The email that a correction is about.
+#[derive(Clone, Debug, Serialize)]
+pub struct MailCorrects {
+    /// The subject of the wrong email. Empty if it is not known any more.
+    pub subject: String,
+    /// When the wrong notice was sent, in UTC and in the time zone of the recipient.
+    pub sent_at: String,
 }
 
 /// The links of an email with which the recipient answers whether the service works.
@@ -384,8 +419,8 @@ impl Template {
         Ok(rendered)
     }
 
-    fn render_unfinished(&self, context: &MailContext) -> std::result::Result<Rendered, Failed> {
-        let context = Context::wraps(context)
+    fn render_unfinished(&self, mail: &MailContext) -> std::result::Result<Rendered, Failed> {
+        let context = Context::wraps(mail)
             .map_err(|error| Failed::new("", format!("the values cannot be used: {error}")))?;
         let part = |registry: &Handlebars<'static>, name: &str| {
             budget::render(registry, name, &context).map_err(|unrendered| Failed {
@@ -397,7 +432,28 @@ impl Template {
         let subject = part(&self.plain, "subject")?;
         let text = part(&self.plain, "text")?;
         let html = part(&self.html, "html")?;
-        Ok(Rendered { subject, text, html })
+        let rendered = Rendered { subject, text, html };
+        Ok(match mail.drill {
+            true => drill::marked(rendered),
+            false => rendered,
+        })
+    }
+
+    /// Renders the subject alone.
+    ///
+    /// # Errors
+    /// The same as [`Template::render`].
+    pub fn subject(&self, context: &MailContext) -> Result<String> {
+        let wrapped = Context::wraps(context).map_err(Error::internal)?;
+        let rendered = budget::render(&self.plain, "subject", &wrapped).map_err(|unrendered| {
+            Failed {
+                pointer: pointer_of("subject"),
+                detail: unrendered.detail,
+                over_limit: unrendered.over_limit,
+            }
+            .into_error()
+        })?;
+        finish_subject(&rendered)
     }
 }
 
@@ -442,7 +498,7 @@ pub fn finish_subject(rendered: &str) -> Result<String> {
 
 /// The parts of a [`MailContext`] that differ between the recipients of a notice, and all names that can
 /// refer to them.
-const PERSONAL: [&str; 18] = [
+const PERSONAL: [&str; 21] = [
     "recipient",
     "name",
     "what",
@@ -452,6 +508,9 @@ const PERSONAL: [&str; 18] = [
     "works",
     "broken",
     "help",
+    "late",
+    "corrects",
+    "began",
     "resources",
     "type",
     "id",
@@ -640,6 +699,12 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         answers: phase
             .asks()
             .then(|| MailAnswers::at("https://candor.example.com/answers/sample")),
+        late: None,
+        corrects: (phase == Phase::Correction).then(|| MailCorrects {
+            subject: "We are working on a problem with Launch film".to_owned(),
+            sent_at: "14 March 2024, 06:56 UTC (09:56 EAT)".to_owned(),
+        }),
+        drill: false,
     };
     let many = MailContext {
         subject: Some("A subject of the operator's own".to_owned()),
@@ -651,6 +716,9 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         more_resources: 131,
         times: Vec::new(),
         optional: !phase.optional(),
+        late: matches!(phase, Phase::Detection | Phase::Update).then(|| MailLate {
+            began: "14 March 2024, 06:51 UTC (09:51 EAT)".to_owned(),
+        }),
         ..base.clone()
     };
     let bare = MailContext {
@@ -658,6 +726,10 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         resources: Vec::new(),
         paragraphs: Vec::new(),
         report: None,
+        corrects: base.corrects.clone().map(|corrects| MailCorrects {
+            subject: String::new(),
+            ..corrects
+        }),
         ..base.clone()
     };
     [base, many, bare]

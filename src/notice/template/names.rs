@@ -1,7 +1,7 @@
 //! The names of everything that a template can show.
 
 /// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects.
-pub(super) const NAMES: [&str; 31] = [
+pub(super) const NAMES: [&str; 36] = [
     "phase",
     "incident",
     "number",
@@ -33,4 +33,9 @@ pub(super) const NAMES: [&str; 31] = [
     "works",
     "broken",
     "help",
+    "late",
+    "began",
+    "corrects",
+    "sent_at",
+    "drill",
 ];
