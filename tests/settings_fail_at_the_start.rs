@@ -211,6 +211,16 @@ async fn wrong_settings(env: Env) {
             String::new(),
             vec!["CANDOR_MAX_AUDIENCE", "empty"],
         ),
+        (
+            "drill_to",
+            "drill@example.com, nobody".to_owned(),
+            vec!["CANDOR_DRILL_TO", "nobody"],
+        ),
+        (
+            "drill_to",
+            "drill@example.com,DRILL@example.com".to_owned(),
+            vec!["CANDOR_DRILL_TO", "twice"],
+        ),
         ("retry_schedule", "soon".to_owned(), vec!["CANDOR_RETRY_SCHEDULE"]),
         ("retry_schedule", "5ü".to_owned(), vec!["CANDOR_RETRY_SCHEDULE"]),
         (

@@ -429,14 +429,13 @@ impl Template {
                 over_limit: unrendered.over_limit,
             })
         };
-        let subject = part(&self.plain, "subject")?;
-        let text = part(&self.plain, "text")?;
-        let html = part(&self.html, "html")?;
-        let rendered = Rendered { subject, text, html };
-        Ok(match mail.drill {
-            true => drill::marked(rendered),
-            false => rendered,
-        })
+        let mut subject = part(&self.plain, "subject")?;
+        let mut text = part(&self.plain, "text")?;
+        let mut html = part(&self.html, "html")?;
+        if mail.drill {
+            drill::mark(&mut subject, &mut text, &mut html);
+        }
+        Ok(Rendered { subject, text, html })
     }
 
     /// Renders the subject alone.
