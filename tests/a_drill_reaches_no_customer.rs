@@ -15,6 +15,7 @@ on_both_databases!(
     the_database_queues_no_notice_of_a_drill_for_a_customer,
     answers_in_a_drill_are_about_no_customer,
     an_alert_never_joins_a_drill,
+    operators_read_that_it_is_a_drill,
     without_addresses_there_is_no_drill,
 );
 
@@ -216,6 +217,27 @@ async fn an_alert_never_joins_a_drill(env: Env) {
     let incidents = app.all("/api/v1/incidents").await;
     let drills: Vec<&Value> = incidents.iter().filter(|one| one["drill"] == true).collect();
     assert_eq!(json!([drills.len(), drills[0]["alerts_received"]]), json!([1, 0]));
+    app.finish().await;
+}
+
+async fn operators_read_that_it_is_a_drill(env: Env) {
+    let app = start(&env).await;
+    app.post(
+        "/api/v1/operators",
+        json!({"name": "On call", "email": "on-call@ours.example"}),
+    )
+    .await
+    .expect(201);
+    drill(&app).await;
+    let mails = app.mails(1).await;
+    assert_eq!(mails[0].to, "on-call@ours.example");
+    assert!(
+        mails[0]
+            .subject
+            .starts_with("[DRILL] Incident opened: #1 major: Files"),
+        "{}",
+        mails[0].subject
+    );
     app.finish().await;
 }
 

@@ -353,9 +353,14 @@ impl Facts {
 
     /// Makes the text. `base` is the base of links.
     pub fn render(&self, base: &str) -> Rendered {
-        let incident = &self.incident;
+        // A title about drills alone begins with the mark. Otherwise only the lines of the drills have it.
+        let all_drills = self.incident.drill && self.more == 0 && self.others.iter().all(|other| other.drill);
+        let incident = &Headline {
+            drill: self.incident.drill && !all_drills,
+            ..self.incident.clone()
+        };
         let number = incident.number;
-        let about = format!("Incident {incident}");
+        let about = format!("Incident {}", self.incident);
         let phase = self.phase.as_deref().unwrap_or("notice");
         let (title, lines) = match self.event {
             OperatorEvent::Opened => {
@@ -368,7 +373,7 @@ impl Facts {
                         format!("{} incidents {what}, the first: {}", folded + 1, incident.plain())
                     }
                 };
-                let mut lines: Vec<String> = std::iter::once(incident)
+                let mut lines: Vec<String> = std::iter::once(&self.incident)
                     .chain(&self.others)
                     .map(ToString::to_string)
                     .collect();
@@ -459,9 +464,7 @@ impl Facts {
                 )
             }
         };
-        // A message about several incidents marks each drill in its line.
-        let all_drills = incident.drill && self.more == 0 && self.others.iter().all(|other| other.drill);
-        let title = match all_drills && !title.contains(DRILL) {
+        let title = match all_drills {
             true => format!("{DRILL} {title}"),
             false => title,
         };

@@ -20,7 +20,9 @@ pub(super) fn mark(subject: &mut String, text: &mut String, html: &mut String) {
 fn after_body(html: &str) -> usize {
     // The letters of this ASCII form are at the same positions.
     let lower = html.to_ascii_lowercase();
-    let Some(start) = lower.find("<body") else { return 0 };
+    let Some(start) = lower.find("<body") else {
+        return 0;
+    };
     lower[start..].find('>').map_or(0, |end| start + end + 1)
 }
 
