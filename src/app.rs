@@ -212,6 +212,12 @@ async fn prepare(
     crate::notice::template::check_builtin()?;
     let pages = Pages::compile()?;
     let from = parse_sender(&config.mail_from).map_err(|reason| Error::invalid("mail_from", reason))?;
+    let reply_to = config
+        .reply_to
+        .as_deref()
+        .map(parse_sender)
+        .transpose()
+        .map_err(|reason| Error::invalid("reply_to", reason))?;
     let exit = match &config.smtp_url {
         Some(url) => {
             let relay = Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?;
@@ -275,6 +281,7 @@ async fn prepare(
             max_audience: config.max_audience,
             public_url,
             sender,
+            support_url: config.support_url.clone(),
         },
         endpoints: endpoints.clone(),
         wake: wake.clone(),
@@ -317,6 +324,7 @@ async fn prepare(
     };
     let writer = Writer {
         from,
+        reply_to,
         verp,
         links,
         clock: db.clock().clone(),

@@ -29,6 +29,8 @@ const NAMES: &[&str] = &[
     "smtp_url",
     "smtp_ca_file",
     "mail_from",
+    "reply_to",
+    "support_url",
     "bounce_address",
     "admin_token",
     "secret_key",
@@ -88,6 +90,10 @@ pub struct Config {
     pub smtp_ca_file: Option<PathBuf>,
     /// The sender of every email.
     pub mail_from: String,
+    /// The address that replies to emails go to. Without it, replies go to the sender.
+    pub reply_to: Option<String>,
+    /// The page where customers get help, which every email links.
+    pub support_url: Option<String>,
     /// The bounce address. The envelope sender of every email is made from it and contains the delivery.
     /// Without it, the address of `mail_from` is used.
     pub bounce_address: Option<String>,
@@ -147,6 +153,8 @@ impl Default for Config {
             smtp_url: None,
             smtp_ca_file: None,
             mail_from: "Candor <candor@localhost>".to_owned(),
+            reply_to: None,
+            support_url: None,
             bounce_address: None,
             admin_token: None,
             secret_key: None,
@@ -300,6 +308,11 @@ impl Config {
                 crate::delivery::email::parse_sender(&value)?;
                 self.mail_from = value;
             }
+            "reply_to" => {
+                crate::delivery::email::parse_sender(&value)?;
+                self.reply_to = Some(value);
+            }
+            "support_url" => self.support_url = Some(support_url(&value)?),
             "bounce_address" => {
                 Verp::check(&value)?;
                 self.bounce_address = Some(value);
@@ -494,6 +507,18 @@ fn public_url(value: &str) -> Result<String, String> {
         );
     }
     Ok(right)
+}
+
+/// Returns the URL of the page where customers get help.
+fn support_url(value: &str) -> Result<String, String> {
+    let url = url::Url::parse(value)
+        .ok()
+        .filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"))
+        .ok_or("must be an http or https URL such as https://support.example.com")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user name or password".to_owned());
+    }
+    Ok(url.to_string())
 }
 
 fn policy(value: &str) -> Result<Policy, String> {

@@ -138,6 +138,8 @@ impl PolicySays {
             phase: Phase::Detection,
             message: self.message.clone()?,
             subject: self.subject.clone(),
+            headline: None,
+            next_update_due_at: None,
             customer_action: self.customer_action.clone(),
             audience: self.audience.clone(),
         })

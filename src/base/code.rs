@@ -47,6 +47,7 @@ codes! {
     OwnApproval = "own_approval",
     ChangedSincePreview = "changed_since_preview",
     NotADraft = "not_a_draft",
+    ValuesMissing = "values_missing",
     NothingToResend = "nothing_to_resend",
     // Errors about selectors.
     UnknownLabel = "unknown_label",

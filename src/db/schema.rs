@@ -173,6 +173,7 @@ diesel::table! {
         alerts_received -> BigInt,
         alert_count -> BigInt,
         episode -> BigInt,
+        headline -> Nullable<Text>,
     }
 }
 
@@ -370,6 +371,25 @@ diesel::table! {
         audience -> Nullable<Text>,
         episode -> BigInt,
         unreachable -> BigInt,
+        headline -> Nullable<Text>,
+        next_update_due_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    missed_updates (notice_id) {
+        notice_id -> Text,
+        incident_id -> Text,
+        due_at -> BigInt,
+        missed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    notice_values (notice_id, person_id) {
+        notice_id -> Text,
+        person_id -> Text,
+        given -> Text,
     }
 }
 
@@ -808,6 +828,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     feedback_tokens,
     answers,
     answer_reminders,
+    missed_updates,
+    notice_values,
     account_history,
     person_history,
     resource_history,

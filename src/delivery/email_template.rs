@@ -182,6 +182,7 @@ fn values<'a>(own: &'a RecipientContext, links: Links<'a>) -> impl Iterator<Item
                 resource.account.as_str(),
             ]
         }))
+        .chain(own.values.values().map(String::as_str))
 }
 
 /// Returns a key for the shape of an email. The key contains everything that changes the text, except the
@@ -195,6 +196,11 @@ fn shape(own: &RecipientContext, optional: bool) -> Vec<u8> {
         answers: "-",
     };
     key.extend(values(own, links).map(|value| u8::from(value.is_empty())));
+    for name in own.values.keys() {
+        key.extend_from_slice(name.as_bytes());
+        key.push(0);
+    }
+    key.extend_from_slice(&(own.resources.len() as u64).to_le_bytes());
     key.extend_from_slice(own.time_zone.as_deref().unwrap_or("-").as_bytes());
     key
 }
@@ -230,6 +236,15 @@ fn marked(own: &RecipientContext) -> RecipientContext {
         more_resources: own.more_resources,
         what: put(SLOT_WHAT, &own.what),
         reason: put(SLOT_REASON, &own.reason),
+        values: own
+            .values
+            .iter()
+            .enumerate()
+            .map(|(index, (key, value))| {
+                let slot = SLOT_RESOURCES + own.resources.len() * PER_RESOURCE + index;
+                (key.clone(), put(slot, value))
+            })
+            .collect(),
     }
 }
 

@@ -29,7 +29,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
-use crate::base::check::{Check, check_text};
+use crate::base::check::{Check, check_headline, check_text};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::{Timestamp, ZonedTime};
@@ -64,6 +64,10 @@ pub struct NewIncident {
     /// The affected resources.
     #[serde(default)]
     pub affected: Vec<ResourceRef>,
+    /// What customers read about the incident in the subjects and titles of emails, for example
+    /// `Some files cannot be opened`. At most 120 characters.
+    #[serde(default)]
+    pub headline: Option<String>,
 }
 
 /// A change of the status.
@@ -100,6 +104,7 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
     if let Some(summary) = &new.summary {
         check_text(&mut check.errors, "/summary", summary);
     }
+    check_headline(&mut check.errors, new.headline.as_deref());
     check.time_zone("/time_zone", new.time_zone.as_deref());
     check_past(&mut check.errors, "/started_at", new.started_at, tx.now);
     check_past(&mut check.errors, "/detected_at", new.detected_at, tx.now);
@@ -127,12 +132,16 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
         alerts_received: 0,
         alert_count: 0,
         episode: 1,
+        headline: new.headline.as_deref().map(|headline| headline.trim().to_owned()),
     };
     diesel::insert_into(i::table).values(&row).execute(tx.conn)?;
     let mut after = json!({
         "number": number, "title": row.title, "severity": row.severity,
         "started_at": row.started_at, "detected_at": row.detected_at,
     });
+    if let Some(headline) = &row.headline {
+        after["headline"] = json!(headline);
+    }
     if let Some(earlier) = earlier {
         after["earlier"] = json!(earlier);
     }

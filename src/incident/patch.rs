@@ -6,8 +6,9 @@ use serde::Deserialize;
 use super::check::{check_order, check_past, check_title};
 use super::stored::{Incident, Severity, get};
 use crate::audit::{Action, Event, Tx};
-use crate::base::check::{Check, check_text};
+use crate::base::check::{Check, check_headline, check_text};
 use crate::base::error::Result;
+use crate::base::given::given;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::dialect;
@@ -29,6 +30,10 @@ pub struct IncidentPatch {
     pub detected_at: Option<Timestamp>,
     /// The new IANA time zone.
     pub time_zone: Option<String>,
+    /// The new headline for customers, of at most 120 characters. Null removes it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub headline: Option<Option<String>>,
 }
 
 pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result<Incident> {
@@ -39,6 +44,7 @@ pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> 
     if let Some(summary) = &patch.summary {
         check_text(&mut check.errors, "/summary", summary);
     }
+    check_headline(&mut check.errors, patch.headline.iter().flatten().next().map(String::as_str));
     check.time_zone("/time_zone", patch.time_zone.as_deref());
     check_past(&mut check.errors, "/started_at", patch.started_at, tx.now);
     check_past(&mut check.errors, "/detected_at", patch.detected_at, tx.now);
@@ -55,6 +61,10 @@ pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> 
         started_at: patch.started_at.unwrap_or(before.started_at),
         detected_at: patch.detected_at.unwrap_or(before.detected_at),
         time_zone: patch.time_zone.clone().or(before.time_zone.clone()),
+        headline: match &patch.headline {
+            Some(headline) => headline.as_deref().map(|headline| headline.trim().to_owned()),
+            None => before.headline.clone(),
+        },
         updated_at: tx.now,
         ..before.clone()
     };
@@ -69,6 +79,7 @@ pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> 
             i::started_at.eq(after.started_at),
             i::detected_at.eq(after.detected_at),
             i::time_zone.eq(&after.time_zone),
+            i::headline.eq(&after.headline),
             i::updated_at.eq(after.updated_at),
         ))
         .execute(tx.conn)?;

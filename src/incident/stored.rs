@@ -73,6 +73,8 @@ pub struct Incident {
     /// The number of the current episode: 1, and one more after each reopening. Notifications are counted for
     /// each episode.
     pub episode: i64,
+    /// What customers read about the incident in the subjects and titles of emails. Null if nobody wrote it.
+    pub headline: Option<String>,
 }
 
 #[derive(Insertable, Queryable)]
@@ -95,6 +97,7 @@ pub(super) struct IncidentRow {
     pub(super) alerts_received: i64,
     pub(super) alert_count: i64,
     pub(super) episode: i64,
+    pub(super) headline: Option<String>,
 }
 
 fn view(row: IncidentRow) -> Result<Incident> {
@@ -115,6 +118,7 @@ fn view(row: IncidentRow) -> Result<Incident> {
         alerts_received: row.alerts_received,
         earlier: row.earlier_id,
         episode: row.episode,
+        headline: row.headline,
     })
 }
 

@@ -161,6 +161,8 @@ pub fn remind(tx: &mut Tx<'_>, incident: &IncidentId) -> Result<Notice> {
         phase: Phase::Update,
         message: MESSAGE.to_owned(),
         subject: None,
+        headline: None,
+        next_update_due_at: None,
         customer_action: None,
         audience: None,
     };

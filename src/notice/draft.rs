@@ -7,14 +7,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::add_author;
+use super::promise;
 use super::reminders;
 use super::row::{CustomerAction, Row, locked};
 use super::state::{insert_draft, require_draft};
 use super::view::{Notice, get};
 use crate::audience::Rule;
 use crate::audit::{Action, Event, Tx};
-use crate::base::check::check_text;
+use crate::base::check::{check_headline, check_text};
 use crate::base::error::{Error, FieldError, Result};
+use crate::base::given::given;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
@@ -33,6 +35,13 @@ pub struct NewNotice {
     /// The subject. Without it, the template makes one.
     #[serde(default)]
     pub subject: Option<String>,
+    /// The headline of this notice, of at most 120 characters. Without it, the notice has the headline of the incident.
+    #[serde(default)]
+    pub headline: Option<String>,
+    /// The time until which customers are promised the next update. It must be in the future, also when the notice is sent. Only
+    /// a detection or an update promises one.
+    #[serde(default)]
+    pub next_update_due_at: Option<Timestamp>,
     /// What the customer must do. It must be set for a resolution.
     #[serde(default)]
     pub customer_action: Option<CustomerAction>,
@@ -49,6 +58,14 @@ pub struct NoticePatch {
     pub message: Option<String>,
     /// The new subject.
     pub subject: Option<String>,
+    /// The new headline. Null removes it, so that the notice has the headline of the incident.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub headline: Option<Option<String>>,
+    /// The new time until which the next update is promised. Null removes it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Timestamp>)]
+    pub next_update_due_at: Option<Option<Timestamp>>,
     /// The new customer action.
     pub customer_action: Option<CustomerAction>,
     /// The new audience rule.
@@ -109,6 +126,7 @@ fn check_parts(
 /// `customer_action`). `Conflict` if a resolution is drafted for an incident that is not resolved.
 pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<Notice> {
     check_new(tx.conn, new)?;
+    check_promise(new.phase, new.next_update_due_at, tx.now)?;
     check_phase(tx.conn, incident, new.phase)?;
     let author = tx.actor.id().to_owned();
     let row = new_row(tx.conn, &author, tx.now, incident, new)?;
@@ -132,9 +150,21 @@ pub(crate) fn check_new(conn: &mut Conn, new: &NewNotice) -> Result<()> {
         let detail = "a resolution must say what the customer must do, or {\"required\": false} if no action is needed";
         errors.push(FieldError::at("/customer_action", detail));
     }
+    check_headline(&mut errors, new.headline.as_deref());
     if let Some(rule) = &new.audience {
         rule.check(conn, "/audience", &mut errors)?;
     }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::fields(errors))
+    }
+}
+
+/// Checks the time until which a notice promises the next update.
+fn check_promise(phase: Phase, due: Option<Timestamp>, now: Timestamp) -> Result<()> {
+    let mut errors = Vec::new();
+    promise::check(&mut errors, phase, due, now);
     if errors.is_empty() {
         Ok(())
     } else {
@@ -156,6 +186,8 @@ pub(super) fn new_row(
         .transpose()?;
     Ok(Row {
         subject: new.subject.as_deref().map(|s| s.trim().to_owned()),
+        headline: new.headline.as_deref().map(|s| s.trim().to_owned()),
+        next_update_due_at: new.next_update_due_at,
         customer_action: action,
         audience: new.audience.as_ref().map(serde_json::to_string).transpose()?,
         ..Row::draft(
@@ -198,11 +230,13 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
     if let Some(rule) = &patch.audience {
         rule.check(tx.conn, "/audience", &mut errors)?;
     }
+    check_headline(&mut errors, patch.headline.iter().flatten().next().map(String::as_str));
     if !errors.is_empty() {
         return Err(Error::fields(errors));
     }
     let before = locked(tx, id)?;
     require_draft(&before)?;
+    check_promise(before.phase()?, patch.next_update_due_at.flatten(), tx.now)?;
     if patch.audience.is_some() && reminders::is_one(tx.conn, id)? {
         let detail = "cannot be changed: a reminder is for everybody who was asked and has not answered";
         return Err(Error::invalid("/audience", detail));
@@ -216,6 +250,11 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
         .as_deref()
         .map(|s| s.trim().to_owned())
         .or(before.subject.clone());
+    let headline = match &patch.headline {
+        Some(headline) => headline.as_deref().map(|s| s.trim().to_owned()),
+        None => before.headline.clone(),
+    };
+    let due = patch.next_update_due_at.unwrap_or(before.next_update_due_at);
     let action = match &patch.customer_action {
         Some(action) => Some(serde_json::to_string(action)?),
         None => before.customer_action.clone(),
@@ -226,6 +265,8 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
     };
     let same = message == before.message
         && subject == before.subject
+        && headline == before.headline
+        && due == before.next_update_due_at
         && patch.customer_action.as_ref().map_or(Ok(true), |action| {
             Ok::<_, Error>(before.action()?.as_ref() == Some(action))
         })?
@@ -243,6 +284,8 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
         .set((
             n::message.eq(&message),
             n::subject.eq(&subject),
+            n::headline.eq(&headline),
+            n::next_update_due_at.eq(due),
             n::customer_action.eq(&action),
             n::audience.eq(&rule),
             n::drafted_by.eq(&author),
@@ -257,11 +300,13 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
             .incident(&before.incident_id)
             .before(json!({
                 "subject": before.subject, "message": before.message, "customer_action": before.action()?,
-                "audience": before.rule()?,
+                "audience": before.rule()?, "headline": before.headline,
+                "next_update_due_at": before.next_update_due_at,
             }))
             .after(json!({
                 "subject": subject, "message": message, "customer_action": action,
-                "audience": patch.audience.clone().map_or_else(|| before.rule(), Ok)?,
+                "audience": patch.audience.clone().map_or_else(|| before.rule(), Ok)?, "headline": headline,
+                "next_update_due_at": due,
             })),
     );
     get(tx.conn, id)

@@ -23,8 +23,10 @@ mod overview;
 pub mod payload;
 mod plan;
 mod preview;
+mod promise;
 mod recipients;
 mod reminders;
+mod required;
 mod row;
 mod send;
 mod sharing;
@@ -33,7 +35,9 @@ pub mod state;
 pub mod template;
 pub mod templates;
 pub mod unattended;
+pub mod values;
 mod view;
+mod words;
 
 use diesel::prelude::*;
 

@@ -1,6 +1,6 @@
 //! Computes exactly who would get exactly what. The preview and the send use this same computation.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use diesel::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -14,6 +14,8 @@ use super::reminders;
 use super::row::Row;
 use super::state::{resolutions_being_sent, sent_in};
 use super::templates::{self, TemplateView};
+use super::values::{self, Missing};
+use super::words;
 use crate::audience::{self, Addressee, At, Counts, Rule};
 use crate::base::error::Result;
 use crate::base::text::{hex, undirected};
@@ -35,6 +37,8 @@ pub struct Plan {
     pub template: TemplateView,
     /// The digest of the recipients and all texts.
     pub digest: String,
+    /// The recipients without a value that the notice uses.
+    pub missing_values: Missing,
     /// The roles that the notice is for.
     pub rule: Rule,
     /// The episode in which the notice would be sent, which is the current one.
@@ -60,6 +64,8 @@ pub struct Sending {
     pub public_url: String,
     /// The display name of the sender.
     pub sender: String,
+    /// The page where customers get help, if it is set.
+    pub support_url: Option<String>,
 }
 
 /// What a plan is made of: who is affected now and who was notified before. It is read once, so that every
@@ -123,7 +129,8 @@ pub(super) fn plan_and_look(
         covered,
         unanswered: unanswered.as_deref(),
     };
-    let (recipients, already_notified) = candidates(conn, &before, affected, &mut warnings)?;
+    let (mut recipients, already_notified) = candidates(conn, &before, affected, &mut warnings)?;
+    values::fill(conn, row, &mut recipients)?;
     if already_notified > 0 && row.catch_up_of.is_none() {
         warnings.push(format!(
             "{} left out, because they already got this notice",
@@ -191,7 +198,10 @@ pub(super) fn plan_and_look(
         .iter()
         .filter(|address| !recipients.contains(address))
         .count();
-    let content = content(conn, row, phase, sending)?;
+    let template = templates::current(conn, phase)?;
+    let content = content(conn, row, phase, &template, sending)?;
+    let missing_values = values::missing(&content, &recipients)?;
+    warnings.extend(missing_values.warning());
     if phase == Phase::Report
         && content
             .report
@@ -205,7 +215,6 @@ pub(super) fn plan_and_look(
         Some(_) => Vec::new(),
         None => endpoints::planned(conn, row, episode, endpoints, &mut warnings)?,
     };
-    let template = templates::current(conn, phase)?;
     let digest = digest(&template.id, episode, &content, &rule, &recipients, &endpoints)?;
     Ok(Plan {
         recipients,
@@ -213,6 +222,7 @@ pub(super) fn plan_and_look(
         content,
         template,
         digest,
+        missing_values,
         rule,
         episode,
         unreachable,
@@ -502,6 +512,8 @@ fn follow_through(
                     people: vec![id.to_string()],
                     name: undirected(&person.name).into_owned(),
                     reason: reason.to_owned(),
+                    // The values of the earlier notice are not those of this one.
+                    values: BTreeMap::new(),
                     ..notified.context(conn)?
                 },
             });
@@ -517,7 +529,13 @@ fn follow_through(
     Ok(())
 }
 
-fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Result<Content> {
+fn content(
+    conn: &mut Conn,
+    row: &Row,
+    phase: Phase,
+    template: &TemplateView,
+    sending: &Sending,
+) -> Result<Content> {
     let incident = incident::get(conn, &row.incident_id)?;
     let times = metrics::metrics(conn, &row.incident_id, None)?.times;
     let mut shown = vec![
@@ -545,6 +563,11 @@ fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Resul
         times: shown,
         report,
         sender: sending.sender.clone(),
+        headline: words::headline(row, &incident),
+        update: words::update_number(conn, row, phase)?,
+        next_update: row.next_update_due_at,
+        support_url: sending.support_url.clone(),
+        values: values::used(row, &template.values())?,
     })
 }
 

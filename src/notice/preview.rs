@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::payload::{self, Payload};
 use super::plan::{Sending, people, plan_and_look};
 use super::row::{Row, row};
-use super::{authors, compose, templates};
+use super::values::MissingValues;
+use super::{authors, compose, promise, templates};
 use crate::audience::{self, At, DifferenceCounts, Outline, Rule};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
@@ -39,6 +40,8 @@ pub struct Preview {
     pub since_impact: DifferenceCounts,
     /// What the operator should know before sending.
     pub warnings: Vec<String>,
+    /// The first 50 recipients without a value that the message or the template uses. Nothing can be sent while there is one.
+    pub missing_values: Vec<MissingValues>,
     /// How old the data of each source of the directory is.
     pub directory: Vec<SourceAge>,
     /// The first emails in the order of their addresses, rendered.
@@ -97,6 +100,7 @@ pub fn preview(
     let mut plan = plan_and_look(conn, &row, sending, |now| since_impact = then.until(now))?;
     drop(then);
     plan.warnings.extend(lost_since(&since_impact));
+    plan.warnings.extend(promise::warning(&row, now));
     // The age of the directory is not part of what is sent, so the digest does not cover it. It changes while
     // the operator reads.
     let directory = status::ages(conn, now)?;
@@ -143,6 +147,7 @@ pub fn preview(
         audience: plan.rule,
         since_impact,
         warnings: plan.warnings,
+        missing_values: plan.missing_values.first,
         directory,
         samples,
         endpoint_samples,

@@ -178,6 +178,19 @@ impl Recipients {
         failed.map_or(Ok(()), Err)
     }
 
+    /// Changes the data of every recipient.
+    ///
+    /// # Errors
+    /// Only if the data cannot be read or written as JSON.
+    pub(super) fn change(&mut self, mut change: impl FnMut(&mut RecipientContext)) -> Result<()> {
+        for packed in &mut self.list {
+            let mut context: RecipientContext = serde_json::from_str(&packed.context)?;
+            change(&mut context);
+            packed.context = serde_json::to_string(&context)?.into();
+        }
+        Ok(())
+    }
+
     /// Adds people with their current address. If the address already gets an email, they are added to it.
     /// Otherwise they get their own.
     pub(super) fn add(&mut self, more: Vec<Recipient>) -> Result<()> {

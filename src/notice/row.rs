@@ -56,6 +56,8 @@ pub(crate) struct Row {
     pub audience: Option<String>,
     pub episode: i64,
     pub unreachable: i64,
+    pub headline: Option<String>,
+    pub next_update_due_at: Option<Timestamp>,
 }
 
 impl Row {

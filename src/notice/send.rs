@@ -13,7 +13,7 @@ use super::plan::{Plan, Sending, is_anybody_missing, plan};
 use super::row::{EMAIL, Row, locked, row};
 use super::state::{self, Frozen, MANY, NoticeState, insert_draft, require_draft};
 use super::view::{Notice, get};
-use super::{approval, authors, reminders, sharing, templates};
+use super::{approval, authors, promise, reminders, sharing, templates};
 use crate::audit::Tx;
 use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
 use crate::base::error::{Error, Result};
@@ -70,6 +70,8 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
 pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending) -> Result<()> {
     let (id, phase) = (&row.id, plan.content.phase);
     let count = plan.recipients.len();
+    promise::require_ahead(row, tx.now)?;
+    plan.missing_values.require_none()?;
     approval::require(tx.conn, row, plan, sending)?;
     let template = templates::keep(tx, &plan.template)?;
     let content = sharing::frozen(&plan.content, &plan.recipients)?;
@@ -250,6 +252,9 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
     let copied = row.id.clone();
     let copy = Row {
         subject: row.subject,
+        headline: row.headline,
+        // A time that has passed cannot be promised to the others.
+        next_update_due_at: row.next_update_due_at.filter(|due| *due > tx.now),
         customer_action: row.customer_action,
         audience: row.audience,
         catch_up_of: Some(row.catch_up_of.unwrap_or(row.id)),

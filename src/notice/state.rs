@@ -138,6 +138,8 @@ impl Row {
             audience: None,
             episode,
             unreachable: 0,
+            headline: None,
+            next_update_due_at: None,
         })
     }
 
@@ -227,6 +229,7 @@ pub(super) fn insert_draft(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
             .after(json!({
                 "phase": row.phase, "subject": row.subject, "message": row.message,
                 "customer_action": row.action()?, "audience": row.rule()?, "catch_up_of": row.catch_up_of,
+                "headline": row.headline, "next_update_due_at": row.next_update_due_at,
             })),
     );
     Ok(())

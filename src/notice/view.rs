@@ -33,10 +33,14 @@ pub struct Notice {
     pub state: NoticeState,
     /// The subject that the operator wrote, if there is one.
     pub subject: Option<String>,
+    /// The headline of this notice. Null if it has the headline of the incident.
+    pub headline: Option<String>,
     /// The message that the operator wrote, in plain text.
     pub message: String,
     /// What the customer must do.
     pub customer_action: Option<CustomerAction>,
+    /// The time until which the notice promises the next update, if it promises one.
+    pub next_update_due_at: Option<Timestamp>,
     /// The roles that the notice is for.
     pub audience: Rule,
     /// The episode of the incident in which the notice was sent. For a draft, the episode in which it was
@@ -114,6 +118,8 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 incident: row.incident_id,
                 state,
                 subject: row.subject,
+                headline: row.headline,
+                next_update_due_at: row.next_update_due_at,
                 message: row.message,
                 catch_up_of: row.catch_up_of,
                 recipients: row.recipients,

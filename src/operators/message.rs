@@ -210,6 +210,12 @@ pub struct Facts {
     /// When customers were last notified.
     #[serde(default)]
     pub last_told_at: Option<Timestamp>,
+    /// The time until which customers were promised an update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised_at: Option<Timestamp>,
+    /// Whether the promised time has passed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missed: bool,
     /// The policy that drafted the notice, or that could not act.
     #[serde(default)]
     pub policy: Option<String>,
@@ -329,8 +335,28 @@ impl Facts {
             unreached: 0,
             answers: None,
             last_told_at: None,
+            promised_at: None,
+            missed: false,
             policy: None,
             reason: None,
+        }
+    }
+
+    /// Returns the beginning of the title and the first line of a message about a promised update.
+    fn promise(&self) -> (&'static str, String) {
+        let at = self
+            .promised_at
+            .map(|at| at.for_people(None))
+            .unwrap_or_default();
+        match self.missed {
+            true => (
+                "A promised update was missed",
+                format!("Customers were promised an update by {at}, and no notice was sent until then. Write to them now."),
+            ),
+            false => (
+                "A promised update is due soon",
+                format!("Customers were promised an update by {at}, even if there is no news."),
+            ),
         }
     }
 
@@ -368,6 +394,10 @@ impl Facts {
                     lines.push(format!("and {} more", self.more));
                 }
                 (title, lines)
+            }
+            OperatorEvent::Overdue if self.promised_at.is_some() => {
+                let (title, line) = self.promise();
+                (format!("{title}: {incident}"), vec![line, about])
             }
             OperatorEvent::Overdue => {
                 let last = self

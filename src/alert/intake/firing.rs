@@ -127,6 +127,7 @@ impl<'b> Work<'b> {
                 detected_at: None,
                 time_zone: None,
                 affected: Vec::new(),
+                headline: None,
             },
             earlier.map(|earlier| &earlier.id),
         )?;

@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 67] = [
+pub(super) const TABLES: [&str; 69] = [
     "account_history",
     "accounts",
     "admin_sessions",
@@ -59,9 +59,11 @@ pub(super) const TABLES: [&str; 67] = [
     "integrations",
     "member_history",
     "members",
+    "missed_updates",
     "next_steps",
     "notice_authors",
     "notice_recipients",
+    "notice_values",
     "notices",
     "operator_messages",
     "operators",

@@ -14,6 +14,7 @@ mod audience;
 mod audit;
 mod automation;
 mod directory;
+mod draft_forms;
 mod error_page;
 mod field;
 mod filled;
@@ -53,6 +54,7 @@ pub fn pages() -> Vec<Page> {
     answers::routes(&mut pages);
     affected_people::routes(&mut pages);
     notices::routes(&mut pages);
+    draft_forms::routes(&mut pages);
     directory::routes(&mut pages);
     integrations::routes(&mut pages);
     rules::routes(&mut pages);

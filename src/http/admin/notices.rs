@@ -10,6 +10,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::draft_forms;
 use super::params::Form;
 use super::signed_in::SignedIn;
 use super::view::{
@@ -90,6 +91,8 @@ async fn show(
         .await?;
     let zone = zone(incident.time_zone.as_deref());
     let live = notice.state.is_being_sent();
+    let forms = (notice.state.is_draft() && by.0.role.covers(Role::Operator))
+        .then(|| draft_forms::draft_forms(&notice, &incident));
     let title = format!(
         "{} notice of #{}",
         capital(notice.phase.as_str()),
@@ -100,7 +103,10 @@ async fn show(
     app.pages.answer(
         "admin/notice",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), &title, "Incidents").refreshed(live.then_some(LIVE)),
+            "forms": forms,
+            "headline": notice.headline,
+            "next_update": When::maybe(notice.next_update_due_at, zone.as_ref()),
+            "page": Frame::with_forms(&app, &by, &title, "Incidents").refreshed(live.then_some(LIVE)),
             "title": title,
             "id": notice.id,
             "phase": notice.phase,

@@ -14,6 +14,7 @@ pub mod endpoints;
 pub mod feedback;
 pub mod incidents;
 pub mod mutes;
+mod notice_values;
 pub mod notices;
 pub mod operators;
 pub mod reports;
@@ -92,6 +93,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(affected_people::routes)
         .configure(audience::routes)
         .configure(notices::routes)
+        .configure(notice_values::routes)
         .configure(answers::routes)
         .configure(feedback::routes)
         .configure(reports::routes)

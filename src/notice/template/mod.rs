@@ -10,14 +10,16 @@
 //!   `allow` checks the parsed template, and `budget` limits the rendering.
 
 mod allow;
+mod breaks;
 mod budget;
 mod fields;
 mod html;
 mod names;
 mod partials;
 mod scan;
+mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handlebars::{Context, Handlebars, TemplateError};
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,7 @@ use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::text::{hex, one_line};
 use partials::PARTIALS;
+pub use values::{expand, hide, is_key, message_keys, template_keys};
 
 word_enum! {
     /// The phase of a notice.
@@ -132,6 +135,16 @@ pub struct MailContext {
     pub what: String,
     /// The person or the people who get the email.
     pub recipient: MailRecipient,
+    /// What the incident is about, in the words of the operator. Not every notice has it.
+    pub headline: Option<String>,
+    /// The number of the update, from 1, in the phase `update`.
+    pub update: Option<i64>,
+    /// The time until which the next update is promised, in the time zone of the recipient and in UTC.
+    pub next_update: Option<String>,
+    /// The page where customers get help, if it is set.
+    pub support_url: Option<String>,
+    /// The values of the recipient's own, by key.
+    pub values: BTreeMap<String, String>,
     /// The paragraphs of the operator's message.
     pub paragraphs: Vec<String>,
     /// The action that customers need to take.
@@ -262,6 +275,7 @@ pub struct Template {
     html: Handlebars<'static>,
     shows_only: bool,
     unsafe_place: Option<String>,
+    values: BTreeSet<String>,
 }
 
 impl Template {
@@ -286,7 +300,7 @@ impl Template {
             return Err(Error::fields(errors));
         }
         let template = Self::parse(source).map_err(|(pointer, detail)| Error::invalid(pointer, detail))?;
-        for sample in samples(phase).into_iter().chain([largest(phase)]) {
+        for sample in template.samples(phase).into_iter().chain([template.filled(largest(phase))]) {
             template
                 .render_parts(&sample)
                 .map_err(|failed| Error::invalid(failed.pointer, failed.detail))?;
@@ -300,6 +314,7 @@ impl Template {
         let mut unsafe_place = None;
         for registry in [&mut plain, &mut html] {
             registry.set_strict_mode(true);
+            registry.register_helper(breaks::NAME, Box::new(breaks::Breaks));
             for (name, text) in PARTIALS {
                 registry
                     .register_partial(name, text)
@@ -338,12 +353,25 @@ impl Template {
         let parts = [&source.subject, &source.text, &source.html].map(String::as_str);
         let partials = PARTIALS.iter().map(|(_, text)| *text);
         let shows_only = parts.into_iter().chain(partials).all(only_shows);
+        let values = parts.into_iter().flat_map(values::template_keys).collect();
         Ok(Template {
             plain,
             html,
             shows_only,
             unsafe_place,
+            values,
         })
+    }
+
+    /// Returns the [`samples`] of a phase with the values that the template shows.
+    pub fn samples(&self, phase: Phase) -> [MailContext; 3] {
+        samples(phase).map(|sample| self.filled(sample))
+    }
+
+    fn filled(&self, mut sample: MailContext) -> MailContext {
+        let value = |key: &String| (key.clone(), "A-1234".to_owned());
+        sample.values.extend(self.values.iter().map(value));
+        sample
     }
 
     /// Returns the first place of the HTML part where a customer's value is not safe, with line and column, and what to do.
@@ -442,7 +470,8 @@ pub fn finish_subject(rendered: &str) -> Result<String> {
 
 /// The parts of a [`MailContext`] that differ between the recipients of a notice, and all names that can
 /// refer to them.
-const PERSONAL: [&str; 18] = [
+const PERSONAL: [&str; 19] = [
+    "values",
     "recipient",
     "name",
     "what",
@@ -483,6 +512,7 @@ fn only_shows(source: &str) -> bool {
         let words: Vec<&str> = inner.split_whitespace().collect();
         let plain = match words.as_slice() {
             [] | [_] => true,
+            [breaks::NAME, _] => true,
             ["#if" | "#unless" | "#each" | ">" | "#>" | "^", one] | ["else", "if" | "unless", one] => {
                 !one.starts_with('(')
             }
@@ -609,6 +639,11 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         },
         subject: None,
         what: "Launch film".to_owned(),
+        headline: None,
+        update: (phase == Phase::Update).then_some(1),
+        next_update: None,
+        support_url: None,
+        values: BTreeMap::new(),
         recipient: MailRecipient {
             name: "Ann".to_owned(),
         },
@@ -643,6 +678,10 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
     };
     let many = MailContext {
         subject: Some("A subject of the operator's own".to_owned()),
+        headline: Some("Some files cannot be opened".to_owned()),
+        next_update: matches!(phase, Phase::Detection | Phase::Update)
+            .then(|| "14 March 2024, 12:30 (Africa/Nairobi), 09:30 UTC".to_owned()),
+        support_url: Some("https://support.example.com".to_owned()),
         action: Some(MailAction {
             required: true,
             text: "Please accept the invitation.".to_owned(),
