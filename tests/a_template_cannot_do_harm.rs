@@ -81,7 +81,7 @@ async fn what_must_be_told_cannot_be_left_out(env: Env) {
         ),
         (
             "html",
-            "<p title=\"a > b\">{{#each paragraphs}}{{this}}{{/each}}</p>{{#with action}}{{text}}{{/with}} a < b {{reason}}",
+            "<p title=\"a > b\">{{#each paragraphs}}{{this}}{{/each}}</p>{{#if action}}{{action.text}}{{/if}} a < b {{reason}}",
         ),
     ] {
         app.put(PATH, with(part, text)).await.expect(200);

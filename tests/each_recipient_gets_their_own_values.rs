@@ -96,7 +96,7 @@ async fn whoever_lacks_one_keeps_it_from_being_sent(env: Env) {
         json!([{"person": "baraka", "keys": ["code"]}, {"person": "wanjiru", "keys": ["code"]}])
     );
     assert!(
-        preview["warnings"].to_string().contains("2 people have no value for code"),
+        preview["warnings"].to_string().contains("2 recipients have no value for code"),
         "{preview}"
     );
     let digest = app.digest(&notice).await;

@@ -112,7 +112,7 @@ async fn what_is_wrong_stands_beside_its_field(env: Env) {
         (&[("next_update_due_at", "2024-03-14T09:59")], "e-next_update_due_at", "must be in the future"),
         (&[("roles", "nobody-has-it")], "e-roles", "no member of any account has the role"),
         (&[("collaborators", "")], "e-collaborators", "must not be an empty list"),
-        (&[("phase", "resolution"), ("next_update_due_at", "")], "class=\"wrong\"", "resolved"),
+        (&[("phase", "resolution"), ("next_update_due_at", "")], "role=\"alert\"", "only be drafted for a resolved incident"),
     ] {
         let answer = operator.send_from(PAGE, WRITE, &with(changes)).await.expect(422);
         assert!(answer.text.contains(at) && answer.text.contains(text), "{text}: {}", answer.text);

@@ -377,7 +377,10 @@ impl Missing {
         (self.count > 0).then(|| {
             format!(
                 "{} no value for {}, which the notice uses: upload the values of all recipients before you send it",
-                super::plan::people(self.count, "has", "have"),
+                match self.count {
+                    1 => "1 recipient has".to_owned(),
+                    n => format!("{n} recipients have"),
+                },
                 keys.join(", ")
             )
         })
