@@ -57,7 +57,10 @@ async fn the_subject_says_the_headline(env: Env) {
             assert_eq!(mail.subject, *subject);
             assert!(mail.html.contains(HEADLINE), "{}", mail.html);
             for part in [&mail.text, &mail.html] {
-                assert!(!part.contains(INTERNAL) && !part.contains("is internal"), "{part}");
+                assert!(
+                    !part.contains(INTERNAL) && !part.contains("is internal"),
+                    "{part}"
+                );
             }
         }
     }
@@ -77,7 +80,9 @@ async fn a_notice_has_a_headline_of_its_own(env: Env) {
     // Its own headline stays when that of the incident changes.
     let to = |headline: Value| json!({"headline": headline});
     let incident = format!("/api/v1/incidents/{incident}");
-    app.patch(&incident, to(json!("Another headline"))).await.expect(200);
+    app.patch(&incident, to(json!("Another headline")))
+        .await
+        .expect(200);
     assert_eq!(app.digest(&notice).await, digest);
     let shown = app.preview(&notice).await.expect(200);
     assert_eq!(
@@ -85,14 +90,18 @@ async fn a_notice_has_a_headline_of_its_own(env: Env) {
         "[Quickbyte] Resolved, action needed: Files open again (#1)"
     );
     // Without it, the headline of the incident counts, and without that one the subject is as before.
-    app.patch(&format!("/api/v1/notices/{notice}"), to(Value::Null)).await.expect(200);
+    app.patch(&format!("/api/v1/notices/{notice}"), to(Value::Null))
+        .await
+        .expect(200);
     let shown = app.preview(&notice).await.expect(200);
     assert_eq!(
         shown["samples"][0]["subject"],
         "[Quickbyte] Resolved, action needed: Another headline (#1)"
     );
     app.patch(&incident, to(Value::Null)).await.expect(200);
-    app.patch(&incident, json!({"severity": "minor"})).await.expect(200);
+    app.patch(&incident, json!({"severity": "minor"}))
+        .await
+        .expect(200);
     let shown = app.preview(&notice).await.expect(200);
     assert_eq!(
         shown["samples"][0]["subject"],
@@ -100,9 +109,12 @@ async fn a_notice_has_a_headline_of_its_own(env: Env) {
     );
     // The subject that an operator wrote comes first.
     app.patch(&incident, to(json!(HEADLINE))).await.expect(200);
-    app.patch(&format!("/api/v1/notices/{notice}"), json!({"subject": "Your files"}))
-        .await
-        .expect(200);
+    app.patch(
+        &format!("/api/v1/notices/{notice}"),
+        json!({"subject": "Your files"}),
+    )
+    .await
+    .expect(200);
     app.send_as_previewed(&notice).await;
     for mail in app.mails(3).await {
         assert_eq!(mail.subject, "Your files");
@@ -121,10 +133,15 @@ async fn a_wrong_headline_is_refused(env: Env) {
         "Files\u{0}".to_owned(),
     ] {
         let new = json!({"title": "T", "severity": "minor", "headline": headline});
-        app.post("/api/v1/incidents", new).await.expect_invalid("/headline");
-        app.patch(&format!("/api/v1/incidents/{incident}"), json!({"headline": headline}))
+        app.post("/api/v1/incidents", new)
             .await
             .expect_invalid("/headline");
+        app.patch(
+            &format!("/api/v1/incidents/{incident}"),
+            json!({"headline": headline}),
+        )
+        .await
+        .expect_invalid("/headline");
         let draft = json!({"phase": "detection", "message": "M.", "headline": headline});
         app.post(&format!("/api/v1/incidents/{incident}/notices"), draft)
             .await
@@ -151,12 +168,14 @@ async fn replies_and_help_go_where_the_settings_say(env: Env) {
             "Quickbyte support <support@quickbyte.example>"
         );
         assert!(
-            mail.text.contains("Help: https://help.quickbyte.example/?a=1&b=2"),
+            mail.text
+                .contains("Help: https://help.quickbyte.example/?a=1&b=2"),
             "{}",
             mail.text
         );
         assert!(
-            mail.html.contains("href=\"https://help.quickbyte.example/?a&#x3D;1&amp;b&#x3D;2\""),
+            mail.html
+                .contains("href=\"https://help.quickbyte.example/?a&#x3D;1&amp;b&#x3D;2\""),
             "{}",
             mail.html
         );

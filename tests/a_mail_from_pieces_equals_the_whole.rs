@@ -44,7 +44,11 @@ fn recipient() -> impl Strategy<Value = RecipientContext> {
         },
     );
     // Not every recipient has each value: a preview shows an empty text for it.
-    let values = prop::collection::btree_map(prop::sample::select(vec!["code".to_owned(), "link".to_owned()]), text(), 0..3);
+    let values = prop::collection::btree_map(
+        prop::sample::select(vec!["code".to_owned(), "link".to_owned()]),
+        text(),
+        0..3,
+    );
     (
         prop_oneof![Just(String::new()), text(), lines()],
         prop::sample::select(vec![None, Some("Africa/Nairobi"), Some("Europe/Berlin")]),
@@ -84,34 +88,36 @@ fn content(phase: Phase) -> impl Strategy<Value = Content> {
         prop_oneof![Just(None), "[a-z <&]{1,100}[a-z]".prop_map(Some)],
         (any::<bool>(), any::<bool>()),
     )
-        .prop_map(move |(subject, message, action, heading, headline, (with_values, promises))| Content {
-            phase,
-            number: 7,
-            severity: "major".to_owned(),
-            subject,
-            message: match with_values {
-                true => format!("{{{{values.code}}}} {message} <{{{{values.link}}}}>"),
-                false => message,
+        .prop_map(
+            move |(subject, message, action, heading, headline, (with_values, promises))| Content {
+                phase,
+                number: 7,
+                severity: "major".to_owned(),
+                subject,
+                message: match with_values {
+                    true => format!("{{{{values.code}}}} {message} <{{{{values.link}}}}>"),
+                    false => message,
+                },
+                action,
+                times: vec![(
+                    "Started".to_owned(),
+                    Timestamp::parse("2024-03-14T06:51:00Z").unwrap(),
+                )],
+                report: (phase == Phase::Report).then(|| MailReport {
+                    title: "What happened".to_owned(),
+                    sections: vec![MailSection {
+                        heading,
+                        paragraphs: vec!["So it went.".to_owned()],
+                    }],
+                }),
+                sender: "Quickbyte".to_owned(),
+                headline,
+                update: (phase == Phase::Update).then_some(2),
+                next_update: promises.then(|| Timestamp::parse("2024-03-14T08:30:00Z").unwrap()),
+                support_url: promises.then(|| "https://support.example/?a=1&b=2".to_owned()),
+                values: vec!["code".to_owned(), "link".to_owned()],
             },
-            action,
-            times: vec![(
-                "Started".to_owned(),
-                Timestamp::parse("2024-03-14T06:51:00Z").unwrap(),
-            )],
-            report: (phase == Phase::Report).then(|| MailReport {
-                title: "What happened".to_owned(),
-                sections: vec![MailSection {
-                    heading,
-                    paragraphs: vec!["So it went.".to_owned()],
-                }],
-            }),
-            sender: "Quickbyte".to_owned(),
-            headline,
-            update: (phase == Phase::Update).then_some(2),
-            next_update: promises.then(|| Timestamp::parse("2024-03-14T08:30:00Z").unwrap()),
-            support_url: promises.then(|| "https://support.example/?a=1&b=2".to_owned()),
-            values: vec!["code".to_owned(), "link".to_owned()],
-        })
+        )
 }
 
 /// Templates of operators. Some only show values, and some do more with them, so that their emails cannot be

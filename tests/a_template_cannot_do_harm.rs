@@ -19,7 +19,8 @@ async fn what_must_be_told_cannot_be_left_out(env: Env) {
     let app = TestApp::start(&env).await;
     let builtin = app.get(PATH).await.expect(200);
     let with = |part: &str, text: &str| {
-        let mut source = json!({"subject": builtin["subject"], "text": builtin["text"], "html": builtin["html"]});
+        let mut source =
+            json!({"subject": builtin["subject"], "text": builtin["text"], "html": builtin["html"]});
         source[part] = json!(text);
         source
     };
@@ -71,7 +72,10 @@ async fn what_must_be_told_cannot_be_left_out(env: Env) {
         for error in errors {
             assert_eq!(error["pointer"], format!("/{part}"), "{text}: {refused}");
             let detail = error["detail"].as_str().expect("a detail");
-            assert!(detail.contains("does not show") && detail.contains("{{"), "{text}: {detail}");
+            assert!(
+                detail.contains("does not show") && detail.contains("{{"),
+                "{text}: {detail}"
+            );
         }
     }
     for (part, text) in [
@@ -159,7 +163,11 @@ fn hostile() -> Vec<String> {
         "{{#with this}}".repeat(5_000) + &"{{/with}}".repeat(5_000),
         "x".repeat(70_000),
     ];
-    all.push(format!("{{{{lookup {}what \"a\"{}}}}}", "(lookup ".repeat(2_000), " \"a\")".repeat(2_000)));
+    all.push(format!(
+        "{{{{lookup {}what \"a\"{}}}}}",
+        "(lookup ".repeat(2_000),
+        " \"a\")".repeat(2_000)
+    ));
     all
 }
 

@@ -328,7 +328,10 @@ async fn who_changed_the_template_or_the_report_may_not_approve(env: Env) {
     let text = "{{> paragraphs.txt}}";
     let source =
         json!({"subject": "Ours", "text": text, "html": "<p>{{#each paragraphs}}{{this}}{{/each}}</p>"});
-    admin.put("/api/v1/templates/detection", complete(source)).await.expect(200);
+    admin
+        .put("/api/v1/templates/detection", complete(source))
+        .await
+        .expect(200);
     let digest = author.digest(&notice).await;
     admin.approve(&notice, &digest).await.expect_problem(403);
     let incident = incident_of(&app, &notice).await;

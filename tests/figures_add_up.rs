@@ -283,7 +283,10 @@ async fn a_template_that_drops_what_operators_write_says_so(env: Env) {
     }
     let html = "<p>{{#each paragraphs}}{{this}}{{/each}}</p>{{> action.html}}";
     let source = json!({"subject": "Incident", "text": "Hello {{recipient.name}}", "html": html});
-    let refused = app.put("/api/v1/templates/detection", source.clone()).await.expect_problem(422);
+    let refused = app
+        .put("/api/v1/templates/detection", source.clone())
+        .await
+        .expect_problem(422);
     let missing = [
         ("/text", "the operator's message"),
         ("/text", "what the customer has to do"),
@@ -299,7 +302,11 @@ async fn a_template_that_drops_what_operators_write_says_so(env: Env) {
             "{pointer} {what}: {refused}"
         );
     }
-    assert_eq!(refused["errors"].as_array().map(Vec::len), Some(missing.len()), "{refused}");
+    assert_eq!(
+        refused["errors"].as_array().map(Vec::len),
+        Some(missing.len()),
+        "{refused}"
+    );
     let saved = app
         .put("/api/v1/templates/detection", complete(source))
         .await

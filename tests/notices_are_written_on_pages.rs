@@ -50,13 +50,19 @@ async fn a_draft_is_written_and_changed(env: Env) {
     assert!(page.contains("Write to customers"), "{page}");
     let made = operator.send_from(PAGE, WRITE, &DRAFT).await.expect(303);
     let at = made.header("location").to_owned();
-    let id = at.strip_prefix("/admin/notices/").expect("the page of the draft").to_owned();
+    let id = at
+        .strip_prefix("/admin/notices/")
+        .expect("the page of the draft")
+        .to_owned();
     let notice = app.notice(&id).await;
     for (field, value) in [
         ("phase", json!("detection")),
         ("headline", json!("Some files <cannot> be opened")),
         ("message", json!("We look into it.\n\nMore follows.")),
-        ("customer_action", json!({"required": true, "text": "Reload the page."})),
+        (
+            "customer_action",
+            json!({"required": true, "text": "Reload the page."}),
+        ),
         ("next_update_due_at", json!("2024-03-14T08:30:00Z")),
         ("audience", json!({"roles": ["owner"], "collaborators": true})),
         ("state", json!("draft")),
@@ -65,7 +71,12 @@ async fn a_draft_is_written_and_changed(env: Env) {
     }
     // The page shows the preview and what was written.
     let page = operator.page(&at).await;
-    for text in ["Preview", "3 emails", "Some files &lt;cannot&gt; be opened", "Change draft"] {
+    for text in [
+        "Preview",
+        "3 emails",
+        "Some files &lt;cannot&gt; be opened",
+        "Change draft",
+    ] {
         assert!(page.contains(text), "{text}: {page}");
     }
     let changed: Vec<(&str, &str)> = with(&[
@@ -78,7 +89,10 @@ async fn a_draft_is_written_and_changed(env: Env) {
     .into_iter()
     .filter(|field| field.0 != "phase")
     .collect();
-    let sent = operator.send_from(&at, &format!("{at}/change"), &changed).await.expect(303);
+    let sent = operator
+        .send_from(&at, &format!("{at}/change"), &changed)
+        .await
+        .expect(303);
     assert_eq!(sent.header("location"), at);
     let notice = app.notice(&id).await;
     for (field, value) in [
@@ -106,17 +120,45 @@ async fn what_is_wrong_stands_beside_its_field(env: Env) {
     let (app, operator) = started(&env).await;
     for (changes, at, text) in [
         (&[("message", " ")][..], "e-message", "must not be empty"),
-        (&[("headline", &*"x".repeat(121))], "e-headline", "longer than 120"),
+        (
+            &[("headline", &*"x".repeat(121))],
+            "e-headline",
+            "longer than 120",
+        ),
         (&[("to_do", "")], "e-to_do", "is missing"),
         (&[("customer_action", "none")], "e-to_do", "must be left out"),
-        (&[("next_update_due_at", "2024-03-14T09:59")], "e-next_update_due_at", "must be in the future"),
-        (&[("roles", "nobody-has-it")], "e-roles", "no member of any account has the role"),
-        (&[("collaborators", "")], "e-collaborators", "must not be an empty list"),
-        (&[("phase", "resolution"), ("next_update_due_at", "")], "role=\"alert\"", "only be drafted for a resolved incident"),
+        (
+            &[("next_update_due_at", "2024-03-14T09:59")],
+            "e-next_update_due_at",
+            "must be in the future",
+        ),
+        (
+            &[("roles", "nobody-has-it")],
+            "e-roles",
+            "no member of any account has the role",
+        ),
+        (
+            &[("collaborators", "")],
+            "e-collaborators",
+            "must not be an empty list",
+        ),
+        (
+            &[("phase", "resolution"), ("next_update_due_at", "")],
+            "role=\"alert\"",
+            "only be drafted for a resolved incident",
+        ),
     ] {
         let answer = operator.send_from(PAGE, WRITE, &with(changes)).await.expect(422);
-        assert!(answer.text.contains(at) && answer.text.contains(text), "{text}: {}", answer.text);
-        assert!(answer.text.contains("More follows.") || text == "must not be empty", "{}", answer.text);
+        assert!(
+            answer.text.contains(at) && answer.text.contains(text),
+            "{text}: {}",
+            answer.text
+        );
+        assert!(
+            answer.text.contains("More follows.") || text == "must not be empty",
+            "{}",
+            answer.text
+        );
     }
     assert_eq!(env.count("notices"), 0);
     app.finish().await;
@@ -132,6 +174,9 @@ async fn only_operators_write(env: Env) {
     let made = operator.send_from(PAGE, WRITE, &DRAFT).await.expect(303);
     let at = made.header("location").to_owned();
     assert!(!viewer.page(&at).await.contains("Change draft"));
-    viewer.send(&format!("{at}/change"), &DRAFT[1..]).await.expect(403);
+    viewer
+        .send(&format!("{at}/change"), &DRAFT[1..])
+        .await
+        .expect(403);
     app.finish().await;
 }

@@ -29,16 +29,16 @@ async fn started(env: &Env) -> (TestApp, String) {
 
 async fn promising(app: &TestApp, incident: &str, phase: &str, due: &str) -> String {
     let body = json!({"phase": phase, "message": "We look into it.", "next_update_due_at": due});
-    let made = app.post(&format!("/api/v1/incidents/{incident}/notices"), body).await;
+    let made = app
+        .post(&format!("/api/v1/incidents/{incident}/notices"), body)
+        .await;
     made.expect(201).id()
 }
 
 async fn only_a_time_ahead_is_promised(env: Env) {
     let (app, incident) = started(&env).await;
     let path = format!("/api/v1/incidents/{incident}/notices");
-    let draft = |phase: &str, due: Value| {
-        json!({"phase": phase, "message": "News.", "customer_action": {"required": false}, "next_update_due_at": due})
-    };
+    let draft = |phase: &str, due: Value| json!({"phase": phase, "message": "News.", "customer_action": {"required": false}, "next_update_due_at": due});
     for due in ["2024-03-14T06:59:59Z", NOW, "2024-03-14T09:30:00", "tomorrow"] {
         app.post(&path, draft("detection", json!(due)))
             .await
@@ -57,9 +57,15 @@ async fn only_a_time_ahead_is_promised(env: Env) {
     app.patch(&notice, json!({"next_update_due_at": NOW}))
         .await
         .expect_invalid("/next_update_due_at");
-    let same = app.patch(&notice, json!({"message": "More news."})).await.expect(200);
+    let same = app
+        .patch(&notice, json!({"message": "More news."}))
+        .await
+        .expect(200);
     assert_eq!(same["next_update_due_at"], "2024-03-14T08:30:00Z");
-    let none = app.patch(&notice, json!({"next_update_due_at": null})).await.expect(200);
+    let none = app
+        .patch(&notice, json!({"next_update_due_at": null}))
+        .await
+        .expect(200);
     assert_eq!(none["next_update_due_at"], Value::Null);
     app.finish().await;
 }
@@ -97,7 +103,10 @@ async fn a_promise_that_has_passed_is_not_sent(env: Env) {
     let notice = promising(&app, &incident, "detection", DUE).await;
     app.set_clock("2024-03-14T08:30:00Z");
     let preview = app.preview(&notice).await.expect(200);
-    assert!(preview["warnings"].to_string().contains("which has passed"), "{preview}");
+    assert!(
+        preview["warnings"].to_string().contains("which has passed"),
+        "{preview}"
+    );
     let digest = app.digest(&notice).await;
     app.send(&notice, &digest)
         .await
@@ -165,7 +174,10 @@ async fn operators_are_reminded_and_a_missed_promise_is_recorded_once(env: Env) 
     let entries = timeline(&app, &incident).await;
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0]["at"], "2024-03-14T11:00:00Z");
-    assert_eq!((&entries[0]["internal"], &entries[0]["automatic"]), (&json!(true), &json!(true)));
+    assert_eq!(
+        (&entries[0]["internal"], &entries[0]["automatic"]),
+        (&json!(true), &json!(true))
+    );
     let events = app.all("/api/v1/audit?action=incident.update_missed").await;
     assert_eq!(events.len(), 1, "{events:#?}");
     let page = app.admin_page("/admin/incidents/1").await;
@@ -198,6 +210,8 @@ async fn the_next_notice_keeps_the_promise(env: Env) {
         app.get(&automation).await.expect(200)["update_due_at"],
         "2024-03-14T12:00:00Z"
     );
+    // A change of the status keeps no promise, because customers do not see it.
+    app.resolve(&incident).await;
     // The second promise is missed, so the first one was looked at too.
     app.set_clock("2024-03-14T12:00:00Z");
     wait_until("the second promise to be missed", DEADLINE, async || {
@@ -209,6 +223,12 @@ async fn the_next_notice_keeps_the_promise(env: Env) {
         [second.clone()]
     );
     // A notice without a promise is due by the setting again.
+    app.post(
+        &format!("/api/v1/incidents/{incident}/status"),
+        json!({"status": "investigating"}),
+    )
+    .await
+    .expect(200);
     let third = app.tell(&incident, "update").await;
     assert_eq!(
         app.get(&automation).await.expect(200)["update_due_at"],
@@ -228,9 +248,12 @@ async fn a_queued_promise_cannot_change(env: Env) {
     let notice = promising(&app, &incident, "detection", DUE).await;
     app.send_as_previewed(&notice).await;
     app.done(&notice).await;
-    app.patch(&format!("/api/v1/notices/{notice}"), json!({"next_update_due_at": null}))
-        .await
-        .expect_problem(409);
+    app.patch(
+        &format!("/api/v1/notices/{notice}"),
+        json!({"next_update_due_at": null}),
+    )
+    .await
+    .expect_problem(409);
     for change in ["next_update_due_at = NULL", "headline = 'Another'"] {
         let sql = format!("UPDATE notices SET {change} WHERE id = '{notice}'");
         assert!(env.sql(&sql).is_err(), "{change}");

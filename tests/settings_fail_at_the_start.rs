@@ -184,6 +184,17 @@ async fn wrong_settings(env: Env) {
             "Candor <a@example.com>, Other <b@example.com>".to_owned(),
             vec!["CANDOR_MAIL_FROM"],
         ),
+        ("reply_to", "nobody".to_owned(), vec!["CANDOR_REPLY_TO"]),
+        (
+            "support_url",
+            "support.example.com".to_owned(),
+            vec!["CANDOR_SUPPORT_URL"],
+        ),
+        (
+            "support_url",
+            "javascript:alert(1)".to_owned(),
+            vec!["CANDOR_SUPPORT_URL"],
+        ),
         (
             "admin_token",
             // The token is one character too short.

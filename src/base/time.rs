@@ -135,7 +135,11 @@ impl Timestamp {
         } else {
             "%-d %B, %H:%M UTC"
         };
-        format!("{} ({name}), {}", local.strftime("%-d %B %Y, %H:%M"), utc.strftime(format))
+        format!(
+            "{} ({name}), {}",
+            local.strftime("%-d %B %Y, %H:%M"),
+            utc.strftime(format)
+        )
     }
 
     /// Returns the time as `2024-03-14 06:56:00 UTC`, or in `zone` with the abbreviation of the zone.

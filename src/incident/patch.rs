@@ -44,7 +44,10 @@ pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> 
     if let Some(summary) = &patch.summary {
         check_text(&mut check.errors, "/summary", summary);
     }
-    check_headline(&mut check.errors, patch.headline.iter().flatten().next().map(String::as_str));
+    check_headline(
+        &mut check.errors,
+        patch.headline.iter().flatten().next().map(String::as_str),
+    );
     check.time_zone("/time_zone", patch.time_zone.as_deref());
     check_past(&mut check.errors, "/started_at", patch.started_at, tx.now);
     check_past(&mut check.errors, "/detected_at", patch.detected_at, tx.now);

@@ -230,7 +230,10 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
     if let Some(rule) = &patch.audience {
         rule.check(tx.conn, "/audience", &mut errors)?;
     }
-    check_headline(&mut errors, patch.headline.iter().flatten().next().map(String::as_str));
+    check_headline(
+        &mut errors,
+        patch.headline.iter().flatten().next().map(String::as_str),
+    );
     if !errors.is_empty() {
         return Err(Error::fields(errors));
     }

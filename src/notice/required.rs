@@ -25,7 +25,9 @@ pub(super) fn check(phase: Phase, template: &Template) -> Result<()> {
                 let (text, html) = (rendered.text, visible(&rendered.html));
                 for (pointer, part, ending) in [("/text", &text, "txt"), ("/html", &html, "html")] {
                     for detail in missing(part, required, ending) {
-                        let known = |error: &FieldError| error.pointer.as_deref() == Some(pointer) && error.detail == detail;
+                        let known = |error: &FieldError| {
+                            error.pointer.as_deref() == Some(pointer) && error.detail == detail
+                        };
                         if !errors.iter().any(known) {
                             errors.push(FieldError::at(pointer, detail));
                         }

@@ -133,9 +133,14 @@ fn check(
 pub fn parse_csv(text: &str) -> Result<Vec<(u64, PersonValues)>> {
     let unreadable = |error: csv::Error| {
         let line = error.position().map_or(1, csv::Position::line);
-        Error::fields(vec![FieldError::on_line(line, "cannot be read as CSV: the number of cells differs from the first line")])
+        Error::fields(vec![FieldError::on_line(
+            line,
+            "cannot be read as CSV: the number of cells differs from the first line",
+        )])
     };
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
     let header: Vec<String> = reader
         .headers()
         .map_err(unreadable)?
@@ -144,7 +149,8 @@ pub fn parse_csv(text: &str) -> Result<Vec<(u64, PersonValues)>> {
         .collect();
     let columns: BTreeSet<&str> = header.iter().map(String::as_str).collect();
     if !columns.contains("person") || columns.len() != header.len() {
-        let detail = "must name the columns, each once: person, and a key for each value, such as person,code";
+        let detail =
+            "must name the columns, each once: person, and a key for each value, such as person,code";
         return Err(Error::fields(vec![FieldError::on_line(1, detail)]));
     }
     let mut lines = Vec::new();
@@ -277,7 +283,10 @@ pub fn get(conn: &mut Conn, id: &NoticeId) -> Result<Given> {
 
 fn view(conn: &mut Conn, id: &NoticeId) -> Result<Given> {
     let all = load(conn, id)?;
-    let keys = all.iter().flat_map(|(_, values)| values.keys().cloned()).collect();
+    let keys = all
+        .iter()
+        .flat_map(|(_, values)| values.keys().cloned())
+        .collect();
     Ok(Given {
         people: all.len() as i64,
         keys,
@@ -372,7 +381,11 @@ impl Missing {
 
     /// Returns the warning of a preview.
     pub(super) fn warning(&self) -> Option<String> {
-        let keys: BTreeSet<&str> = self.first.iter().flat_map(|one| one.keys.iter().map(String::as_str)).collect();
+        let keys: BTreeSet<&str> = self
+            .first
+            .iter()
+            .flat_map(|one| one.keys.iter().map(String::as_str))
+            .collect();
         let keys: Vec<&str> = keys.into_iter().collect();
         (self.count > 0).then(|| {
             format!(

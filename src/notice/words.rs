@@ -19,7 +19,7 @@ pub(super) fn headline(row: &Row, incident: &Incident) -> Option<String> {
 }
 
 /// Returns the number of an update among the updates of the incident, from 1. `None` for another phase. A catch-up has the number of
-/// the notice that it repeats, and a reminder counts as no update.
+/// the notice that it repeats. A reminder counts as no update, and has the number of the last one.
 pub(super) fn update_number(conn: &mut Conn, of: &Row, phase: Phase) -> Result<Option<i64>> {
     if phase != Phase::Update {
         return Ok(None);
@@ -42,5 +42,9 @@ pub(super) fn update_number(conn: &mut Conn, of: &Row, phase: Phase) -> Result<O
     let sent: Vec<String> = sent.load(conn)?;
     let ids: Vec<&str> = sent.iter().map(String::as_str).collect();
     let reminders = reminders::among(conn, &ids)?.len();
-    Ok(Some((sent.len() - reminders) as i64 + 1))
+    let updates = sent.len().saturating_sub(reminders) as i64;
+    Ok(Some(match reminders::is_one(conn, &of.id)? {
+        true => updates.max(1),
+        false => updates + 1,
+    }))
 }

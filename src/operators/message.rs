@@ -344,14 +344,13 @@ impl Facts {
 
     /// Returns the beginning of the title and the first line of a message about a promised update.
     fn promise(&self) -> (&'static str, String) {
-        let at = self
-            .promised_at
-            .map(|at| at.for_people(None))
-            .unwrap_or_default();
+        let at = self.promised_at.map(|at| at.for_people(None)).unwrap_or_default();
         match self.missed {
             true => (
                 "A promised update was missed",
-                format!("Customers were promised an update by {at}, and no notice was sent until then. Write to them now."),
+                format!(
+                    "Customers were promised an update by {at}, and no notice was sent until then. Write to them now."
+                ),
             ),
             false => (
                 "A promised update is due soon",

@@ -37,7 +37,7 @@ pub struct Overdue {
     pub promised: Option<Timestamp>,
 }
 
-/// A promise of the last notice of an incident that is not resolved.
+/// A promise of the last notice of an incident.
 #[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
 pub struct Promise {
     /// The notice with the promise.
@@ -98,12 +98,13 @@ pub fn all(conn: &mut Conn, every: Duration, now: Timestamp) -> Result<Vec<Overd
     .load(conn)?)
 }
 
-/// Returns the promises that are due until a time and that no later notice has kept.
+/// Returns the promises that are due until a time, that no later notice has kept, and that are not recorded as missed. The status of
+/// the incident does not matter: customers wait for the notice, whatever we know.
 pub fn promises(conn: &mut Conn, until: Timestamp) -> Result<Vec<Promise>> {
     Ok(diesel::sql_query(format!(
         "SELECT n.id AS notice, n.incident_id AS incident, n.next_update_due_at AS due \
-         FROM notices n JOIN incidents i ON i.id = n.incident_id AND i.status <> 'resolved' \
-         WHERE n.next_update_due_at <= $1 AND n.catch_up_of IS NULL AND {} \
+         FROM notices n WHERE n.next_update_due_at <= $1 AND n.catch_up_of IS NULL AND {} \
+         AND NOT EXISTS (SELECT 1 FROM missed_updates x WHERE x.notice_id = n.id) \
          AND NOT EXISTS (SELECT 1 FROM notices m WHERE m.incident_id = n.incident_id AND m.catch_up_of IS NULL \
              AND (m.queued_at > n.queued_at OR (m.queued_at = n.queued_at AND m.id > n.id)) AND {}) \
          ORDER BY n.next_update_due_at DESC LIMIT $2",

@@ -66,12 +66,6 @@ fn unhandled(conn: &mut Conn, near: Vec<Promise>, now: Timestamp) -> Result<Vec<
     if near.is_empty() {
         return Ok(near);
     }
-    let ids: Vec<&str> = near.iter().map(|one| one.notice.as_str()).collect();
-    let missed: Vec<String> = m::table
-        .filter(m::notice_id.eq_any(&ids))
-        .select(m::notice_id)
-        .load(conn)?;
-    let missed: HashSet<String> = missed.into_iter().collect();
     let incidents: Vec<&str> = near.iter().map(|one| one.incident.as_str()).collect();
     let told: HashSet<String> = outbox::keys(conn, &incidents, OperatorEvent::Overdue)?
         .into_iter()
@@ -80,11 +74,11 @@ fn unhandled(conn: &mut Conn, near: Vec<Promise>, now: Timestamp) -> Result<Vec<
     let operators = contact::list(conn)?;
     let mut open = Vec::new();
     for one in near {
-        let todo = if one.due <= now {
-            !missed.contains(one.notice.as_str())
-        } else {
+        let todo = one.due <= now || {
             let severity = incident::get(conn, &one.incident)?.severity;
-            let wanted = operators.iter().any(|operator| operator.wants(OperatorEvent::Overdue, severity));
+            let wanted = operators
+                .iter()
+                .any(|operator| operator.wants(OperatorEvent::Overdue, severity));
             wanted && !told.contains(&key(&one, now))
         };
         if todo {

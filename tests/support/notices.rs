@@ -144,7 +144,9 @@ impl Http {
 pub fn complete(mut source: Value) -> Value {
     for (part, ending) in [("text", "txt"), ("html", "html")] {
         let written = source[part].as_str().expect("a part");
-        source[part] = json!(format!("{written}\n{{{{> paragraphs.{ending}}}}}\n{{{{> action.{ending}}}}}\n{{{{reason}}}}"));
+        source[part] = json!(format!(
+            "{written}\n{{{{> paragraphs.{ending}}}}}\n{{{{> action.{ending}}}}}\n{{{{reason}}}}"
+        ));
     }
     source
 }

@@ -4,6 +4,8 @@ ALTER TABLE notices ADD COLUMN headline TEXT;
 -- The time until which a notice promises the next update.
 ALTER TABLE notices ADD COLUMN next_update_due_at BIGINT;
 
+CREATE INDEX notices_promised ON notices (next_update_due_at) WHERE next_update_due_at IS NOT NULL;
+
 -- The promises that passed without a later notice.
 CREATE TABLE missed_updates (
     notice_id   TEXT NOT NULL PRIMARY KEY REFERENCES notices (id),

@@ -61,7 +61,11 @@ const DUE: Field = Field::clock(
     "Next update by",
     "Customers are promised an update by this time, even if there is no news. If empty, nothing is promised.",
 );
-const ROLES: Field = Field::lines("roles", "Roles of members", "Roles in the owning account, one on each line.");
+const ROLES: Field = Field::lines(
+    "roles",
+    "Roles of members",
+    "Roles in the owning account, one on each line.",
+);
 const COLLABORATORS: Field = Field::lines(
     "collaborators",
     "Collaborators",
@@ -91,7 +95,16 @@ const WRITE: &[Field] = &[
     COLLABORATORS,
 ];
 
-const CHANGE: &[Field] = &[HEADLINE, MESSAGE, ACTION, TODO, DUE, Field::zone(), ROLES, COLLABORATORS];
+const CHANGE: &[Field] = &[
+    HEADLINE,
+    MESSAGE,
+    ACTION,
+    TODO,
+    DUE,
+    Field::zone(),
+    ROLES,
+    COLLABORATORS,
+];
 
 const VALUES: &[Field] = &[Field::own(
     "values",
@@ -151,9 +164,7 @@ impl Written {
     }
 
     fn new_notice(self) -> Result<NewNotice> {
-        let phase = self
-            .phase
-            .ok_or_else(|| Error::invalid("/phase", "is missing"))?;
+        let phase = self.phase.ok_or_else(|| Error::invalid("/phase", "is missing"))?;
         Ok(NewNotice {
             phase,
             customer_action: self.action(),
@@ -200,7 +211,13 @@ fn at_fields(error: Error) -> Error {
 }
 
 fn with_audience(form: Form, rule: &Rule) -> Form {
-    let lines = |roles: &[ExternalId]| roles.iter().map(ExternalId::as_str).collect::<Vec<_>>().join("\n");
+    let lines = |roles: &[ExternalId]| {
+        roles
+            .iter()
+            .map(ExternalId::as_str)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
     form.with("roles", lines(&rule.roles)).with(
         "collaborators",
         match &rule.collaborators {
@@ -248,14 +265,20 @@ pub(super) fn write_form(incident: &Incident, notices: &[Notice]) -> Value {
     };
     let form = Form::new(WRITE)
         .with("phase", phase.as_str())
-        .with(ZONE, incident.time_zone.clone().unwrap_or_else(|| "UTC".to_owned()))
+        .with(
+            ZONE,
+            incident.time_zone.clone().unwrap_or_else(|| "UTC".to_owned()),
+        )
         .within("notice");
     here(with_audience(form, &Rule::default()), &of_incident(incident))
 }
 
 /// The forms for the page of a draft.
 pub(super) fn draft_forms(notice: &Notice, incident: &Incident) -> Value {
-    let name = incident.time_zone.as_deref().filter(|name| zone(Some(name)).is_some());
+    let name = incident
+        .time_zone
+        .as_deref()
+        .filter(|name| zone(Some(name)).is_some());
     let shown_in = zone(name).unwrap_or(jiff::tz::TimeZone::UTC);
     let (action, to_do) = match &notice.customer_action {
         None => ("unsaid", None),
@@ -277,7 +300,11 @@ pub(super) fn draft_forms(notice: &Notice, incident: &Incident) -> Value {
     })
 }
 
-async fn write(app: web::Data<App>, sent: Filled, InPath(name): InPath<IncidentName>) -> Answer<HttpResponse> {
+async fn write(
+    app: web::Data<App>,
+    sent: Filled,
+    InPath(name): InPath<IncidentName>,
+) -> Answer<HttpResponse> {
     let (by, form) = (sent.by, Form::read(WRITE, sent.fields)?);
     let incident = app.db.read(move |conn| find(conn, &name)).await?;
     let (actor, id) = (by.0.actor(), incident.id.clone());

@@ -342,7 +342,10 @@ fn open_update(facts: &Facts) -> Option<Timestamp> {
 
 fn times(facts: &Facts, zones: &[(String, TimeZone)]) -> Vec<Value> {
     let times = &facts.metrics.times;
-    let missed = facts.missed.iter().map(|one| ("Promised update missed", Some(one.due_at)));
+    let missed = facts
+        .missed
+        .iter()
+        .map(|one| ("Promised update missed", Some(one.due_at)));
     [
         ("Started", Some(times.started_at)),
         ("Detected", Some(times.detected_at)),

@@ -5,11 +5,11 @@
 use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
 use handlebars::{Path, PathSeg, Template};
 
+use super::breaks;
 use super::fields::{self, Shape};
 use super::names::NAMES;
 use super::partials::PARTIALS;
 use super::values::is_key;
-use super::breaks;
 
 /// The helpers that have a block.
 const BLOCKS: [&str; 4] = ["if", "unless", "each", "with"];

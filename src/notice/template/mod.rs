@@ -300,7 +300,11 @@ impl Template {
             return Err(Error::fields(errors));
         }
         let template = Self::parse(source).map_err(|(pointer, detail)| Error::invalid(pointer, detail))?;
-        for sample in template.samples(phase).into_iter().chain([template.filled(largest(phase))]) {
+        for sample in template
+            .samples(phase)
+            .into_iter()
+            .chain([template.filled(largest(phase))])
+        {
             template
                 .render_parts(&sample)
                 .map_err(|failed| Error::invalid(failed.pointer, failed.detail))?;

@@ -110,23 +110,40 @@ mod tests {
         let values = BTreeMap::from([("code".to_owned(), "{{values.other}}".to_owned())]);
         for (text, expected) in [
             ("Use {{values.code}}.", "Use {{values.other}}."),
-            ("{{values.code}}{{values.code}}", "{{values.other}}{{values.other}}"),
+            (
+                "{{values.code}}{{values.code}}",
+                "{{values.other}}{{values.other}}",
+            ),
             ("{{ values.code }}", "{{ values.code }}"),
             ("{{{values.code}}}", "{{{values.other}}}"),
-            ("{{values.Code}} {{values.}} {{values.code", "{{values.Code}} {{values.}} {{values.code"),
+            (
+                "{{values.Code}} {{values.}} {{values.code",
+                "{{values.Code}} {{values.}} {{values.code",
+            ),
             ("{{values.a{{values.code}}", "{{values.a{{values.other}}"),
-            ("{{#each values}}{{values.lost}}", "{{#each values}}{{values.lost}}"),
+            (
+                "{{#each values}}{{values.lost}}",
+                "{{#each values}}{{values.lost}}",
+            ),
             ("ä{{values.code}}ö", "ä{{values.other}}ö"),
         ] {
             assert_eq!(expand(text, &values), expected, "{text}");
         }
-        assert_eq!(message_keys("{{values.b}} {{values.a}} {{name}}").into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(
+            message_keys("{{values.b}} {{values.a}} {{name}}")
+                .into_iter()
+                .collect::<Vec<_>>(),
+            ["a", "b"]
+        );
         assert_eq!(hide("Use {{values.code}}.", "…"), "Use ….");
     }
 
     #[test]
     fn the_keys_of_a_template_are_found() {
         let source = "{{values.a}} {{#if @root.values.b}}{{../values.c}}{{/if}} {{!-- values.d --}} values.e {{avalues.f}}";
-        assert_eq!(template_keys(source).into_iter().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(
+            template_keys(source).into_iter().collect::<Vec<_>>(),
+            ["a", "b", "c"]
+        );
     }
 }
