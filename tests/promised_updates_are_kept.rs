@@ -220,7 +220,7 @@ async fn the_next_notice_keeps_the_promise(env: Env) {
     .await;
     assert_eq!(
         env.texts("SELECT notice_id AS value FROM missed_updates"),
-        [second.clone()]
+        std::slice::from_ref(&second)
     );
     // A notice without a promise is due by the setting again.
     app.post(
