@@ -32,6 +32,7 @@ use crate::delivery::mailing::{Exit, Mailing, Writer};
 use crate::delivery::outbox;
 use crate::delivery::smtp::Relay;
 use crate::delivery::verp::Verp;
+use crate::delivery::waves::Waves;
 use crate::delivery::worker::{Setup, Stats, Wake as DeliveryWake, Workers};
 use crate::directory::source;
 use crate::directory::source::cancel::Cancel;
@@ -211,6 +212,12 @@ async fn prepare(
     crate::notice::template::check_builtin()?;
     let pages = Pages::compile()?;
     let from = parse_sender(&config.mail_from).map_err(|reason| Error::invalid("mail_from", reason))?;
+    let reply_to = config
+        .reply_to
+        .as_deref()
+        .map(parse_sender)
+        .transpose()
+        .map_err(|reason| Error::invalid("reply_to", reason))?;
     let exit = match &config.smtp_url {
         Some(url) => {
             let relay = Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?;
@@ -272,8 +279,11 @@ async fn prepare(
         links: links.clone(),
         sending: Sending {
             max_audience: config.max_audience,
+            drill_to: config.drill_to.clone(),
             public_url,
             sender,
+            domain: from.email.domain().to_owned(),
+            support_url: config.support_url.clone(),
         },
         endpoints: endpoints.clone(),
         wake: wake.clone(),
@@ -315,6 +325,7 @@ async fn prepare(
     };
     let writer = Writer {
         from,
+        reply_to,
         verp,
         links,
         clock: db.clock().clone(),
@@ -376,6 +387,11 @@ async fn start_background(
         sending: app.sending.clone(),
         delivery: setup.wake.clone(),
     };
+    let waves = Waves {
+        db: db.clone(),
+        domain: setup.domain.clone(),
+        delivery: setup.wake.clone(),
+    };
     let schedule = Schedule::start(db.clone(), config.body_retention).await?;
     let workers = match Workers::start(setup).await {
         Ok(workers) => workers,
@@ -399,6 +415,7 @@ async fn start_background(
     work.start(lookups, Wake::Notify(app.lookups.clone()));
     work.start(checks, Wake::Never);
     work.start(policies, Wake::Commit(db.written()));
+    work.start(waves, Wake::Never);
     operators::start(work, operators);
     if config.smtp_url.is_none() {
         tracing::warn!(

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::alert::provider::fetch::Fetch;
+use crate::base::mailbox::{self, Mailbox};
 use crate::base::network::Networks;
 use crate::db::DatabaseUrl;
 use crate::delivery::dispatch::Limits;
@@ -29,11 +30,14 @@ const NAMES: &[&str] = &[
     "smtp_url",
     "smtp_ca_file",
     "mail_from",
+    "reply_to",
+    "support_url",
     "bounce_address",
     "admin_token",
     "secret_key",
     "send_concurrency",
     "max_audience",
+    "drill_to",
     "outbox",
     "retry_schedule",
     "delivery_lifetime",
@@ -88,6 +92,10 @@ pub struct Config {
     pub smtp_ca_file: Option<PathBuf>,
     /// The sender of every email.
     pub mail_from: String,
+    /// The address that replies to emails go to. Without it, replies go to the sender.
+    pub reply_to: Option<String>,
+    /// The page where customers get help, which every email links.
+    pub support_url: Option<String>,
     /// The bounce address. The envelope sender of every email is made from it and contains the delivery.
     /// Without it, the address of `mail_from` is used.
     pub bounce_address: Option<String>,
@@ -100,6 +108,8 @@ pub struct Config {
     pub send_concurrency: usize,
     /// The largest number of people that a notice may have without the approval of a second person.
     pub max_audience: usize,
+    /// The addresses that all emails of drills go to. Without them, no drill can be opened.
+    pub drill_to: Vec<String>,
     /// The folder that emails are written to if there is no mail server.
     pub outbox: PathBuf,
     /// The waits between attempts. The last one repeats until the delivery expires.
@@ -147,11 +157,14 @@ impl Default for Config {
             smtp_url: None,
             smtp_ca_file: None,
             mail_from: "Candor <candor@localhost>".to_owned(),
+            reply_to: None,
+            support_url: None,
             bounce_address: None,
             admin_token: None,
             secret_key: None,
             send_concurrency: 32,
             max_audience: 500,
+            drill_to: Vec::new(),
             outbox: PathBuf::from("outbox"),
             retry_schedule: [5, 30, 120, 600, 1800, 3600, 10_800, 21_600, 43_200]
                 .map(Duration::from_secs)
@@ -300,6 +313,11 @@ impl Config {
                 crate::delivery::email::parse_sender(&value)?;
                 self.mail_from = value;
             }
+            "reply_to" => {
+                crate::delivery::email::parse_sender(&value)?;
+                self.reply_to = Some(value);
+            }
+            "support_url" => self.support_url = Some(support_url(&value)?),
             "bounce_address" => {
                 Verp::check(&value)?;
                 self.bounce_address = Some(value);
@@ -320,6 +338,7 @@ impl Config {
             }
             "send_concurrency" => self.send_concurrency = number(&value, 1, 1_000)?,
             "max_audience" => self.max_audience = number(&value, 0, 100_000_000)?,
+            "drill_to" => self.drill_to = drill_to(&value)?,
             "outbox" => self.outbox = PathBuf::from(value),
             "retry_schedule" => self.retry_schedule = schedule(&value)?,
             "delivery_lifetime" => {
@@ -366,6 +385,22 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Returns the addresses for drills, as they are sent to.
+fn drill_to(text: &str) -> Result<Vec<String>, String> {
+    let mut addresses: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        let address = Mailbox::parse(part)
+            .map_err(|reason| format!("'{}': {reason}", part.trim()))?
+            .address();
+        let same = |other: &String| mailbox::key_of(other) == mailbox::key_of(&address);
+        if addresses.iter().any(same) {
+            return Err(format!("'{address}' is given twice"));
+        }
+        addresses.push(address);
+    }
+    Ok(addresses)
 }
 
 /// The file with settings, in the current directory.
@@ -494,6 +529,18 @@ fn public_url(value: &str) -> Result<String, String> {
         );
     }
     Ok(right)
+}
+
+/// Returns the URL of the page where customers get help.
+fn support_url(value: &str) -> Result<String, String> {
+    let url = url::Url::parse(value)
+        .ok()
+        .filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"))
+        .ok_or("must be an http or https URL such as https://support.example.com")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user name or password".to_owned());
+    }
+    Ok(url.to_string())
 }
 
 fn policy(value: &str) -> Result<Policy, String> {

@@ -4,6 +4,9 @@
 //! Data goes through the modules in this order: `alert ─► incident ─► affected resources ─► audience ─►
 //! notice ─► delivery`. Each of them writes to `audit`.
 
+// The page of an incident is one large `json!`.
+#![recursion_limit = "256"]
+
 pub mod base;
 
 pub mod db;

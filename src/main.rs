@@ -106,6 +106,9 @@ enum TokenCommand {
         /// The role: viewer, operator, approver or admin.
         #[arg(long, value_parser = Role::parse)]
         role: Role,
+        /// The person who uses the token. Tokens with the same person are one person wherever two people are needed.
+        #[arg(long)]
+        person: Option<String>,
     },
     /// Lists the valid tokens: ID, role, creation time and name, separated by tabs.
     List,
@@ -236,12 +239,12 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             return sync_source(&db, name, config.source_sync_limit).await;
         }
         Command::Token {
-            command: TokenCommand::Create { name, role },
+            command: TokenCommand::Create { name, role, person },
         } => {
             let db = app::open_database(&config, Clock::system())
                 .await
                 .map_err(shown)?;
-            let new = NewToken { name, role };
+            let new = NewToken { name, role, person };
             let created = db
                 .write(&command_line(), move |tx| auth::create(tx, &new))
                 .await

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use candor::base::id::NoticeId;
 use candor::base::time::Timestamp;
 use candor::delivery::email::Addressing;
 use candor::delivery::email_template::Prepared;
-use candor::notice::compose::{Content, RecipientContext};
+use candor::notice::compose::{Content, CorrectedNotice, RecipientContext};
 use candor::notice::template::{MailAction, MailReport, MailResource, MailSection, Phase, Source, Template};
 use proptest::prelude::*;
 
@@ -43,6 +44,12 @@ fn recipient() -> impl Strategy<Value = RecipientContext> {
             account,
         },
     );
+    // Not every recipient has each value: a preview shows an empty text for it.
+    let values = prop::collection::btree_map(
+        prop::sample::select(vec!["code".to_owned(), "link".to_owned()]),
+        text(),
+        0..3,
+    );
     (
         prop_oneof![Just(String::new()), text(), lines()],
         prop::sample::select(vec![None, Some("Africa/Nairobi"), Some("Europe/Berlin")]),
@@ -50,18 +57,32 @@ fn recipient() -> impl Strategy<Value = RecipientContext> {
         prop_oneof![Just(0_usize), 1..200_usize],
         text(),
         text(),
+        (any::<bool>(), prop::option::of(text()), values),
     )
         .prop_map(
-            |(name, zone, resources, more_resources, what, reason)| RecipientContext {
-                people: vec!["p1".to_owned()],
-                name,
-                time_zone: zone.map(str::to_owned),
-                resources,
-                more_resources,
-                what,
-                reason,
+            |(name, zone, resources, more_resources, what, reason, (late, wrong_subject, values))| {
+                RecipientContext {
+                    people: vec!["p1".to_owned()],
+                    name,
+                    time_zone: zone.map(str::to_owned),
+                    resources,
+                    more_resources,
+                    what,
+                    reason,
+                    late,
+                    wrong_subject,
+                    values,
+                }
             },
         )
+}
+
+fn corrected(phase: Phase) -> Option<CorrectedNotice> {
+    let sent_at = Timestamp::parse("2024-03-14T06:56:00Z").unwrap();
+    (phase == Phase::Correction).then(|| CorrectedNotice {
+        notice: NoticeId::new(sent_at),
+        sent_at,
+    })
 }
 
 fn content(phase: Phase) -> impl Strategy<Value = Content> {
@@ -77,27 +98,42 @@ fn content(phase: Phase) -> impl Strategy<Value = Content> {
             text().prop_map(|text| Some(MailAction { required: true, text })),
         ],
         text(),
+        any::<bool>(),
+        prop_oneof![Just(None), "[a-z <&]{1,100}[a-z]".prop_map(Some)],
+        (any::<bool>(), any::<bool>()),
     )
-        .prop_map(move |(subject, message, action, heading)| Content {
-            phase,
-            number: 7,
-            severity: "major".to_owned(),
-            subject,
-            message,
-            action,
-            times: vec![(
-                "Started".to_owned(),
-                Timestamp::parse("2024-03-14T06:51:00Z").unwrap(),
-            )],
-            report: (phase == Phase::Report).then(|| MailReport {
-                title: "What happened".to_owned(),
-                sections: vec![MailSection {
-                    heading,
-                    paragraphs: vec!["So it went.".to_owned()],
-                }],
-            }),
-            sender: "Quickbyte".to_owned(),
-        })
+        .prop_map(
+            move |(subject, message, action, heading, drill, headline, (with_values, promises))| Content {
+                phase,
+                number: 7,
+                severity: "major".to_owned(),
+                subject,
+                message: match with_values {
+                    true => format!("{{{{values.code}}}} {message} <{{{{values.link}}}}>"),
+                    false => message,
+                },
+                action,
+                times: vec![(
+                    "Started".to_owned(),
+                    Timestamp::parse("2024-03-14T06:51:00Z").unwrap(),
+                )],
+                report: (phase == Phase::Report).then(|| MailReport {
+                    title: "What happened".to_owned(),
+                    sections: vec![MailSection {
+                        heading,
+                        paragraphs: vec!["So it went.".to_owned()],
+                    }],
+                }),
+                sender: "Quickbyte".to_owned(),
+                corrects: corrected(phase),
+                drill,
+                headline,
+                update: (phase == Phase::Update).then_some(2),
+                next_update: promises.then(|| Timestamp::parse("2024-03-14T08:30:00Z").unwrap()),
+                support_url: promises.then(|| "https://support.example/?a=1&b=2".to_owned()),
+                values: vec!["code".to_owned(), "link".to_owned()],
+            },
+        )
 }
 
 /// Templates of operators. Some only show values, and some do more with them, so that their emails cannot be
@@ -137,6 +173,16 @@ fn source(phase: Phase) -> impl Strategy<Value = Source> {
             "{{#each resources as |r|}}{{r.label}}{{/each}}",
         ),
         own(
+            "{{values.code}} for you",
+            "{{#if values.link}}{{values.link}}{{/if}}: {{values.code}}",
+            "<p title=\"{{values.code}}\">{{values.link}}</p>{{> paragraphs.html}}",
+        ),
+        own(
+            "Hi",
+            "{{#each values}}{{@key}} {{this}}{{/each}}",
+            "{{#with values}}{{@root.values.code}}{{/with}}",
+        ),
+        own(
             "{{len what}} letters",
             "{{#if (gt (len recipient.name) 3)}}long{{/if}}",
             "{{#each recipient}}{{this}}{{/each}}",
@@ -167,6 +213,11 @@ proptest! {
             // A second email of the same shape is certainly built from pieces.
             let twin = RecipientContext {
                 name: if own.name.is_empty() { String::new() } else { format!("{}x{number}", own.name) },
+                values: own
+                    .values
+                    .iter()
+                    .map(|(key, value)| (key.clone(), if value.is_empty() { String::new() } else { format!("{number}{value}") }))
+                    .collect(),
                 what: if own.what.is_empty() { String::new() } else { format!("{number} {}", own.what) },
                 ..own.clone()
             };
@@ -177,6 +228,7 @@ proptest! {
                 let answers = format!("https://candor.example/answers/{number}.def");
                 let addressing = Addressing {
                     from: &from,
+                    reply_to: None,
                     return_path: None,
                     name: &own.name,
                     address: &address,
@@ -210,22 +262,33 @@ fn the_built_in_mails_are_made_from_pieces() {
             more_resources: 0,
             what: "your files".to_owned(),
             reason: "You own them.".to_owned(),
+            late: false,
+            wrong_subject: None,
+            values: [("code".to_owned(), "A-1".to_owned())].into(),
         };
         let content = Content {
             phase,
             number: 1,
             severity: "major".to_owned(),
             subject: None,
-            message: "We are on it.".to_owned(),
+            message: "We are on it. Your code is {{values.code}}.".to_owned(),
             action: None,
             times: Vec::new(),
             report: None,
             sender: "Quickbyte".to_owned(),
+            corrects: corrected(phase),
+            drill: false,
+            headline: Some("Files fail".to_owned()),
+            update: Some(1),
+            next_update: None,
+            support_url: None,
+            values: vec!["code".to_owned()],
         };
         let prepared = Prepared::new(content, Arc::new(template));
         let from = "help@quickbyte.example".parse().unwrap();
         let addressing = Addressing {
             from: &from,
+            reply_to: None,
             return_path: None,
             name: "Ann",
             address: "ann@example.com",

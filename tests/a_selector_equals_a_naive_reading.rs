@@ -269,6 +269,8 @@ fn found(
         detected_at: None,
         time_zone: None,
         affected: Vec::new(),
+        drill: false,
+        headline: None,
     };
     let incident = incident::open(tx, &new)?.id;
     let json: Json = serde_json::from_value(given.clone())?;

@@ -11,8 +11,8 @@ use crate::support::browser::Browser;
 use crate::support::receiver::Receiver;
 use crate::support::story::{ADDRESSES, AFFECTED};
 use crate::support::{
-    ADMIN_TOKEN, Answer, DEADLINE, Env, Mail, TestApp, crowd, eventually, on_both_databases, on_one_database,
-    wait_until,
+    ADMIN_TOKEN, Answer, DEADLINE, Env, Mail, TestApp, complete, crowd, eventually, on_both_databases,
+    on_one_database, wait_until,
 };
 
 on_both_databases!(
@@ -795,7 +795,9 @@ async fn an_email_without_the_links_asks_nobody(env: Env) {
     let incident = app.story_incident().await;
     let without =
         json!({"subject": "A problem", "text": "{{what}}\n{{unsubscribe_url}}", "html": "<p>{{what}}</p>"});
-    app.put("/api/v1/templates/detection", without).await.expect(200);
+    app.put("/api/v1/templates/detection", complete(without))
+        .await
+        .expect(200);
     app.tell(&incident, "detection").await;
     app.mails(3).await;
     assert_eq!(counts(&app, &incident).await, [0, 0, 0, 0, 0, 0]);

@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::support::story::PROJECT;
-use crate::support::{Env, Http, TestApp, on_both_databases, story_directory};
+use crate::support::{Env, Http, TestApp, complete, on_both_databases, story_directory};
 
 on_both_databases!(
     at_the_limit_no_approval_is_needed,
@@ -328,7 +328,10 @@ async fn who_changed_the_template_or_the_report_may_not_approve(env: Env) {
     let text = "{{> paragraphs.txt}}";
     let source =
         json!({"subject": "Ours", "text": text, "html": "<p>{{#each paragraphs}}{{this}}{{/each}}</p>"});
-    admin.put("/api/v1/templates/detection", source).await.expect(200);
+    admin
+        .put("/api/v1/templates/detection", complete(source))
+        .await
+        .expect(200);
     let digest = author.digest(&notice).await;
     admin.approve(&notice, &digest).await.expect_problem(403);
     let incident = incident_of(&app, &notice).await;

@@ -168,7 +168,7 @@ impl Told {
 }
 
 /// Returns a bounce in the format of RFC 3464. `returned` are the headers of the returned email.
-fn bounce(to: &str, recipient: &str, action: &str, status: &str, returned: &str) -> String {
+pub(crate) fn bounce(to: &str, recipient: &str, action: &str, status: &str, returned: &str) -> String {
     format!(
         "Return-Path: <>\r\nFrom: MAILER-DAEMON@mx.example.net (Mail Delivery System)\r\nTo: {to}\r\n\
          Subject: Undelivered Mail Returned to Sender\r\nMessage-ID: <{}@mx.example.net>\r\nMIME-Version: 1.0\r\n\
@@ -573,7 +573,7 @@ async fn a_message_id_will_do_where_bounces_have_no_address_of_their_own(env: En
     told.app.finish().await;
 }
 
-fn complaint(mail: &Mail) -> String {
+pub(crate) fn complaint(mail: &Mail) -> String {
     format!(
         "From: feedback@isp.example\r\nTo: abuse@candor.example\r\nSubject: a complaint\r\nMIME-Version: 1.0\r\n\
          Content-Type: multipart/report; report-type=feedback-report; boundary=\"b\"\r\n\r\n\

@@ -12,7 +12,8 @@ use tokio::sync::Semaphore;
 
 use crate::support::smtp_script::{Act, SmtpScript, Step};
 use crate::support::{
-    Backend, Binary, DEADLINE, Env, TestApp, crowd, eventually, on_both_databases, outcomes, wait_until,
+    Backend, Binary, DEADLINE, Env, TestApp, complete, crowd, eventually, on_both_databases, outcomes,
+    wait_until,
 };
 
 on_both_databases!(
@@ -424,7 +425,9 @@ async fn an_email_that_takes_too_much_to_render_fails_with_its_reason(env: Env) 
     }
     app.import(directory).await.expect(200);
     for (part, template) in parts {
-        app.put("/api/v1/templates/detection", template).await.expect(200);
+        app.put("/api/v1/templates/detection", complete(template))
+            .await
+            .expect(200);
         let incident = app
             .incident(affected.iter().map(|(type_, id)| (type_.as_str(), id.as_str())))
             .await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::support::story::{ADDRESSES, PROJECT};
-use crate::support::{DEADLINE, Env, TestApp, on_both_databases, story_directory, wait_until};
+use crate::support::{DEADLINE, Env, TestApp, complete, on_both_databases, story_directory, wait_until};
 
 on_both_databases!(
     each_person_stands_in_one_part,
@@ -283,33 +283,52 @@ async fn a_template_that_drops_what_operators_write_says_so(env: Env) {
     }
     let html = "<p>{{#each paragraphs}}{{this}}{{/each}}</p>{{> action.html}}";
     let source = json!({"subject": "Incident", "text": "Hello {{recipient.name}}", "html": html});
-    let saved = app.put("/api/v1/templates/detection", source).await.expect(200);
+    let refused = app
+        .put("/api/v1/templates/detection", source.clone())
+        .await
+        .expect_problem(422);
+    let missing = [
+        ("/text", "the operator's message"),
+        ("/text", "what the customer has to do"),
+        ("/text", "why the recipient gets it"),
+        ("/html", "why the recipient gets it"),
+    ];
+    for (pointer, what) in missing {
+        let errors = refused["errors"].as_array().expect("errors");
+        assert!(
+            errors
+                .iter()
+                .any(|error| error["pointer"] == pointer && error["detail"].to_string().contains(what)),
+            "{pointer} {what}: {refused}"
+        );
+    }
+    assert_eq!(
+        refused["errors"].as_array().map(Vec::len),
+        Some(missing.len()),
+        "{refused}"
+    );
+    let saved = app
+        .put("/api/v1/templates/detection", complete(source))
+        .await
+        .expect(200);
     let warnings: Vec<&str> = saved["warnings"]
         .as_array()
         .expect("a list")
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
     for part in ["text part", "HTML part"] {
-        let answers = warnings[2..].iter().find(|warning| warning.contains(part));
+        let answers = warnings.iter().find(|warning| warning.contains(part));
         assert!(
             answers.is_some_and(|warning| warning.contains("the links for answers")),
             "{warnings:?}"
         );
     }
-    assert!(
-        warnings[0].contains("text part") && warnings[0].contains("operator's message"),
-        "{warnings:?}"
-    );
-    assert!(
-        warnings[1].contains("what the customer has to do"),
-        "{warnings:?}"
-    );
     let notice = app.draft(&incident, "detection").await;
     let preview = app.preview(&notice).await.expect(200);
     assert!(
-        preview["warnings"].to_string().contains("operator's message"),
+        preview["warnings"].to_string().contains("the links for answers"),
         "{preview}"
     );
     app.finish().await;

@@ -1,6 +1,7 @@
 //! A person who is found to be affected after a notice was sent is shown as not notified, and can get the
 //! same notice.
 
+use candor::demo::catcher::{Decision, Policy};
 use serde_json::{Value, json};
 
 use crate::support::story::AFFECTED;
@@ -11,6 +12,8 @@ on_both_databases!(
     a_catch_up_may_be_caught_up_itself,
     without_anybody_missing_there_is_nothing_to_catch_up,
     a_resolution_is_caught_up_too,
+    late_found_people_are_told_so,
+    whoever_was_listed_before_is_not_told_so,
 );
 
 async fn catch_up(app: &TestApp, notice: &str) -> String {
@@ -124,5 +127,68 @@ async fn a_resolution_is_caught_up_too(env: Env) {
     assert_eq!(mails[6].to, "grace@kilele-studio.example");
     let told: Vec<Value> = app.all(&format!("/api/v1/incidents/{incident}/notices")).await;
     assert_eq!(told.len(), 3);
+    app.finish().await;
+}
+
+const LATE: &str = "We now know that this incident affects you too";
+
+async fn late_found_people_are_told_so(env: Env) {
+    let app = TestApp::builder(&env).at("2024-03-14T06:56:00Z").start().await;
+    let incident = app.story_incident().await;
+    app.patch(
+        &format!("/api/v1/incidents/{incident}"),
+        json!({"started_at": "2024-03-14T06:51:00Z"}),
+    )
+    .await
+    .expect(200);
+    let notice = app.tell(&incident, "detection").await;
+    for mail in app.mails(3).await {
+        assert!(
+            !mail.text.contains(LATE) && !mail.html.contains(LATE),
+            "{}",
+            mail.text
+        );
+    }
+    app.set_clock("2024-03-14T07:30:00Z");
+    add_collaborator(&app, "grace").await;
+    let late = catch_up(&app, &notice).await;
+    app.send_as_previewed(&late).await;
+    app.done(&late).await;
+    let hers = app.mails(4).await.remove(3);
+    for part in [&hers.text, &hers.html] {
+        assert!(part.contains(LATE), "{part}");
+        assert!(
+            part.contains("It began 14 March 2024, 08:51 (Africa/Kigali), 06:51 UTC"),
+            "{part}"
+        );
+        assert!(part.contains("you did not hear of it from us before"), "{part}");
+    }
+    // An update says so to whoever hears of the incident by it, and to nobody else.
+    add_collaborator(&app, "tumaini").await;
+    app.tell(&incident, "update").await;
+    for mail in &app.mails(9).await[4..] {
+        let is_late = mail.to == "tumaini@kilele-studio.example";
+        assert_eq!(mail.text.contains(LATE), is_late, "{}", mail.text);
+    }
+    app.finish().await;
+}
+
+async fn whoever_was_listed_before_is_not_told_so(env: Env) {
+    // The server refuses one email, so that this person did not hear of the incident.
+    let policy = Policy::new(|attempt| match (attempt.recipient, attempt.number) {
+        ("baraka@sound-works.example", 1) => Decision::Permanent("550 refused".to_owned()),
+        _ => Decision::Accept,
+    });
+    let app = TestApp::builder(&env).smtp_policy(policy).start().await;
+    let incident = app.story_incident().await;
+    let notice = app.tell(&incident, "detection").await;
+    app.mails(2).await;
+    let late = catch_up(&app, &notice).await;
+    app.send_as_previewed(&late).await;
+    app.done(&late).await;
+    let his = app.mails(3).await.remove(2);
+    assert_eq!(his.to, "baraka@sound-works.example");
+    // It was known from the beginning that he is affected.
+    assert!(!his.text.contains(LATE), "{}", his.text);
     app.finish().await;
 }

@@ -426,7 +426,7 @@ async fn a_resource_and_a_name_are_two_reasons_and_one_mail(env: Env) {
         ),
         "{both}"
     );
-    assert!(both.contains("Project (project p)"), "{both}");
+    assert!(both.contains("- Project, Acme"), "{both}");
     assert!(
         !of("ben@example.com").contains("Project"),
         "{}",

@@ -184,6 +184,17 @@ async fn wrong_settings(env: Env) {
             "Candor <a@example.com>, Other <b@example.com>".to_owned(),
             vec!["CANDOR_MAIL_FROM"],
         ),
+        ("reply_to", "nobody".to_owned(), vec!["CANDOR_REPLY_TO"]),
+        (
+            "support_url",
+            "support.example.com".to_owned(),
+            vec!["CANDOR_SUPPORT_URL"],
+        ),
+        (
+            "support_url",
+            "javascript:alert(1)".to_owned(),
+            vec!["CANDOR_SUPPORT_URL"],
+        ),
         (
             "admin_token",
             // The token is one character too short.
@@ -210,6 +221,16 @@ async fn wrong_settings(env: Env) {
             "max_audience",
             String::new(),
             vec!["CANDOR_MAX_AUDIENCE", "empty"],
+        ),
+        (
+            "drill_to",
+            "drill@example.com, nobody".to_owned(),
+            vec!["CANDOR_DRILL_TO", "nobody"],
+        ),
+        (
+            "drill_to",
+            "drill@example.com,DRILL@example.com".to_owned(),
+            vec!["CANDOR_DRILL_TO", "twice"],
         ),
         ("retry_schedule", "soon".to_owned(), vec!["CANDOR_RETRY_SCHEDULE"]),
         ("retry_schedule", "5ü".to_owned(), vec!["CANDOR_RETRY_SCHEDULE"]),

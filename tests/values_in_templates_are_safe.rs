@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::support::browser::Browser;
-use crate::support::{ADMIN_TOKEN, Env, TestApp, on_both_databases};
+use crate::support::{ADMIN_TOKEN, Env, TestApp, complete, on_both_databases};
 
 on_both_databases!(
     only_safe_places_are_saved,
@@ -254,7 +254,8 @@ const UNSAFE: &[(&str, &str)] = &[
 
 async fn only_safe_places_are_saved(env: Env) {
     let app = TestApp::start(&env).await;
-    let body = |html: &str| json!({"subject": "Ours", "text": "{{what}} <style>{{what}}", "html": html});
+    let body =
+        |html: &str| complete(json!({"subject": "Ours", "text": "{{what}} <style>{{what}}", "html": html}));
     for html in SAFE {
         let answer = app.put("/api/v1/templates/detection", body(html)).await;
         assert_eq!(answer.status, 200, "{html}: {answer}");

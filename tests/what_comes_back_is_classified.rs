@@ -959,6 +959,13 @@ proptest! {
 }
 
 #[test]
+fn a_nested_message_that_ends_a_part_of_its_parent_is_read() {
+    let mail = "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\
+        Content-Type: message/rfc822\r\n\r\nContent-Type: message/rfc822\r\n\r\n\r\n--b--\r\n";
+    assert_eq!(mail::parse(mail.as_bytes()).len(), 1);
+}
+
+#[test]
 fn the_words_of_more_servers_say_whether_a_bounce_is_permanent() {
     let bounce = |status: &str, said: &str| {
         let fields = format!(

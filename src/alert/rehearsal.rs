@@ -252,6 +252,7 @@ impl Rehearsal {
                         number: 0,
                         status: incident::Status::Investigating,
                         resolved_at: None,
+                        drill: false,
                     });
                     at = Some(id);
                     self.would(TriedOutcome::Opens, None, earlier)

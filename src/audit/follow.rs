@@ -31,8 +31,10 @@ pub(super) fn waited_for(action: Action) -> bool {
         Action::IncidentOpened
             | Action::IncidentReopened
             | Action::NoticeFinished
+            | Action::NoticeHeld
             | Action::DeliveryBounced
             | Action::AutomationDecided
+            | Action::BreakGlassUsed
             | Action::SyncFailed
             | Action::SyncStopped
     )

@@ -4,6 +4,7 @@
 //! - A token is never stored or logged in plain text.
 //! - The duration of a comparison never reveals how much of a guess was correct.
 
+mod person;
 pub mod sessions;
 
 use base64::Engine as _;
@@ -13,6 +14,9 @@ use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+
+use person::ADMIN_NAME;
+pub use person::{Holder, holders, tokens_of_person};
 
 use crate::audit::{Action, Actor, Event, Tx};
 use crate::base::enums::word_enum;
@@ -95,6 +99,10 @@ pub struct NewToken {
     pub name: String,
     /// The role of the token.
     pub role: Role,
+    /// The person who uses the token, for example an email address. Tokens with the same person are one person wherever two
+    /// people are needed. Without it, the token is its own person.
+    #[serde(default)]
+    pub person: Option<String>,
 }
 
 /// A new token. Its secret is shown only once.
@@ -117,11 +125,21 @@ pub struct TokenView {
     pub name: String,
     /// The role of the token.
     pub role: Role,
+    /// The person who uses the token. Null if the token is its own person.
+    pub person: Option<String>,
     /// When the token was created.
     pub created_at: Timestamp,
 }
 
-type TokenRow = (TokenId, String, String, String, Timestamp, Option<Timestamp>);
+type TokenRow = (
+    TokenId,
+    String,
+    String,
+    String,
+    Timestamp,
+    Option<Timestamp>,
+    Option<String>,
+);
 
 /// Returns 32 random bytes of the operating system, as text without special characters.
 ///
@@ -142,8 +160,8 @@ pub fn hash_secret(secret: &str) -> String {
 /// Creates a token.
 ///
 /// # Errors
-/// `Invalid` if the name is empty, too long, has control characters, or is the name of the token from the
-/// settings.
+/// `Invalid` if the name or the person is empty, too long, or has control characters, or if the name is that of the token
+/// from the settings.
 pub fn create(tx: &mut Tx<'_>, new: &NewToken) -> Result<CreatedToken> {
     let name = new.name.trim();
     if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
@@ -155,16 +173,24 @@ pub fn create(tx: &mut Tx<'_>, new: &NewToken) -> Result<CreatedToken> {
             "is reserved for the token of the setting CANDOR_ADMIN_TOKEN",
         ));
     }
+    let person = new.person.as_deref().map(person::check).transpose();
+    let person = person.map_err(|detail| Error::invalid("/person", detail))?;
     let secret = format!("cnd_{}", random_secret()?);
     let id = TokenId::new(tx.now);
-    insert(tx, &id, name, new.role, &secret)?;
+    insert(tx, &id, (name, person.as_deref()), new.role, &secret)?;
     Ok(CreatedToken {
         id,
         token: ShownOnce::new(secret),
     })
 }
 
-fn insert(tx: &mut Tx<'_>, id: &TokenId, name: &str, role: Role, secret: &str) -> Result<()> {
+fn insert(
+    tx: &mut Tx<'_>,
+    id: &TokenId,
+    (name, person): (&str, Option<&str>),
+    role: Role,
+    secret: &str,
+) -> Result<()> {
     diesel::insert_into(t::table)
         .values((
             t::id.eq(id.as_str()),
@@ -172,11 +198,14 @@ fn insert(tx: &mut Tx<'_>, id: &TokenId, name: &str, role: Role, secret: &str) -
             t::role.eq(role.as_str()),
             t::hash.eq(hash_secret(secret)),
             t::created_at.eq(tx.now),
+            t::person.eq(person),
         ))
         .execute(tx.conn)?;
-    tx.record(
-        Event::new(Action::TokenCreated, "token", id.as_str()).after(json!({"name": name, "role": role})),
-    );
+    let mut after = json!({"name": name, "role": role});
+    if let Some(person) = person {
+        after["person"] = json!(person);
+    }
+    tx.record(Event::new(Action::TokenCreated, "token", id.as_str()).after(after));
     Ok(())
 }
 
@@ -194,11 +223,12 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Toke
     rows.into_iter().map(view).collect()
 }
 
-fn view((id, name, role, _, created_at, _): TokenRow) -> Result<TokenView> {
+fn view((id, name, role, _, created_at, _, person): TokenRow) -> Result<TokenView> {
     Ok(TokenView {
         id,
         name,
         role: Role::parse(&role).map_err(Error::internal)?,
+        person,
         created_at,
     })
 }
@@ -235,7 +265,7 @@ pub fn revoke(tx: &mut Tx<'_>, id: &TokenId) -> Result<()> {
     Ok(())
 }
 
-fn caller((id, name, role, _, _, _): TokenRow) -> Result<Caller> {
+fn caller((id, name, role, ..): TokenRow) -> Result<Caller> {
     Ok(Caller {
         id,
         name,
@@ -271,9 +301,6 @@ pub fn session_holder(conn: &mut Conn, id: &TokenId) -> Result<Option<Caller>> {
         .map(caller)
         .transpose()
 }
-
-/// The name of the token from the settings.
-const ADMIN_NAME: &str = "admin (from the settings)";
 
 /// Makes the admin token from the settings valid. An earlier token from the settings is revoked, unless
 /// another running process still uses it. Returns false if a person or a program has revoked the token,
@@ -318,7 +345,7 @@ pub fn ensure_admin(tx: &mut Tx<'_>, secret: &str) -> Result<bool> {
         }
         None => {
             let id = TokenId::new(tx.now);
-            insert(tx, &id, ADMIN_NAME, Role::Admin, secret)?;
+            insert(tx, &id, (ADMIN_NAME, None), Role::Admin, secret)?;
         }
     }
     Ok(true)

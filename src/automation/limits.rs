@@ -33,7 +33,7 @@ pub const LATEST: Duration = Duration::from_secs(15 * 60);
 #[serde(deny_unknown_fields)]
 #[schema(as = PolicyLimits)]
 pub struct Limits {
-    /// The largest number of people and endpoints together. `CANDOR_MAX_AUDIENCE` applies too.
+    /// The largest number of people and endpoints together. The limits on all notices apply too.
     pub audience_at_most: u32,
     /// The largest number of detection notices that policies send to one account within one hour: 1 to 60, or
     /// null for no limit. The default is 1. It does not hold back the notice that an incident is back after a
@@ -157,7 +157,7 @@ impl Limits {
                 self.audience_at_most
             )));
         }
-        if let Some(above) = plan.above(sending) {
+        if let Some(above) = plan.above(conn, incident, sending, now)? {
             return Ok(Some(format!("{above} it")));
         }
         if let Some(hours) = &self.hours

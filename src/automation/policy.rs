@@ -136,8 +136,11 @@ impl PolicySays {
     pub fn notice(&self) -> Option<NewNotice> {
         Some(NewNotice {
             phase: Phase::Detection,
+            corrects: None,
             message: self.message.clone()?,
             subject: self.subject.clone(),
+            headline: None,
+            next_update_due_at: None,
             customer_action: self.customer_action.clone(),
             audience: self.audience.clone(),
         })

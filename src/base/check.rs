@@ -90,6 +90,24 @@ impl Check {
     }
 }
 
+/// The largest length of a headline for customers, in characters.
+pub const MAX_HEADLINE: usize = 120;
+
+/// Checks a headline for customers, which stands in subjects.
+pub(crate) fn check_headline(errors: &mut Vec<FieldError>, headline: Option<&str>) {
+    let Some(headline) = headline else { return };
+    let mut wrong = |detail: String| errors.push(FieldError::at("/headline", detail));
+    if headline.trim().is_empty() {
+        wrong("must not be empty; leave it out, or set it to null to remove it".to_owned());
+    }
+    if headline.chars().count() > MAX_HEADLINE {
+        wrong(format!("is longer than {MAX_HEADLINE} characters"));
+    }
+    if headline.chars().any(char::is_control) {
+        wrong("contains a control character, such as a line break".to_owned());
+    }
+}
+
 /// Checks the length of a long text, and that it contains no control characters except line breaks and tabs.
 pub(crate) fn check_text(errors: &mut Vec<FieldError>, pointer: &str, text: &str) {
     if text.chars().count() > MAX_TEXT {

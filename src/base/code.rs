@@ -47,7 +47,9 @@ codes! {
     OwnApproval = "own_approval",
     ChangedSincePreview = "changed_since_preview",
     NotADraft = "not_a_draft",
+    ValuesMissing = "values_missing",
     NothingToResend = "nothing_to_resend",
+    NoFurtherWave = "no_further_wave",
     // Errors about selectors.
     UnknownLabel = "unknown_label",
     UnknownType = "unknown_type",

@@ -6,6 +6,7 @@ pub mod code;
 pub(crate) mod columns;
 pub(crate) mod enums;
 pub mod error;
+pub(crate) mod given;
 pub mod id;
 mod json_reason;
 pub mod json_repair;

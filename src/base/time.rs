@@ -121,6 +121,27 @@ impl Timestamp {
         }
     }
 
+    /// Returns the time for a customer, first in the time zone of the customer: `14 March 2024, 09:56 (Africa/Nairobi), 06:56 UTC`.
+    /// The date in UTC is added if it differs. Without a time zone, it is `14 March 2024, 06:56 UTC`.
+    pub fn for_reader(self, zone: Option<&TimeZone>) -> String {
+        let utc = self.to_jiff().to_zoned(TimeZone::UTC);
+        let named = zone.and_then(|zone| Some((zone, zone.iana_name()?)));
+        let Some((zone, name)) = named.filter(|(_, name)| !name.ends_with("UTC")) else {
+            return utc.strftime("%-d %B %Y, %H:%M UTC").to_string();
+        };
+        let local = self.to_jiff().to_zoned(zone.clone());
+        let format = if local.date() == utc.date() {
+            "%H:%M UTC"
+        } else {
+            "%-d %B, %H:%M UTC"
+        };
+        format!(
+            "{} ({name}), {}",
+            local.strftime("%-d %B %Y, %H:%M"),
+            utc.strftime(format)
+        )
+    }
+
     /// Returns the time as `2024-03-14 06:56:00 UTC`, or in `zone` with the abbreviation of the zone.
     pub fn short(self, zone: &TimeZone) -> String {
         let format = if *zone == TimeZone::UTC {

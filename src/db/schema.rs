@@ -23,6 +23,7 @@ diesel::table! {
         hash -> Text,
         created_at -> BigInt,
         revoked_at -> Nullable<BigInt>,
+        person -> Nullable<Text>,
     }
 }
 
@@ -173,6 +174,8 @@ diesel::table! {
         alerts_received -> BigInt,
         alert_count -> BigInt,
         episode -> BigInt,
+        drill -> Bool,
+        headline -> Nullable<Text>,
     }
 }
 
@@ -189,6 +192,30 @@ diesel::table! {
     notice_authors (notice_id, actor_id) {
         notice_id -> Text,
         actor_id -> Text,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
+    notice_approvals (id) {
+        id -> BigInt,
+        notice_id -> Text,
+        kind -> Text,
+        digest -> Nullable<Text>,
+        token_id -> Text,
+        token_name -> Text,
+        person -> Text,
+        role -> Nullable<Text>,
+        reason -> Nullable<Text>,
+        at -> BigInt,
+        expires_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    approved_notices (notice_id) {
+        notice_id -> Text,
+        kind -> Text,
         at -> BigInt,
     }
 }
@@ -370,6 +397,25 @@ diesel::table! {
         audience -> Nullable<Text>,
         episode -> BigInt,
         unreachable -> BigInt,
+        headline -> Nullable<Text>,
+        next_update_due_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    missed_updates (notice_id) {
+        notice_id -> Text,
+        incident_id -> Text,
+        due_at -> BigInt,
+        missed_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    notice_values (notice_id, person_id) {
+        notice_id -> Text,
+        person_id -> Text,
+        given -> Text,
     }
 }
 
@@ -798,6 +844,8 @@ diesel::allow_tables_to_appear_in_same_query!(
     admin_sessions,
     notices,
     notice_authors,
+    notice_approvals,
+    approved_notices,
     notice_recipients,
     deliveries,
     delivery_counts,
@@ -808,6 +856,11 @@ diesel::allow_tables_to_appear_in_same_query!(
     feedback_tokens,
     answers,
     answer_reminders,
+    notice_waves,
+    notice_corrections,
+    drill_addresses,
+    missed_updates,
+    notice_values,
     account_history,
     person_history,
     resource_history,
@@ -935,6 +988,34 @@ diesel::table! {
     answer_reminders (notice_id) {
         notice_id -> Text,
         created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    notice_waves (notice_id) {
+        notice_id -> Text,
+        ends -> Text,
+        pause -> Nullable<BigInt>,
+        wave -> BigInt,
+        upto -> BigInt,
+        ended_at -> Nullable<BigInt>,
+        next_at -> Nullable<BigInt>,
+        held_because -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    notice_corrections (notice_id) {
+        notice_id -> Text,
+        corrects -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    drill_addresses (notice_id, address) {
+        notice_id -> Text,
+        address -> Text,
     }
 }
 

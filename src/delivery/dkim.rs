@@ -25,9 +25,10 @@ use crate::base::time::Timestamp;
 
 /// The headers that are signed if the email has them. From is listed twice, so that a second From header that
 /// is added later breaks the signature.
-const SIGNED: [&str; 13] = [
+const SIGNED: [&str; 14] = [
     "From",
     "From",
+    "Reply-To",
     "To",
     "Date",
     "Message-ID",

@@ -38,6 +38,8 @@ pub struct Mail {
 pub struct Addressing<'a> {
     /// The value of the From header.
     pub from: &'a Mailbox,
+    /// The value of the Reply-To header, if replies do not go to the sender.
+    pub reply_to: Option<&'a Mailbox>,
     /// The envelope sender if it differs from From. Bounces are sent to it.
     pub return_path: Option<&'a Address>,
     /// The name of the recipient.
@@ -142,11 +144,15 @@ pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
             .map_err(|_| Error::internal("a text could not be encoded"))?;
         Ok::<_, Error>(SinglePart::builder().header(kind).body(body))
     };
-    let message = lettre::Message::builder()
+    let mut builder = lettre::Message::builder()
         .envelope(
             Envelope::new(Some(addressing.from.email.clone()), vec![to.clone()]).map_err(Error::internal)?,
         )
-        .raw_header(header::mailbox("From", addressing.from))
+        .raw_header(header::mailbox("From", addressing.from));
+    if let Some(reply_to) = addressing.reply_to {
+        builder = builder.raw_header(header::mailbox("Reply-To", reply_to));
+    }
+    let message = builder
         .raw_header(header::mailbox("To", &mailbox(addressing.name, to.clone())))
         .date(std::time::UNIX_EPOCH + Duration::from_secs(seconds))
         .message_id(Some(format!("<{}>", addressing.message_id)))

@@ -140,7 +140,8 @@ const SLOT_WHAT: usize = 1;
 const SLOT_REASON: usize = 2;
 const SLOT_UNSUBSCRIBE: usize = 3;
 const SLOT_ANSWERS: usize = 4;
-const SLOT_RESOURCES: usize = 5;
+const SLOT_WRONG_SUBJECT: usize = 5;
+const SLOT_RESOURCES: usize = 6;
 /// The number of personal values of one resource.
 const PER_RESOURCE: usize = 4;
 
@@ -174,6 +175,7 @@ fn values<'a>(own: &'a RecipientContext, links: Links<'a>) -> impl Iterator<Item
     [own.name.as_str(), own.what.as_str(), own.reason.as_str()]
         .into_iter()
         .chain([links.unsubscribe, links.answers])
+        .chain([own.wrong_subject.as_deref().unwrap_or_default()])
         .chain(own.resources.iter().flat_map(|resource| {
             [
                 resource.type_.as_str(),
@@ -182,6 +184,7 @@ fn values<'a>(own: &'a RecipientContext, links: Links<'a>) -> impl Iterator<Item
                 resource.account.as_str(),
             ]
         }))
+        .chain(own.values.values().map(String::as_str))
 }
 
 /// Returns a key for the shape of an email. The key contains everything that changes the text, except the
@@ -189,12 +192,18 @@ fn values<'a>(own: &'a RecipientContext, links: Links<'a>) -> impl Iterator<Item
 fn shape(own: &RecipientContext, optional: bool) -> Vec<u8> {
     let mut key = Vec::with_capacity(64);
     key.push(u8::from(optional));
+    key.push(u8::from(own.late));
     key.extend_from_slice(&(own.more_resources as u64).to_le_bytes());
     let links = Links {
         unsubscribe: "-",
         answers: "-",
     };
     key.extend(values(own, links).map(|value| u8::from(value.is_empty())));
+    for name in own.values.keys() {
+        key.extend_from_slice(name.as_bytes());
+        key.push(0);
+    }
+    key.extend_from_slice(&(own.resources.len() as u64).to_le_bytes());
     key.extend_from_slice(own.time_zone.as_deref().unwrap_or("-").as_bytes());
     key
 }
@@ -230,6 +239,20 @@ fn marked(own: &RecipientContext) -> RecipientContext {
         more_resources: own.more_resources,
         what: put(SLOT_WHAT, &own.what),
         reason: put(SLOT_REASON, &own.reason),
+        late: own.late,
+        wrong_subject: own
+            .wrong_subject
+            .as_deref()
+            .map(|subject| put(SLOT_WRONG_SUBJECT, subject)),
+        values: own
+            .values
+            .iter()
+            .enumerate()
+            .map(|(index, (key, value))| {
+                let slot = SLOT_RESOURCES + own.resources.len() * PER_RESOURCE + index;
+                (key.clone(), put(slot, value))
+            })
+            .collect(),
     }
 }
 

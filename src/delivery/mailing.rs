@@ -42,6 +42,8 @@ pub struct Mailing {
 pub struct Writer {
     /// The sender of every email.
     pub from: Mailbox,
+    /// Where replies go, if not to the sender.
+    pub reply_to: Option<Mailbox>,
     /// Makes the envelope sender of each email if each email has its own bounce address.
     pub verp: Option<Verp>,
     /// Signs the links in emails.
@@ -180,6 +182,7 @@ impl Writer {
         };
         let addressing = Addressing {
             from: &self.from,
+            reply_to: self.reply_to.as_ref(),
             return_path: return_path.as_ref(),
             name: &own.name,
             address: &claimed.address,

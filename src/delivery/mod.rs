@@ -32,6 +32,7 @@ pub mod refusal;
 pub mod smtp;
 pub mod task;
 pub mod verp;
+pub mod waves;
 pub mod webhook;
 pub mod worker;
 
@@ -301,7 +302,8 @@ pub fn get(conn: &mut Conn, id: i64) -> Result<Delivery> {
 /// # Errors
 /// - `NotFound` if the delivery does not exist.
 /// - `Conflict` if it was sent, is pending or is suppressed, because nobody may get the same email twice.
-/// - `Conflict` if the notice was stopped. Its catch-up goes to the people who were not notified.
+/// - `Conflict` if the notice was stopped, or if a correction was sent since. Its catch-up goes to the people
+///   who were not notified.
 /// - `Conflict` if the endpoint was disabled or deleted.
 pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> {
     let delivery = get(tx.conn, id)?;
@@ -331,7 +333,8 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
 /// Queues every delivery of a notice again that failed, and returns how many there are.
 ///
 /// # Errors
-/// `NotFound` if the notice does not exist, `Conflict` if none failed or if the notice was stopped.
+/// `NotFound` if the notice does not exist, `Conflict` if none failed, if the notice was stopped, or if a
+/// correction was sent since.
 pub fn resend_failed(tx: &mut Tx<'_>, notice: &NoticeId, lifetime: Duration) -> Result<i64> {
     let notice = lock_for_resending(tx, notice)?;
     let resent = state::send_again(tx, &notice, Again::Failed, lifetime)?;
@@ -348,5 +351,6 @@ fn lock_for_resending(tx: &mut Tx<'_>, notice: &NoticeId) -> Result<NoticeRow> {
     let notice = crate::notice::locked(tx, notice)?;
     state::check_may_send_again(&notice)?;
     notice.check_still_true(tx.conn)?;
+    notice.check_not_corrected_since(tx.conn)?;
     Ok(notice)
 }

@@ -120,17 +120,44 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
         let req = req.clone();
         let mut payload = payload.take();
         Box::pin(async move {
-            let is_json =
-                req.mime_type().ok().flatten().is_some_and(|mime| {
-                    mime.subtype() == "json" || mime.suffix().is_some_and(|s| s == "json")
-                });
-            if !is_json {
+            if !is_json(&req) {
                 return Err(Problem::UnsupportedMedia("application/json"));
             }
             let body = read_body(&req, &mut payload, MAX_JSON).await?;
             Ok(Json(parse_json(&body)?))
         })
     }
+}
+
+/// JSON that may be left out: without a body, it is the default.
+pub struct OptionalJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let req = req.clone();
+        let mut payload = payload.take();
+        Box::pin(async move {
+            let body = read_body(&req, &mut payload, MAX_JSON).await?;
+            if body.is_empty() {
+                return Ok(OptionalJson(T::default()));
+            }
+            if !is_json(&req) {
+                return Err(Problem::UnsupportedMedia("application/json"));
+            }
+            Ok(OptionalJson(parse_json(&body)?))
+        })
+    }
+}
+
+/// Returns whether a request says that its body is JSON.
+fn is_json(req: &HttpRequest) -> bool {
+    req.mime_type()
+        .ok()
+        .flatten()
+        .is_some_and(|mime| mime.subtype() == "json" || mime.suffix().is_some_and(|s| s == "json"))
 }
 
 /// Parses JSON and names the wrong field.

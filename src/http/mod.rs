@@ -28,6 +28,7 @@ pub mod public;
 pub mod refusals;
 pub mod request_id;
 pub mod routes;
+pub mod sending;
 mod sns;
 mod state;
 pub mod stats;

@@ -7,6 +7,7 @@ pub mod affected;
 pub mod affected_people;
 mod affected_rows;
 mod check;
+pub mod drill;
 mod episode;
 pub mod metrics;
 mod naming;
@@ -29,7 +30,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
-use crate::base::check::{Check, check_text};
+use crate::base::check::{Check, check_headline, check_text};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::{Timestamp, ZonedTime};
@@ -64,6 +65,13 @@ pub struct NewIncident {
     /// The affected resources.
     #[serde(default)]
     pub affected: Vec<ResourceRef>,
+    /// Whether the incident is a drill. Its emails go only to the addresses of `CANDOR_DRILL_TO`. It cannot be changed afterwards.
+    #[serde(default)]
+    pub drill: bool,
+    /// What customers read about the incident in the subjects and titles of emails, for example
+    /// `Some files cannot be opened`. At most 120 characters.
+    #[serde(default)]
+    pub headline: Option<String>,
 }
 
 /// A change of the status.
@@ -100,6 +108,7 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
     if let Some(summary) = &new.summary {
         check_text(&mut check.errors, "/summary", summary);
     }
+    check_headline(&mut check.errors, new.headline.as_deref());
     check.time_zone("/time_zone", new.time_zone.as_deref());
     check_past(&mut check.errors, "/started_at", new.started_at, tx.now);
     check_past(&mut check.errors, "/detected_at", new.detected_at, tx.now);
@@ -127,12 +136,20 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
         alerts_received: 0,
         alert_count: 0,
         episode: 1,
+        drill: new.drill,
+        headline: new.headline.as_deref().map(|headline| headline.trim().to_owned()),
     };
     diesel::insert_into(i::table).values(&row).execute(tx.conn)?;
     let mut after = json!({
         "number": number, "title": row.title, "severity": row.severity,
         "started_at": row.started_at, "detected_at": row.detected_at,
     });
+    if new.drill {
+        after["drill"] = json!(true);
+    }
+    if let Some(headline) = &row.headline {
+        after["headline"] = json!(headline);
+    }
     if let Some(earlier) = earlier {
         after["earlier"] = json!(earlier);
     }
@@ -146,7 +163,11 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
         &id,
         timeline::Kind::Detected,
         row.detected_at,
-        "Incident opened",
+        if new.drill {
+            "Incident opened as a drill"
+        } else {
+            "Incident opened"
+        },
     )?;
     if !new.affected.is_empty() {
         affected::add(tx, &id, &new.affected, affected::Source::Operator).map_err(|error| match error {

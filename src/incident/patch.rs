@@ -6,8 +6,9 @@ use serde::Deserialize;
 use super::check::{check_order, check_past, check_title};
 use super::stored::{Incident, Severity, get};
 use crate::audit::{Action, Event, Tx};
-use crate::base::check::{Check, check_text};
-use crate::base::error::Result;
+use crate::base::check::{Check, check_headline, check_text};
+use crate::base::error::{FieldError, Result};
+use crate::base::given::given;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::dialect;
@@ -29,6 +30,13 @@ pub struct IncidentPatch {
     pub detected_at: Option<Timestamp>,
     /// The new IANA time zone.
     pub time_zone: Option<String>,
+    /// This cannot be changed. A value is an error.
+    #[schema(ignore)]
+    pub drill: Option<serde_json::Value>,
+    /// The new headline for customers, of at most 120 characters. Null removes it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub headline: Option<Option<String>>,
 }
 
 pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result<Incident> {
@@ -39,9 +47,17 @@ pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> 
     if let Some(summary) = &patch.summary {
         check_text(&mut check.errors, "/summary", summary);
     }
+    check_headline(
+        &mut check.errors,
+        patch.headline.iter().flatten().next().map(String::as_str),
+    );
     check.time_zone("/time_zone", patch.time_zone.as_deref());
     check_past(&mut check.errors, "/started_at", patch.started_at, tx.now);
     check_past(&mut check.errors, "/detected_at", patch.detected_at, tx.now);
+    if patch.drill.is_some() {
+        let detail = "cannot be changed: whether an incident is a drill is decided when it is opened";
+        check.errors.push(FieldError::at("/drill", detail));
+    }
     check.finish()?;
     dialect::lock(tx.conn, dialect::Lock::Incident, id.as_str())?;
     let before = get(tx.conn, id)?;
@@ -55,6 +71,10 @@ pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> 
         started_at: patch.started_at.unwrap_or(before.started_at),
         detected_at: patch.detected_at.unwrap_or(before.detected_at),
         time_zone: patch.time_zone.clone().or(before.time_zone.clone()),
+        headline: match &patch.headline {
+            Some(headline) => headline.as_deref().map(|headline| headline.trim().to_owned()),
+            None => before.headline.clone(),
+        },
         updated_at: tx.now,
         ..before.clone()
     };
@@ -69,6 +89,7 @@ pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> 
             i::started_at.eq(after.started_at),
             i::detected_at.eq(after.detected_at),
             i::time_zone.eq(&after.time_zone),
+            i::headline.eq(&after.headline),
             i::updated_at.eq(after.updated_at),
         ))
         .execute(tx.conn)?;

@@ -193,8 +193,13 @@ pub fn put(tx: &mut Tx<'_>, id: &IncidentId, input: &ReportInput) -> Result<Repo
 /// Publishes the current public version. Later changes become public only when it is published again.
 ///
 /// # Errors
-/// `NotFound` if the incident does not exist or has no report. `Invalid` if no section is public.
+/// `NotFound` if the incident does not exist or has no report. `Invalid` if no section is public. `Conflict` if the incident is a
+/// drill.
 pub fn publish(tx: &mut Tx<'_>, id: &IncidentId) -> Result<Report> {
+    if super::get(tx.conn, id)?.drill {
+        let detail = "the report of a drill is not published";
+        return Err(Error::Conflict(detail.to_owned()));
+    }
     let report = get(tx.conn, id, Audience::Public)?;
     if report.sections.is_empty() {
         return Err(Error::invalid(

@@ -73,6 +73,10 @@ pub struct Incident {
     /// The number of the current episode: 1, and one more after each reopening. Notifications are counted for
     /// each episode.
     pub episode: i64,
+    /// Whether the incident is a drill: its emails go only to the addresses for drills. This never changes.
+    pub drill: bool,
+    /// What customers read about the incident in the subjects and titles of emails. Null if nobody wrote it.
+    pub headline: Option<String>,
 }
 
 #[derive(Insertable, Queryable)]
@@ -95,6 +99,8 @@ pub(super) struct IncidentRow {
     pub(super) alerts_received: i64,
     pub(super) alert_count: i64,
     pub(super) episode: i64,
+    pub(super) drill: bool,
+    pub(super) headline: Option<String>,
 }
 
 fn view(row: IncidentRow) -> Result<Incident> {
@@ -115,6 +121,8 @@ fn view(row: IncidentRow) -> Result<Incident> {
         alerts_received: row.alerts_received,
         earlier: row.earlier_id,
         episode: row.episode,
+        drill: row.drill,
+        headline: row.headline,
     })
 }
 
@@ -140,6 +148,8 @@ pub struct Standing {
     pub status: Status,
     /// When the incident was resolved.
     pub resolved_at: Option<Timestamp>,
+    /// Whether the incident is a drill.
+    pub drill: bool,
 }
 
 /// Returns the state of an incident.
@@ -147,17 +157,19 @@ pub struct Standing {
 /// # Errors
 /// `NotFound` if the incident does not exist.
 pub fn standing(conn: &mut Conn, id: &IncidentId) -> Result<Standing> {
-    let row: Option<(i64, String, Option<Timestamp>)> = i::table
+    let row: Option<(i64, String, Option<Timestamp>, bool)> = i::table
         .find(id.as_str())
-        .select((i::number, i::status, i::resolved_at))
+        .select((i::number, i::status, i::resolved_at, i::drill))
         .first(conn)
         .optional()?;
-    let (number, status, resolved_at) = row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?;
+    let (number, status, resolved_at, drill) =
+        row.ok_or_else(|| Error::NotFound(format!("incident {id}")))?;
     Ok(Standing {
         id: id.clone(),
         number,
         status: Status::parse(&status).map_err(Error::internal)?,
         resolved_at,
+        drill,
     })
 }
 

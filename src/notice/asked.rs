@@ -67,6 +67,12 @@ impl Asking {
 
     /// Adds the people of an email, if it asked them.
     pub fn add(&mut self, notified: &NotifiedAddress) {
+        if notified.is_correction() {
+            for person in &notified.people {
+                self.people.remove(&**person);
+            }
+            return;
+        }
         if !notified.asked(self.episode) {
             return;
         }
@@ -161,8 +167,11 @@ pub fn remind(tx: &mut Tx<'_>, incident: &IncidentId) -> Result<Notice> {
         phase: Phase::Update,
         message: MESSAGE.to_owned(),
         subject: None,
+        headline: None,
+        next_update_due_at: None,
         customer_action: None,
         audience: None,
+        corrects: None,
     };
     check_new(tx.conn, &new)?;
     let author = tx.actor.id().to_owned();

@@ -1,13 +1,13 @@
-//! Who wrote a part of a notice, and whether an approval still counts.
+//! Who wrote a part of a notice.
 //!
 //! Whoever wrote a part of what a notice says may not approve it: the person who drafted or changed the notice, who made the
 //! policy that drafted it, who wrote the report that it contains, or who saved its template while it was a draft.
 
 use diesel::prelude::*;
+use serde_json::Value;
 
 use super::row::Row;
 use crate::audit::{Action, Tx};
-use crate::auth::{self, Role};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::base::time::Timestamp;
@@ -49,18 +49,30 @@ pub(super) fn inherit_authors(tx: &mut Tx<'_>, from: &NoticeId, to: &NoticeId) -
     Ok(())
 }
 
-/// Returns what the actor wrote of a notice. Returns `None` if the actor wrote nothing and so may approve it.
-pub(super) fn wrote(conn: &mut Conn, row: &Row, actor: &str) -> Result<Option<&'static str>> {
-    let authored: i64 = a::table.find((row.id.as_str(), actor)).count().get_result(conn)?;
-    if authored > 0 || row.drafted_by == actor {
+/// Returns what these tokens, which are those of one person, wrote of a notice until a time. Returns `None` if they wrote nothing,
+/// so that the person may approve it. Without a time, everything counts.
+pub(super) fn wrote(
+    conn: &mut Conn,
+    row: &Row,
+    tokens: &[String],
+    until: Option<Timestamp>,
+) -> Result<Option<&'static str>> {
+    let authored: i64 = a::table
+        .filter(a::notice_id.eq(row.id.as_str()))
+        .filter(a::actor_id.eq_any(tokens))
+        .count()
+        .get_result(conn)?;
+    if authored > 0 || tokens.contains(&row.drafted_by) {
         return Ok(Some("drafted or changed the notice"));
     }
+    let until = until.unwrap_or(Timestamp::from_micros(i64::MAX));
     let did = |conn: &mut Conn, action: Action, subject: &str, since: Timestamp| -> Result<bool> {
         let events: i64 = e::table
             .filter(e::subject_id.eq(subject))
             .filter(e::action.eq(action.as_str()))
-            .filter(e::actor_id.eq(actor))
+            .filter(e::actor_id.eq_any(tokens))
             .filter(e::at.ge(since))
+            .filter(e::at.le(until))
             .count()
             .get_result(conn)?;
         Ok(events > 0)
@@ -69,34 +81,33 @@ pub(super) fn wrote(conn: &mut Conn, row: &Row, actor: &str) -> Result<Option<&'
     if row.phase()? == Phase::Report && did(conn, Action::ReportWritten, row.incident_id.as_str(), ever)? {
         return Ok(Some("wrote the report that the notice contains"));
     }
+    // The headline of the incident is in the subject of a notice that has none of its own.
+    if row.headline.is_none() {
+        let changes: Vec<(Option<String>, Option<String>)> = e::table
+            .filter(e::subject_id.eq(row.incident_id.as_str()))
+            .filter(e::action.eq(Action::IncidentChanged.as_str()))
+            .filter(e::actor_id.eq_any(tokens))
+            .filter(e::at.le(until))
+            .select((e::before_json, e::after_json))
+            .load(conn)?;
+        for (before, after) in changes {
+            let headline = |document: Option<String>| -> Result<Value> {
+                let document: Value = document
+                    .as_deref()
+                    .map(serde_json::from_str)
+                    .transpose()?
+                    .unwrap_or_default();
+                Ok(document["headline"].clone())
+            };
+            if headline(before)? != headline(after)? {
+                return Ok(Some("wrote the headline of the incident"));
+            }
+        }
+    }
     for action in [Action::TemplateSaved, Action::TemplateReset] {
         if did(conn, action, &row.phase, row.created_at)? {
             return Ok(Some("changed the template after the notice was drafted"));
         }
     }
     Ok(None)
-}
-
-/// Returns why the approval of a draft is not valid any more. Returns `None` if it is valid or if there is no
-/// approval.
-pub(super) fn void(conn: &mut Conn, row: &Row) -> Result<Option<&'static str>> {
-    let Some(approver) = &row.approved_by else {
-        return Ok(None);
-    };
-    if !auth::holds(conn, approver, Role::Approver)? {
-        return Ok(Some(
-            "the token that approved it was revoked or is no longer allowed to approve",
-        ));
-    }
-    Ok(wrote(conn, row, approver)?.map(|_| "the person who approved it changed a part of it later"))
-}
-
-/// Returns whether a draft has a valid approval. It may be for another digest than the current one.
-pub(super) fn counts(conn: &mut Conn, row: &Row) -> Result<bool> {
-    Ok(row.approved_by.is_some() && void(conn, row)?.is_none())
-}
-
-/// Returns whether exactly this digest was approved and the approval is still valid.
-pub(super) fn approved(conn: &mut Conn, row: &Row, digest: &str) -> Result<bool> {
-    Ok(row.approved_digest.as_deref() == Some(digest) && counts(conn, row)?)
 }

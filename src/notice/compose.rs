@@ -2,15 +2,18 @@
 //! and of the recipient decides every word. So the preview shows exactly what is sent, and the digest over
 //! both covers every rendered text.
 
+use std::collections::{BTreeMap, HashMap};
+
 use serde::{Deserialize, Serialize};
 
 use crate::audience::{OWNER, Reason};
+use crate::base::id::NoticeId;
 use crate::base::text::undirected;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::notice::template::{
-    MailAction, MailAnswers, MailContext, MailIncident, MailRecipient, MailReport, MailResource, MailSection,
-    MailTime, Phase,
+    MailAction, MailAnswers, MailContext, MailCorrects, MailIncident, MailLate, MailRecipient, MailReport,
+    MailResource, MailSection, MailTime, Phase, expand,
 };
 
 /// The labels of times in emails. They also find a time in frozen data.
@@ -42,6 +45,36 @@ pub struct Content {
     pub report: Option<MailReport>,
     /// The name of the company that sends the notice.
     pub sender: String,
+    /// The wrong notice, if this is a correction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrects: Option<CorrectedNotice>,
+    /// Whether the notice is part of a drill.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drill: bool,
+    /// The headline of the notice, or of the incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headline: Option<String>,
+    /// The number of the update, from 1. Only an update has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<i64>,
+    /// The time until which the next update is promised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_update: Option<Timestamp>,
+    /// The page where customers get help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_url: Option<String>,
+    /// The keys of the values of one's own that the texts and the template use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+}
+
+/// The notice that a correction is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CorrectedNotice {
+    /// The ID of the wrong notice.
+    pub notice: NoticeId,
+    /// When the wrong notice was queued.
+    pub sent_at: Timestamp,
 }
 
 /// The data of one recipient. It is frozen when the notice is sent.
@@ -61,6 +94,15 @@ pub struct RecipientContext {
     pub what: String,
     /// Why the recipient gets the notice.
     pub reason: String,
+    /// Whether other people were notified before, and this is the first email about the incident to the recipient.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
+    /// The subject of the wrong email, if this is a correction and the subject is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_subject: Option<String>,
+    /// The values of the recipient's own, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, String>,
 }
 
 impl RecipientContext {
@@ -69,6 +111,7 @@ impl RecipientContext {
         let mut resources: Vec<MailResource> = reasons.iter().filter_map(mail_resource).collect();
         resources.sort();
         resources.dedup();
+        tell_apart(&mut resources);
         let what = what(reasons, &resources);
         let more_resources = resources.len().saturating_sub(LISTED);
         resources.truncate(LISTED);
@@ -80,6 +123,9 @@ impl RecipientContext {
             more_resources,
             what: undirected(&what).into_owned(),
             reason: undirected(&why(reasons)).into_owned(),
+            late: false,
+            wrong_subject: None,
+            values: BTreeMap::new(),
         }
     }
 
@@ -99,11 +145,25 @@ fn mail_resource(reason: &Reason) -> Option<MailResource> {
         type_: type_.to_string(),
         id: id.to_string(),
         label: match &reason.name {
-            Some(name) => format!("{} ({type_} {id})", undirected(name)),
+            Some(name) => undirected(name).into_owned(),
             None => format!("{type_} {id}"),
         },
         account: undirected(reason.account_name.as_deref().unwrap_or_default()).into_owned(),
     })
+}
+
+/// Adds the type and ID to resources whose names are not different.
+fn tell_apart(resources: &mut [MailResource]) {
+    let mut named: HashMap<(String, String), usize> = HashMap::new();
+    let name = |resource: &MailResource| (resource.label.clone(), resource.account.clone());
+    for resource in &*resources {
+        *named.entry(name(resource)).or_default() += 1;
+    }
+    for resource in resources {
+        if named.get(&name(resource)).is_some_and(|count| *count > 1) {
+            resource.label = format!("{} ({} {})", resource.label, resource.type_, resource.id);
+        }
+    }
 }
 
 fn what(reasons: &[Reason], resources: &[MailResource]) -> String {
@@ -153,8 +213,10 @@ fn why(reasons: &[Reason]) -> String {
     let mut shared: Vec<String> = reasons
         .iter()
         .filter(|reason| !reason.by_account)
-        .filter_map(|reason| reason.through.as_ref().or(reason.resource.as_ref()))
-        .map(ResourceRef::to_string)
+        .filter_map(|reason| match (&reason.through, &reason.name) {
+            (None, Some(name)) => Some(undirected(name).into_owned()),
+            (through, _) => Some(through.as_ref().or(reason.resource.as_ref())?.to_string()),
+        })
         .collect();
     shared.sort_unstable();
     shared.dedup();
@@ -262,6 +324,12 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         .time_zone
         .as_deref()
         .and_then(|name| crate::base::time::time_zone(name).ok());
+    let began = content.times.iter().find(|(label, _)| label == STARTED);
+    // A notice is only sent if nobody lacks a value. A preview shows an empty text for a value that is missing.
+    let mut values = recipient.values.clone();
+    for key in &content.values {
+        values.entry(key.clone()).or_default();
+    }
     MailContext {
         phase: content.phase,
         incident: MailIncident {
@@ -273,8 +341,18 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         recipient: MailRecipient {
             name: recipient.name.clone(),
         },
-        paragraphs: paragraphs(&content.message),
-        action: content.action.clone(),
+        headline: content.headline.clone(),
+        update: content.update,
+        next_update: content.next_update.map(|at| at.for_reader(zone.as_ref())),
+        support_url: content.support_url.clone(),
+        paragraphs: paragraphs(&content.message)
+            .iter()
+            .map(|paragraph| expand(paragraph, &values))
+            .collect(),
+        action: content.action.as_ref().map(|action| MailAction {
+            required: action.required,
+            text: expand(&action.text, &values),
+        }),
         resources: recipient.resources.clone(),
         more_resources: recipient.more_resources,
         times: content
@@ -282,7 +360,7 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
             .iter()
             .map(|(label, at)| MailTime {
                 label: label.clone(),
-                text: at.for_people(zone.as_ref()),
+                text: at.for_reader(zone.as_ref()),
             })
             .collect(),
         report: content.report.clone(),
@@ -291,5 +369,14 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         optional,
         answers: content.phase.asks().then(|| MailAnswers::at(&urls.answers)),
         unsubscribe_url: urls.unsubscribe,
+        late: began.filter(|_| recipient.late).map(|(_, began)| MailLate {
+            began: began.for_reader(zone.as_ref()),
+        }),
+        corrects: content.corrects.as_ref().map(|wrong| MailCorrects {
+            subject: recipient.wrong_subject.clone().unwrap_or_default(),
+            sent_at: wrong.sent_at.for_reader(zone.as_ref()),
+        }),
+        drill: content.drill,
+        values,
     }
 }

@@ -4,8 +4,8 @@
 //! (created) ─► pending ─(end of a claim)─► sent ─(report)─► bounced
 //!     │         │  ▲  └──(end of a claim)─► failed             │
 //!     │         │  └───────────(send again)───┴────────────────┘
-//!     │         └─(stop, or end of a claim)─► stopped
-//!     └─► suppressed
+//!     │         └─(stop, or end of a claim)─► stopped ─(resume)─► pending or suppressed
+//!     └─► suppressed, or stopped
 //! ```
 //!
 //! The functions stand in `notice`, because stopping a notice stops its deliveries too, and because `delivery`
@@ -171,10 +171,27 @@ pub struct NewDeliveries<'a> {
     pub mail_lifetime: Duration,
     /// How long a call to an endpoint is tried before it fails.
     pub call_lifetime: Duration,
+    /// The state of the new deliveries: `pending`, or `stopped` if the notice was stopped before.
+    pub state: DeliveryState,
 }
 
-/// Creates deliveries. They are `pending`, or `suppressed` if the message is optional and its address is
-/// suppressed. One statement creates all of them.
+/// Returns whether the deliveries of this part of the frozen list exist already. Either all of them exist or none:
+/// a stopped notice gets the deliveries of its whole list before it is resumed.
+///
+/// # Errors
+/// An error of the database.
+pub fn exist(conn: &mut Conn, new: &NewDeliveries<'_>) -> Result<bool> {
+    let first: Option<i64> = d::table
+        .filter(d::notice_id.eq(new.notice.as_str()))
+        .filter(d::ordinal.eq(new.after + 1))
+        .select(d::id)
+        .first(conn)
+        .optional()?;
+    Ok(first.is_some())
+}
+
+/// Creates deliveries. They have the state `new.state`, or are `suppressed` if the message is optional and its
+/// address is suppressed. One statement creates all of them.
 ///
 /// The caller has locked the notice and found it queued, and writes in the same transaction that these
 /// positions are done, so that no position gets two deliveries. The number of deliveries in each state is
@@ -187,12 +204,13 @@ pub fn create(tx: &mut Tx<'_>, new: &NewDeliveries<'_>, changes: &mut Changes) -
         "INSERT INTO deliveries (notice_id, ordinal, channel, address, state, attempt, next_attempt_at, expires_at, message_id, domain) \
          SELECT nr.notice_id, nr.ordinal, nr.channel, nr.address, \
                 CASE WHEN nr.optional AND EXISTS (SELECT 1 FROM opt_outs o WHERE o.address = LOWER(nr.address)) \
-                     THEN 'suppressed' ELSE 'pending' END, \
-                0, $1, CASE WHEN nr.channel = 'email' THEN $2 ELSE $3 END, \
-                CAST(nr.ordinal AS TEXT) || '.' || nr.notice_id || '@' || $4, nr.domain \
-         FROM notice_recipients nr WHERE nr.notice_id = $5 AND nr.ordinal > $6 AND nr.ordinal <= $7 \
+                     THEN 'suppressed' ELSE $1 END, \
+                0, $2, CASE WHEN nr.channel = 'email' THEN $3 ELSE $4 END, \
+                CAST(nr.ordinal AS TEXT) || '.' || nr.notice_id || '@' || $5, nr.domain \
+         FROM notice_recipients nr WHERE nr.notice_id = $6 AND nr.ordinal > $7 AND nr.ordinal <= $8 \
          ORDER BY nr.ordinal",
     )
+    .bind::<Text, _>(new.state)
     .bind::<BigInt, _>(tx.now)
     .bind::<BigInt, _>(tx.now.plus(new.mail_lifetime))
     .bind::<BigInt, _>(tx.now.plus(new.call_lifetime))
@@ -228,17 +246,97 @@ fn count_created(conn: &mut Conn, new: &NewDeliveries<'_>, made: usize, changes:
     };
     let mut mails = made;
     for (channel, count) in &calls {
-        changes.made(new.notice, channel, DeliveryState::Pending, *count as usize);
+        changes.made(new.notice, channel, new.state, *count as usize);
         mails = mails.saturating_sub(*count as usize);
     }
     let suppressed = suppressed as usize;
     changes.made(new.notice, EMAIL, DeliveryState::Suppressed, suppressed);
-    changes.made(
+    changes.made(new.notice, EMAIL, new.state, mails.saturating_sub(suppressed));
+    Ok(())
+}
+
+/// The condition for the stopped deliveries that are sent if their notice is resumed. A delivery with a reason is left
+/// out ([`super::resume`]), and so is one that may have arrived.
+const RESUMABLE: &str =
+    "state = 'stopped' AND state NOT IN ('pending', 'sent') AND reason IS NULL AND ambiguous = 0";
+
+/// Returns the same condition for the statements of other files.
+pub(super) fn resumable() -> SqlLiteral<Bool> {
+    sql(
+        "deliveries.state = 'stopped' AND deliveries.state NOT IN ('pending', 'sent') AND deliveries.reason IS NULL \
+         AND deliveries.ambiguous = 0",
+    )
+}
+
+/// Returns the number of stopped deliveries, by channel, that will be sent although they are stopped: their notice was
+/// resumed, and its list is expanded again up to them later, for example with a later wave. The notice is being sent.
+pub(super) fn waiting_again(conn: &mut Conn, notice: &NoticeId) -> Result<Vec<(String, i64)>> {
+    Ok(d::table
+        .filter(d::notice_id.eq(notice.as_str()))
+        .filter(resumable())
+        .group_by(d::channel)
+        .select((d::channel, diesel::dsl::count_star()))
+        .load(conn)?)
+}
+
+/// Makes the stopped deliveries of a part of the frozen list `pending`, or `suppressed` if the message is optional
+/// and the address was suppressed since. `channels` are those with stopped deliveries. One statement for each
+/// channel changes them.
+///
+/// The caller must fulfil what [`create`] says. [`super::resume`] writes the audit event of all of them.
+///
+/// # Errors
+/// An error of the database.
+pub fn queue_stopped(
+    tx: &mut Tx<'_>,
+    new: &NewDeliveries<'_>,
+    channels: impl IntoIterator<Item = String>,
+    changes: &mut Changes,
+) -> Result<()> {
+    let suppressed = diesel::sql_query(format!(
+        "UPDATE deliveries SET state = 'suppressed' \
+         WHERE notice_id = $1 AND ordinal > $2 AND ordinal <= $3 AND {RESUMABLE} AND channel = 'email' AND EXISTS \
+         (SELECT 1 FROM notice_recipients nr JOIN opt_outs o ON o.address = LOWER(nr.address) \
+          WHERE nr.notice_id = deliveries.notice_id AND nr.ordinal = deliveries.ordinal AND nr.optional)"
+    ))
+    .bind::<Text, _>(new.notice.as_str())
+    .bind::<BigInt, _>(new.after)
+    .bind::<BigInt, _>(new.upto)
+    .fixed()
+    .execute(tx.conn)?;
+    changes.moved(
         new.notice,
         EMAIL,
-        DeliveryState::Pending,
-        mails.saturating_sub(suppressed),
+        DeliveryState::Stopped,
+        DeliveryState::Suppressed,
+        suppressed,
     );
+    for channel in channels {
+        let lifetime = match channel == EMAIL {
+            true => new.mail_lifetime,
+            false => new.call_lifetime,
+        };
+        // SQLite numbers parameters in the order in which they first appear.
+        let queued = diesel::sql_query(format!(
+            "UPDATE deliveries SET state = 'pending', lease = NULL, deferred_until = NULL, next_attempt_at = $1, expires_at = $2 \
+             WHERE notice_id = $3 AND ordinal > $4 AND ordinal <= $5 AND {RESUMABLE} AND channel = $6"
+        ))
+        .bind::<BigInt, _>(tx.now)
+        .bind::<BigInt, _>(tx.now.plus(lifetime))
+        .bind::<Text, _>(new.notice.as_str())
+        .bind::<BigInt, _>(new.after)
+        .bind::<BigInt, _>(new.upto)
+        .bind::<Text, _>(&channel)
+        .fixed()
+        .execute(tx.conn)?;
+        changes.moved(
+            new.notice,
+            &channel,
+            DeliveryState::Stopped,
+            DeliveryState::Pending,
+            queued,
+        );
+    }
     Ok(())
 }
 

@@ -7,14 +7,18 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::add_author;
+use super::approvals;
+use super::corrections;
+use super::promise;
 use super::reminders;
 use super::row::{CustomerAction, Row, locked};
 use super::state::{insert_draft, require_draft};
 use super::view::{Notice, get};
 use crate::audience::Rule;
 use crate::audit::{Action, Event, Tx};
-use crate::base::check::check_text;
+use crate::base::check::{check_headline, check_text};
 use crate::base::error::{Error, FieldError, Result};
+use crate::base::given::given;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
@@ -33,12 +37,22 @@ pub struct NewNotice {
     /// The subject. Without it, the template makes one.
     #[serde(default)]
     pub subject: Option<String>,
+    /// The headline of this notice, of at most 120 characters. Without it, the notice has the headline of the incident.
+    #[serde(default)]
+    pub headline: Option<String>,
+    /// The time until which customers are promised the next update. It must be in the future, also when the notice is sent. Only
+    /// a detection or an update promises one.
+    #[serde(default)]
+    pub next_update_due_at: Option<Timestamp>,
     /// What the customer must do. It must be set for a resolution.
     #[serde(default)]
     pub customer_action: Option<CustomerAction>,
-    /// The roles that the notice is for. Without it, these are owners and all collaborators.
+    /// The roles that the notice is for. Without it, these are owners and all collaborators. A correction has none.
     #[serde(default)]
     pub audience: Option<Rule>,
+    /// The notice that a correction is about. It must be set for a correction, and only for one.
+    #[serde(default)]
+    pub corrects: Option<NoticeId>,
 }
 
 /// A change of a draft. A field that is left out stays unchanged.
@@ -49,6 +63,14 @@ pub struct NoticePatch {
     pub message: Option<String>,
     /// The new subject.
     pub subject: Option<String>,
+    /// The new headline. Null removes it, so that the notice has the headline of the incident.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub headline: Option<Option<String>>,
+    /// The new time until which the next update is promised. Null removes it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Timestamp>)]
+    pub next_update_due_at: Option<Option<Timestamp>>,
     /// The new customer action.
     pub customer_action: Option<CustomerAction>,
     /// The new audience rule.
@@ -106,13 +128,18 @@ fn check_parts(
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist. `Invalid` with each wrong field (a resolution needs
-/// `customer_action`). `Conflict` if a resolution is drafted for an incident that is not resolved.
+/// `customer_action`, and a correction needs `corrects`). `Conflict` if a resolution is drafted for an incident that is not
+/// resolved.
 pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<Notice> {
     check_new(tx.conn, new)?;
+    check_promise(new.phase, new.next_update_due_at, tx.now)?;
     check_phase(tx.conn, incident, new.phase)?;
     let author = tx.actor.id().to_owned();
     let row = new_row(tx.conn, &author, tx.now, incident, new)?;
     insert_draft(tx, &row)?;
+    if let Some(wrong) = &new.corrects {
+        corrections::mark(tx, &row, wrong)?;
+    }
     get(tx.conn, &row.id)
 }
 
@@ -132,9 +159,23 @@ pub(crate) fn check_new(conn: &mut Conn, new: &NewNotice) -> Result<()> {
         let detail = "a resolution must say what the customer must do, or {\"required\": false} if no action is needed";
         errors.push(FieldError::at("/customer_action", detail));
     }
+    let (rule, action) = (new.audience.is_some(), new.customer_action.as_ref());
+    corrections::check_parts(&mut errors, new.phase, new.corrects.as_ref(), rule, action);
+    check_headline(&mut errors, new.headline.as_deref());
     if let Some(rule) = &new.audience {
         rule.check(conn, "/audience", &mut errors)?;
     }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::fields(errors))
+    }
+}
+
+/// Checks the time until which a notice promises the next update.
+fn check_promise(phase: Phase, due: Option<Timestamp>, now: Timestamp) -> Result<()> {
+    let mut errors = Vec::new();
+    promise::check(&mut errors, phase, due, now);
     if errors.is_empty() {
         Ok(())
     } else {
@@ -156,6 +197,8 @@ pub(super) fn new_row(
         .transpose()?;
     Ok(Row {
         subject: new.subject.as_deref().map(|s| s.trim().to_owned()),
+        headline: new.headline.as_deref().map(|s| s.trim().to_owned()),
+        next_update_due_at: new.next_update_due_at,
         customer_action: action,
         audience: new.audience.as_ref().map(serde_json::to_string).transpose()?,
         ..Row::draft(
@@ -198,14 +241,27 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
     if let Some(rule) = &patch.audience {
         rule.check(tx.conn, "/audience", &mut errors)?;
     }
+    check_headline(
+        &mut errors,
+        patch.headline.iter().flatten().next().map(String::as_str),
+    );
     if !errors.is_empty() {
         return Err(Error::fields(errors));
     }
     let before = locked(tx, id)?;
     require_draft(&before)?;
+    check_promise(before.phase()?, patch.next_update_due_at.flatten(), tx.now)?;
     if patch.audience.is_some() && reminders::is_one(tx.conn, id)? {
         let detail = "cannot be changed: a reminder is for everybody who was asked and has not answered";
         return Err(Error::invalid("/audience", detail));
+    }
+    if before.phase()? == Phase::Correction {
+        let mut errors = Vec::new();
+        let action = patch.customer_action.as_ref();
+        corrections::check_unchangeable(&mut errors, patch.audience.is_some(), action);
+        if !errors.is_empty() {
+            return Err(Error::fields(errors));
+        }
     }
     let message = patch
         .message
@@ -216,6 +272,11 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
         .as_deref()
         .map(|s| s.trim().to_owned())
         .or(before.subject.clone());
+    let headline = match &patch.headline {
+        Some(headline) => headline.as_deref().map(|s| s.trim().to_owned()),
+        None => before.headline.clone(),
+    };
+    let due = patch.next_update_due_at.unwrap_or(before.next_update_due_at);
     let action = match &patch.customer_action {
         Some(action) => Some(serde_json::to_string(action)?),
         None => before.customer_action.clone(),
@@ -226,6 +287,8 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
     };
     let same = message == before.message
         && subject == before.subject
+        && headline == before.headline
+        && due == before.next_update_due_at
         && patch.customer_action.as_ref().map_or(Ok(true), |action| {
             Ok::<_, Error>(before.action()?.as_ref() == Some(action))
         })?
@@ -239,10 +302,13 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
     let episode = incident::episode_of(tx.conn, &before.incident_id)?;
     let author = tx.actor.id().to_owned();
     add_author(tx, id, &author)?;
+    approvals::end_all(tx, id)?;
     diesel::update(n::table.find(id.as_str()))
         .set((
             n::message.eq(&message),
             n::subject.eq(&subject),
+            n::headline.eq(&headline),
+            n::next_update_due_at.eq(due),
             n::customer_action.eq(&action),
             n::audience.eq(&rule),
             n::drafted_by.eq(&author),
@@ -257,11 +323,13 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
             .incident(&before.incident_id)
             .before(json!({
                 "subject": before.subject, "message": before.message, "customer_action": before.action()?,
-                "audience": before.rule()?,
+                "audience": before.rule()?, "headline": before.headline,
+                "next_update_due_at": before.next_update_due_at,
             }))
             .after(json!({
                 "subject": subject, "message": message, "customer_action": action,
-                "audience": patch.audience.clone().map_or_else(|| before.rule(), Ok)?,
+                "audience": patch.audience.clone().map_or_else(|| before.rule(), Ok)?, "headline": headline,
+                "next_update_due_at": due,
             })),
     );
     get(tx.conn, id)

@@ -10,14 +10,15 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use serde::Serialize;
 
-use super::delivery_state::DeliveryState;
+use super::corrections;
+use super::delivery_state::{DeliveryState, resumable};
 use super::payload::{EndpointContext, PayloadAccount, PayloadRef, PayloadResource};
 use super::row::Row;
 use super::state::NoticeState;
 use crate::audience::{self, Audience};
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
-use crate::db::schema::notice_recipients as nr;
+use crate::db::schema::{deliveries as d, notice_recipients as nr};
 use crate::db::{Conn, FixedText};
 use crate::directory::endpoint;
 use crate::notice::template::Phase;
@@ -57,7 +58,11 @@ pub(super) fn planned(
         return Ok(Vec::new());
     };
     let phase = row.phase()?;
-    let notified = notified(conn, &row.incident_id)?;
+    let called = called(conn, &row.incident_id)?;
+    if let Some(wrong) = corrections::corrected_by(conn, &row.id)? {
+        return corrected(conn, &wrong, &affected, &called);
+    }
+    let notified = counting(called);
     let mut endpoints = candidates(conn, affected, phase, episode, &notified, warnings)?;
     if row.catch_up_of.is_some() || phase == Phase::Detection {
         leave_out_notified(&mut endpoints, phase, episode, &notified);
@@ -71,7 +76,7 @@ pub(super) fn missing(conn: &mut Conn, row: &Row, affected: Affected) -> Result<
         return Ok(0);
     };
     let phase = row.phase()?;
-    let notified = notified(conn, &row.incident_id)?;
+    let notified = counting(called(conn, &row.incident_id)?);
     let mut endpoints = candidates(conn, affected, phase, row.episode, &notified, &mut Vec::new())?;
     leave_out_notified(&mut endpoints, phase, row.episode, &notified);
     Ok(endpoints.len())
@@ -151,9 +156,51 @@ fn candidates(
                 .collect();
             follow_through(conn, &over, &mut endpoints)?;
         }
-        Phase::Detection | Phase::Update => {}
+        Phase::Detection | Phase::Update | Phase::Correction => {}
     }
     Ok(endpoints)
+}
+
+/// Returns the current endpoints of the accounts that a wrong notice reached, that the incident does not affect now, and that no
+/// correction of the notice has reached.
+fn corrected(
+    conn: &mut Conn,
+    wrong: &NoticeId,
+    affected: &[audience::EndpointRow],
+    called: &[NotifiedEndpoint],
+) -> Result<Vec<EndpointRecipient>> {
+    let ids: Vec<&str> = called.iter().map(|one| one.notice.as_str()).collect();
+    let corrections = corrections::among(conn, &ids)?;
+    let affected: HashSet<&str> = affected.iter().map(|row| row.account.as_str()).collect();
+    let done: HashSet<&str> = called
+        .iter()
+        .filter(|one| corrections.get(one.notice.as_str()) == Some(wrong))
+        .map(|one| one.context.account.id.as_str())
+        .collect();
+    let told: Vec<&NotifiedEndpoint> = called
+        .iter()
+        .filter(|one| one.notice == *wrong)
+        .filter(|one| {
+            let account = one.context.account.id.as_str();
+            !affected.contains(account) && !done.contains(account)
+        })
+        .collect();
+    let mut endpoints = Vec::new();
+    follow_through(conn, &told, &mut endpoints)?;
+    Ok(endpoints)
+}
+
+/// Returns the calls that notified their accounts of the incident and were not corrected afterwards.
+fn counting(called: Vec<NotifiedEndpoint>) -> Vec<NotifiedEndpoint> {
+    let mut counting: Vec<NotifiedEndpoint> = Vec::with_capacity(called.len());
+    for one in called {
+        if one.phase == Phase::Correction.as_str() {
+            counting.retain(|before| before.context.account.id != one.context.account.id);
+        } else {
+            counting.push(one);
+        }
+    }
+    counting
 }
 
 /// Adds the current endpoints of accounts that were notified before and are not affected any more.
@@ -200,6 +247,7 @@ fn follow_through(
 
 /// An endpoint that a notice of the incident reached or will reach.
 struct NotifiedEndpoint {
+    notice: NoticeId,
     phase: String,
     episode: i64,
     context: EndpointContext,
@@ -208,47 +256,83 @@ struct NotifiedEndpoint {
 #[derive(QueryableByName)]
 struct NotifiedEndpointRow {
     #[diesel(sql_type = Text)]
+    notice_id: NoticeId,
+    #[diesel(sql_type = Text)]
     phase: String,
     #[diesel(sql_type = BigInt)]
     episode: i64,
     #[diesel(sql_type = Text)]
     notice_state: NoticeState,
+    #[diesel(sql_type = BigInt)]
+    ordinal: i64,
     #[diesel(sql_type = Text)]
     context: String,
     #[diesel(sql_type = Nullable<Text>)]
     delivery_state: Option<DeliveryState>,
 }
 
-fn notified(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<NotifiedEndpoint>> {
+/// Returns the calls of all notices that reached an endpoint or will reach it, by the time of their notice.
+fn called(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<NotifiedEndpoint>> {
     let rows: Vec<NotifiedEndpointRow> = diesel::sql_query(
-        "SELECT n.phase, n.episode, n.state AS notice_state, nr.context, d.state AS delivery_state \
+        "SELECT n.id AS notice_id, n.phase, n.episode, n.state AS notice_state, nr.ordinal, nr.context, d.state AS delivery_state \
          FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id AND nr.channel <> 'email' \
          LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.ordinal = nr.ordinal \
-         WHERE n.incident_id = $1 ORDER BY n.created_at, nr.notice_id, nr.ordinal",
+         WHERE n.incident_id = $1 ORDER BY n.queued_at, nr.notice_id, nr.ordinal",
     )
     .bind::<Text, _>(incident.as_str())
     .fixed()
     .load(conn)?;
+    let again = waiting_again(conn, &rows)?;
     rows.into_iter()
         .filter(|row| match row.delivery_state {
             Some(DeliveryState::Sent | DeliveryState::Pending) => true,
-            Some(
-                DeliveryState::Failed
-                | DeliveryState::Bounced
-                | DeliveryState::Suppressed
-                | DeliveryState::Stopped,
-            ) => false,
+            Some(DeliveryState::Stopped) => again.contains(&(row.notice_id.clone(), row.ordinal)),
+            Some(DeliveryState::Failed | DeliveryState::Bounced | DeliveryState::Suppressed) => false,
             // The recipient is frozen and is not a row in the queue yet.
             None => row.notice_state.is_being_sent(),
         })
         .map(|row| {
             Ok(NotifiedEndpoint {
+                notice: row.notice_id,
                 phase: row.phase,
                 episode: row.episode,
                 context: serde_json::from_str(&row.context)?,
             })
         })
         .collect()
+}
+
+/// Returns the stopped calls that will be made although they are stopped, by notice and position: their notice was resumed.
+fn waiting_again(conn: &mut Conn, rows: &[NotifiedEndpointRow]) -> Result<HashSet<(NoticeId, i64)>> {
+    let resumed: BTreeSet<&NoticeId> = rows
+        .iter()
+        .filter(|row| row.notice_state.is_being_sent() && row.delivery_state == Some(DeliveryState::Stopped))
+        .map(|row| &row.notice_id)
+        .collect();
+    let mut again = HashSet::new();
+    for id in resumed {
+        let ordinals: Vec<i64> = d::table
+            .filter(d::notice_id.eq(id.as_str()))
+            .filter(not_mail())
+            .filter(resumable())
+            .select(d::ordinal)
+            .load(conn)?;
+        again.extend(ordinals.into_iter().map(|ordinal| (id.clone(), ordinal)));
+    }
+    Ok(again)
+}
+
+/// Returns the IDs of the endpoints that these notices of the incident reached or will reach.
+pub(super) fn reached_by(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    notices: &HashSet<String>,
+) -> Result<HashSet<String>> {
+    Ok(called(conn, incident)?
+        .into_iter()
+        .filter(|one| notices.contains(one.notice.as_str()))
+        .map(|one| one.context.endpoint.as_str().to_owned())
+        .collect())
 }
 
 /// Returns the condition with the same text as in the partial indexes. With a bound value, neither database

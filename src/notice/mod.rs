@@ -3,61 +3,93 @@
 //!
 //! ```text
 //! draft ─(send: frozen recipients and texts)─► queued ─► sending ─► sent
-//!                                                 └────────┴─(stop)─► stopped
+//!                                                 └────────┴─(stop)─► stopped ─(resume)─► queued
 //! ```
 //!
 //! Nobody gets an email who was not in the preview, and nobody gets a text that was not in the preview. One
 //! notice sends one email to an address.
 
+mod above;
 mod approval;
+mod approvals;
 mod asked;
 mod authors;
+mod break_glass;
+mod compared;
 pub mod compose;
+pub mod correct;
+mod corrections;
 pub mod counts;
 pub mod delivery_state;
 mod digest;
 mod draft;
+mod drill;
 mod endpoints;
+mod hold_if;
+pub mod limits;
+mod listed;
 mod notified;
 mod overview;
 pub mod payload;
 mod plan;
 mod preview;
+mod promise;
 mod recipients;
 mod reminders;
+mod required;
+mod resume;
 mod row;
 mod send;
+mod sending;
 mod sharing;
 mod standing;
 pub mod state;
+mod still_correct;
 pub mod template;
 pub mod templates;
 pub mod unattended;
+pub mod values;
 mod view;
+pub mod wave_steps;
+pub mod waves;
+mod words;
+mod wrongly_told;
 
 use diesel::prelude::*;
 
-pub use approval::approve;
+pub use above::{Exceeded, Figure, LimitName};
+pub use approval::{approve, list as list_approvals, list_for as approvals_for, own_part};
+pub use approvals::{Approval, ApprovalKind};
 pub use asked::{Asked, AskedPeople, answered, asked, counted_from, remind};
 pub use authors::add_author;
+pub use break_glass::{
+    BreakGlass, BreakGlassState, GlassBroken, Rehearsal, break_glass, rehearse, state as break_glass_state,
+};
+pub use compared::{Compared, ComparedPerson, LargestAccount};
 pub use counts::{DeliveryCounts, NoticeCounts, Partition};
 pub use delivery_state::DeliveryState;
 pub use digest::Digest;
 pub(crate) use draft::check_new;
 pub use draft::{NewNotice, NoticePatch, change, draft};
 pub use endpoints::EndpointRecipient;
+pub use limits::Limits;
+pub use listed::{Listed, recipients};
 pub use notified::{Missed, Reached};
 pub use overview::{Emails, Overview};
-pub use plan::{Plan, Sending};
+pub use plan::Plan;
 pub use preview::{EndpointSample, Preview, Sample, preview};
 pub use recipients::{Packed, Recipient, Recipients};
+pub use resume::{Resumed, is_settled, resume, unsent};
 pub use row::{CustomerAction, EMAIL};
 pub(crate) use row::{Row as NoticeRow, locked};
 use row::{Row, row};
 pub use send::{Stopped, catch_up, finished, note_first_notified, send, stop, stopped};
+pub use sending::Sending;
 pub use standing::Standing;
 pub use state::{NoticeState, stopped_before};
 pub use view::{Notice, get, list, of_incidents};
+pub use wave_steps::{ContinueWith, Hold, continue_with, hold};
+pub use waves::{SendNotice, WaveView};
 
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
@@ -77,11 +109,11 @@ pub fn was_said_to_be_over(conn: &mut Conn, incident: &IncidentId) -> Result<boo
         .order((n::queued_at.desc(), n::id.desc()))
         .load(conn)?;
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-    // A reminder asks a few people again and says nothing new.
+    // A reminder asks a few people again and says nothing new. A correction is for people whom the incident does not affect.
     let reminders = reminders::among(conn, &ids)?;
     for row in rows
         .into_iter()
-        .filter(|row| !reminders.contains(row.id.as_str()))
+        .filter(|row| !reminders.contains(row.id.as_str()) && row.phase != Phase::Correction.as_str())
     {
         let reached = row.state()? != NoticeState::Stopped
             || !counts::in_states(conn, &row.id, &[DeliveryState::Sent, DeliveryState::Bounced])?.is_empty();

@@ -9,9 +9,9 @@ use diesel::sql_types::{BigInt, Text};
 use serde::Deserialize;
 
 use super::compose::RecipientContext;
-use super::delivery_state::DeliveryState;
+use super::delivery_state::{DeliveryState, resumable};
 use super::state::NoticeState;
-use super::{reminders, templates};
+use super::{corrections, reminders, templates};
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::shared::Shared;
@@ -38,9 +38,12 @@ pub(super) enum EmailState {
     Bounced,
     /// The email was rejected, or its delivery expired.
     Failed,
+    /// The email was stopped or suppressed, so that no worker sends it.
+    Withheld,
 }
 
-/// An address that a notice of the incident reached or will reach.
+/// An address in the frozen list of a notice of the incident.
+#[derive(Clone)]
 pub(super) struct NotifiedAddress {
     pub phase: Shared,
     /// The episode of the incident in which the notice was sent.
@@ -55,6 +58,10 @@ pub(super) struct NotifiedAddress {
     pub reminder: bool,
     /// Whether the email contains the links for answers.
     pub asks: bool,
+    /// The notice that this email corrects, if it is a correction.
+    pub corrects: Option<Shared>,
+    /// Whether an attempt ended without a known outcome, so that the email may have arrived whatever its state is.
+    pub in_doubt: bool,
     ordinal: i64,
 }
 
@@ -77,8 +84,18 @@ impl NotifiedAddress {
                 .cloned()
                 .collect(),
             notice: self.notice.clone(),
+            corrects: self.corrects.clone(),
             ..*self
         }
+    }
+
+    /// Returns whether the email says that the incident does not affect its people, and arrived or will arrive.
+    pub(super) fn is_correction(&self) -> bool {
+        let arrives = match self.state {
+            EmailState::Accepted | EmailState::Waiting | EmailState::Frozen => true,
+            EmailState::Bounced | EmailState::Failed | EmailState::Withheld => false,
+        };
+        self.corrects.is_some() && arrives
     }
 
     /// Returns the frozen data of this recipient.
@@ -91,8 +108,7 @@ impl NotifiedAddress {
     }
 }
 
-/// Visits every email that was sent, is being sent, or was tried, ordered by notice and position. Stopped and
-/// suppressed emails are left out, because no attempt was made.
+/// Visits every email of the frozen lists, ordered by the time at which the notice was queued, and by position.
 ///
 /// Both tables are read by position and joined here, so the speed does not depend on the query planner.
 pub(super) fn each(
@@ -103,15 +119,17 @@ pub(super) fn each(
     let notices: Vec<(String, String, NoticeState, i64, i64)> = n::table
         .filter(n::incident_id.eq(incident.as_str()))
         .filter(n::recipients.gt(0))
-        .order((n::created_at, n::id))
+        .order((n::queued_at, n::id))
         .select((n::id, n::phase, n::state, n::recipients, n::episode))
         .load(conn)?;
     let ids: Vec<&str> = notices.iter().map(|(id, ..)| id.as_str()).collect();
     let reminders = reminders::among(conn, &ids)?;
     let asking = templates::asking(conn, &ids)?;
+    let corrections = corrections::among(conn, &ids)?;
     for (id, phase, state, recipients, episode) in notices {
         let reminder = reminders.contains(&id);
         let asks = asking.contains(&id);
+        let corrects = corrections.get(&id).map(|wrong| Shared::from(wrong.to_string()));
         let (id, phase) = (Shared::from(id), Shared::from(phase));
         // The notice is frozen and not every recipient is in the queue yet. They will be notified, unless the
         // notice was stopped before.
@@ -119,13 +137,25 @@ pub(super) fn each(
         for after in (0..recipients).step_by(STEP as usize) {
             // The positions of emails are before those of endpoints.
             let upto = (after + STEP).min(recipients);
-            let made: HashMap<i64, DeliveryState> = d::table
+            let mut made: HashMap<i64, (DeliveryState, i64)> = d::table
                 .filter(d::notice_id.eq(&*id))
                 .filter(d::ordinal.gt(after).and(d::ordinal.le(upto)))
-                .select((d::ordinal, d::state))
+                .select((d::ordinal, (d::state, d::ambiguous)))
                 .load(conn)?
                 .into_iter()
                 .collect();
+            if being_sent && made.values().any(|(state, _)| *state == DeliveryState::Stopped) {
+                // The notice was resumed, and these deliveries will be sent too. They wait like those that do not exist yet.
+                let again: Vec<i64> = d::table
+                    .filter(d::notice_id.eq(&*id))
+                    .filter(d::ordinal.gt(after).and(d::ordinal.le(upto)))
+                    .filter(resumable())
+                    .select(d::ordinal)
+                    .load(conn)?;
+                for ordinal in again {
+                    made.remove(&ordinal);
+                }
+            }
             let frozen: Vec<(i64, String, String)> = on_backend!(&mut *conn, c => sql::<(BigInt, Text, Text)>(
                 "SELECT ordinal, address, context FROM notice_recipients WHERE notice_id = ")
                 .bind::<Text, _>(&*id)
@@ -134,14 +164,15 @@ pub(super) fn each(
                 .sql(" ORDER BY ordinal")
                 .load(c)?);
             for (ordinal, address, context) in frozen {
-                let state = match made.get(&ordinal) {
+                let delivery = made.get(&ordinal);
+                let state = match delivery.map(|(state, _)| *state) {
                     Some(DeliveryState::Sent) => EmailState::Accepted,
                     Some(DeliveryState::Pending) => EmailState::Waiting,
                     Some(DeliveryState::Bounced) => EmailState::Bounced,
                     Some(DeliveryState::Failed) => EmailState::Failed,
-                    Some(DeliveryState::Suppressed | DeliveryState::Stopped) => continue,
+                    Some(DeliveryState::Suppressed | DeliveryState::Stopped) => EmailState::Withheld,
                     None if being_sent => EmailState::Frozen,
-                    None => continue,
+                    None => EmailState::Withheld,
                 };
                 let People { people } = serde_json::from_str(&context)?;
                 visit(NotifiedAddress {
@@ -153,24 +184,14 @@ pub(super) fn each(
                     notice: id.clone(),
                     reminder,
                     asks,
+                    corrects: corrects.clone(),
+                    in_doubt: delivery.is_some_and(|(_, ambiguous)| *ambiguous > 0),
                     ordinal,
                 });
             }
         }
     }
     Ok(())
-}
-
-/// Returns every address that was notified in any episode, ordered by notice and position. A rejected email
-/// notified nobody.
-pub(super) fn notified(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<NotifiedAddress>> {
-    let mut all = Vec::new();
-    each(conn, incident, |notified| {
-        if notified.state != EmailState::Failed {
-            all.push(notified);
-        }
-    })?;
-    Ok(all)
 }
 
 /// What is known about the emails to one person, from all notices of the current episode.
@@ -180,6 +201,8 @@ pub struct Reached {
     pub accepted: bool,
     /// Whether an email is queued or being sent.
     pub sending: bool,
+    /// Whether the last email said that the incident does not affect the person. Emails before it do not count any more.
+    pub corrected: bool,
     /// The addresses with an email that bounced or failed, in their normal form.
     lost: Vec<Box<str>>,
     /// The addresses with an email that bounced, in their normal form.
@@ -219,7 +242,7 @@ impl ReachedPeople {
     }
 
     fn add(&mut self, notified: &NotifiedAddress) {
-        if notified.episode != self.episode {
+        if notified.episode != self.episode || notified.state == EmailState::Withheld {
             return;
         }
         for person in &notified.people {
@@ -228,8 +251,17 @@ impl ReachedPeople {
                 None => self.people.entry(person.to_string()).or_default(),
             };
             match notified.state {
-                EmailState::Accepted => of_person.accepted = true,
-                EmailState::Waiting | EmailState::Frozen => of_person.sending = true,
+                _ if notified.is_correction() => {
+                    (of_person.accepted, of_person.sending) = (false, false);
+                    of_person.corrected = true;
+                }
+                // A correction that did not arrive says nothing about the notices of the incident.
+                _ if notified.corrects.is_some() => {}
+                EmailState::Accepted => (of_person.accepted, of_person.corrected) = (true, false),
+                EmailState::Waiting | EmailState::Frozen => {
+                    (of_person.sending, of_person.corrected) = (true, false);
+                }
+                EmailState::Withheld => {}
                 EmailState::Failed => of_person.lost.push(notified.address.clone()),
                 EmailState::Bounced => {
                     of_person.lost.push(notified.address.clone());
@@ -343,7 +375,7 @@ impl LostEmails {
         }
         match notified.state {
             EmailState::Accepted | EmailState::Waiting => {}
-            EmailState::Frozen | EmailState::Bounced | EmailState::Failed => return,
+            EmailState::Frozen | EmailState::Bounced | EmailState::Failed | EmailState::Withheld => return,
         }
         let Some(of_phase) = self.reached.get_mut(&*notified.phase) else {
             return;

@@ -2,7 +2,7 @@
 //! one consistent view of the database. The API and the pages use the same computation, so that their numbers
 //! agree.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::asked::{AskedPeople, Asking};
 use super::counts::Partition;
@@ -60,6 +60,18 @@ impl Overview {
     /// notified.
     pub fn is_notified(&self, person: &str) -> bool {
         self.reached.get(person).is_some_and(Reached::is_notified)
+    }
+
+    /// Returns the number of people who were notified by mistake, got a correction, and are not in the audience now.
+    pub fn corrected(&self) -> usize {
+        let people: HashSet<&str> = self
+            .audience
+            .people
+            .iter()
+            .map(|one| one.person.id.as_str())
+            .collect();
+        let corrected = self.reached.iter().filter(|(_, reached)| reached.corrected);
+        corrected.filter(|(id, _)| !people.contains(id.as_str())).count()
     }
 
     /// Returns whether an email to the current address of a person bounced. Another email to it would bounce

@@ -11,10 +11,13 @@ use super::compose::Content;
 use crate::base::id::{EndpointId, NoticeId};
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
-use crate::notice::template::{MailAction, MailReport, Phase};
+use crate::notice::template::{MailAction, MailReport, Phase, hide};
 
 /// The number of resources that a payload lists. The rest is only counted.
 pub const LISTED: usize = 100;
+
+/// What stands in a payload for a value that each recipient has of their own.
+const VALUE: &str = "(a value in the email)";
 
 /// The data of one endpoint. It is frozen when the notice is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +141,9 @@ pub struct PayloadNotice {
     /// The version of the report for customers, if the phase is `report`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<PayloadReport>,
+    /// The wrong notice, if the phase is `correction`. The incident does not affect the account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub corrects: Option<NoticeId>,
 }
 
 /// What the customer must do.
@@ -231,6 +237,11 @@ pub fn payload(
     own: &EndpointContext,
     at: Option<Timestamp>,
 ) -> Payload {
+    // A system is not one of the recipients, who each have values of their own.
+    let without_values = |text: &str| match content.values.is_empty() {
+        true => text.to_owned(),
+        false => hide(text, VALUE),
+    };
     Payload {
         type_: "incident.notice",
         timestamp: at,
@@ -243,9 +254,13 @@ pub fn payload(
                 id: notice.clone(),
                 phase: content.phase,
                 subject: content.subject.clone(),
-                message: content.message.clone(),
-                customer_action: content.action.as_ref().map(PayloadAction::from),
+                message: without_values(&content.message),
+                customer_action: content.action.as_ref().map(|action| PayloadAction {
+                    text: without_values(&action.text),
+                    ..PayloadAction::from(action)
+                }),
                 report: content.report.as_ref().map(PayloadReport::from),
+                corrects: content.corrects.as_ref().map(|wrong| wrong.notice.clone()),
             }),
             account: own.account.clone(),
             resources: own.resources.clone(),

@@ -1,19 +1,24 @@
 //! Computes exactly who would get exactly what. The preview and the send use this same computation.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use diesel::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::asked;
-use super::compose::{self, Content, DETECTED, RESOLVED, RecipientContext, STARTED};
+use super::compose::{self, Content, CorrectedNotice, DETECTED, RESOLVED, RecipientContext, STARTED};
 use super::endpoints::{self, EndpointRecipient};
-use super::notified::{EmailState, NotifiedAddress, notified};
+use super::notified::{EmailState, NotifiedAddress};
 use super::recipients::{Recipient, Recipients};
 use super::reminders;
 use super::row::Row;
+pub use super::sending::Sending;
 use super::state::{resolutions_being_sent, sent_in};
 use super::templates::{self, TemplateView};
+use super::values::{self, Missing};
+use super::words;
+use super::wrongly_told::{History, quote_subjects};
+use super::{corrections, drill};
 use crate::audience::{self, Addressee, At, Counts, Rule};
 use crate::base::error::Result;
 use crate::base::text::{hex, undirected};
@@ -35,6 +40,8 @@ pub struct Plan {
     pub template: TemplateView,
     /// The digest of the recipients and all texts.
     pub digest: String,
+    /// The recipients without a value that the notice uses.
+    pub missing_values: Missing,
     /// The roles that the notice is for.
     pub rule: Rule,
     /// The episode in which the notice would be sent, which is the current one.
@@ -49,17 +56,8 @@ pub struct Plan {
     pub added: usize,
     /// The number of addresses that were notified before and do not get this notice.
     pub removed: usize,
-}
-
-/// The settings that a notice needs.
-#[derive(Clone, Debug)]
-pub struct Sending {
-    /// The number of recipients above which a second person must approve.
-    pub max_audience: usize,
-    /// The base URL of links.
-    pub public_url: String,
-    /// The display name of the sender.
-    pub sender: String,
+    /// The number of emails that would be sent in earnest. It differs from the number of recipients in a drill.
+    pub would_reach: usize,
 }
 
 /// What a plan is made of: who is affected now and who was notified before. It is read once, so that every
@@ -68,8 +66,8 @@ struct Considered {
     /// The people of the audience, ordered by ID.
     affected: Vec<Addressee>,
     counts: Counts,
-    /// The addresses that were notified of the incident in any episode.
-    notified: Vec<NotifiedAddress>,
+    /// The emails of the incident in all episodes.
+    history: History,
     /// The endpoints of the affected accounts.
     endpoints: endpoints::Affected,
 }
@@ -82,7 +80,7 @@ impl Considered {
         look(&audience.people);
         Ok(Considered {
             endpoints: endpoints::affected(conn, &audience)?,
-            notified: notified(conn, &row.incident_id)?,
+            history: History::read(conn, &row.incident_id)?,
             affected: audience.people,
             counts: audience.counts,
         })
@@ -106,10 +104,18 @@ pub(super) fn plan_and_look(
     let Considered {
         affected,
         counts,
-        notified,
+        history,
         endpoints,
     } = Considered::read(conn, row, &rule, look)?;
-    let unreachable = affected.iter().filter(|one| one.unreachable.is_some()).count();
+    let drill = incident::get(conn, &row.incident_id)?.drill;
+    // Nobody was notified in earnest by a drill.
+    let history = if drill { History::default() } else { history };
+    let notified = history.counting();
+    let unreachable = match phase {
+        // A correction is not for the audience.
+        Phase::Correction => 0,
+        _ => affected.iter().filter(|one| one.unreachable.is_some()).count(),
+    };
     let episode = incident::episode_of(conn, &row.incident_id)?;
     let notified_addresses: HashSet<&str> = notified.iter().map(|notified| &*notified.address).collect();
     let mut warnings = episode_warnings(conn, row, phase, episode)?;
@@ -123,14 +129,28 @@ pub(super) fn plan_and_look(
         covered,
         unanswered: unanswered.as_deref(),
     };
-    let (recipients, already_notified) = candidates(conn, &before, affected, &mut warnings)?;
+    let wrong = match corrections::corrected_by(conn, &row.id)? {
+        Some(wrong) => Some(super::row::row(conn, &wrong)?),
+        None => None,
+    };
+    let (mut recipients, already_notified) = match &wrong {
+        Some(wrong) => (corrected(conn, wrong, &affected, &history, &mut warnings)?, 0),
+        None => candidates(conn, &before, affected, &mut warnings)?,
+    };
+    if let Some(wrong) = &wrong {
+        quote_subjects(conn, wrong, &mut recipients)?;
+    }
+    if matches!(phase, Phase::Detection | Phase::Update) {
+        mark_late(&history, episode, &mut recipients)?;
+    }
+    values::fill(conn, row, &mut recipients)?;
     if already_notified > 0 && row.catch_up_of.is_none() {
         warnings.push(format!(
             "{} left out, because they already got this notice",
             people(already_notified, "is", "are")
         ));
     }
-    if counts.unreachable > 0 {
+    if counts.unreachable > 0 && phase != Phase::Correction {
         warnings.push(format!(
             "{} cannot be reached",
             people(counts.unreachable, "", "").trim()
@@ -191,7 +211,10 @@ pub(super) fn plan_and_look(
         .iter()
         .filter(|address| !recipients.contains(address))
         .count();
-    let content = content(conn, row, phase, sending)?;
+    let template = templates::current(conn, phase)?;
+    let content = content(conn, row, phase, wrong.as_ref(), &template, sending)?;
+    let missing_values = values::missing(&content, &recipients)?;
+    warnings.extend(missing_values.warning());
     if phase == Phase::Report
         && content
             .report
@@ -205,7 +228,11 @@ pub(super) fn plan_and_look(
         Some(_) => Vec::new(),
         None => endpoints::planned(conn, row, episode, endpoints, &mut warnings)?,
     };
-    let template = templates::current(conn, phase)?;
+    let would_reach = recipients.len();
+    let (recipients, endpoints) = match drill {
+        true => (drill::instead(&recipients, &sending.drill_to)?, Vec::new()),
+        false => (recipients, endpoints),
+    };
     let digest = digest(&template.id, episode, &content, &rule, &recipients, &endpoints)?;
     Ok(Plan {
         recipients,
@@ -213,6 +240,7 @@ pub(super) fn plan_and_look(
         content,
         template,
         digest,
+        missing_values,
         rule,
         episode,
         unreachable,
@@ -220,6 +248,7 @@ pub(super) fn plan_and_look(
         already_notified,
         added,
         removed,
+        would_reach,
     })
 }
 
@@ -344,7 +373,7 @@ fn candidates(
                 warnings,
             )?;
         }
-        Phase::Detection | Phase::Update => {}
+        Phase::Detection | Phase::Update | Phase::Correction => {}
     }
     if phase.optional() {
         let suppressed: Vec<(String, String)> = opt_outs::table
@@ -388,14 +417,17 @@ struct Covered<'a> {
 
 impl<'a> Covered<'a> {
     fn by(phase: Phase, episode: i64, notified: &'a [NotifiedAddress]) -> Self {
+        Covered::of(notified.iter().filter(|notified| {
+            *notified.phase == *phase.as_str() && notified.episode == episode && !notified.reminder
+        }))
+    }
+
+    fn of(emails: impl Iterator<Item = &'a NotifiedAddress>) -> Self {
         let mut covered = Covered {
             people: HashSet::new(),
             bounced: HashSet::new(),
         };
-        let of_phase = notified.iter().filter(|notified| {
-            *notified.phase == *phase.as_str() && notified.episode == episode && !notified.reminder
-        });
-        for notified in of_phase {
+        for notified in emails {
             for person in &notified.people {
                 if notified.state == EmailState::Bounced {
                     covered.bounced.insert((&**person, &*notified.address));
@@ -418,23 +450,24 @@ impl<'a> Covered<'a> {
 /// Returns the number of people that a sent notice is for and to whom no notice of its phase and episode was
 /// delivered.
 pub(super) fn missing(conn: &mut Conn, row: &Row) -> Result<usize> {
-    if reminders::is_one(conn, &row.id)? {
+    if reminders::is_one(conn, &row.id)? || row.phase()? == Phase::Correction {
         return Ok(0);
     }
     let audience = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Now)?;
-    let notified = notified(conn, &row.incident_id)?;
-    missing_of(conn, row, audience.people, &notified)
+    let history = History::read(conn, &row.incident_id)?;
+    missing_of(conn, row, audience.people, &history.counting())
 }
 
 /// Returns whether a person or an endpoint that a sent notice is for has not got it.
 pub(super) fn is_anybody_missing(conn: &mut Conn, row: &Row) -> Result<bool> {
     let Considered {
         affected,
-        notified,
+        history,
         endpoints,
         ..
     } = Considered::read(conn, row, &row.rule()?, |_| ())?;
-    Ok(missing_of(conn, row, affected, &notified)? > 0 || endpoints::missing(conn, row, endpoints)? > 0)
+    Ok(missing_of(conn, row, affected, &history.counting())? > 0
+        || endpoints::missing(conn, row, endpoints)? > 0)
 }
 
 fn missing_of(
@@ -457,6 +490,53 @@ fn missing_of(
         people += packed.head()?.people.len();
     }
     Ok(people)
+}
+
+/// Returns everybody whom a wrong notice may have reached, whom the incident does not affect, and whom no correction of the notice
+/// has reached.
+fn corrected(
+    conn: &mut Conn,
+    wrong: &Row,
+    affected: &[Addressee],
+    history: &History,
+    warnings: &mut Vec<String>,
+) -> Result<Recipients> {
+    let done = Covered::of(history.corrections_of(wrong));
+    let told = history.wrongly_told(conn, wrong, affected)?;
+    let told: Vec<&NotifiedAddress> = told.iter().collect();
+    let reason = "You receive this because we sent you that email.";
+    let mut recipients = Recipients::default();
+    follow_through(conn, &told, Some(&done), reason, &mut recipients, warnings)?;
+    Ok(recipients)
+}
+
+/// Returns the number of people whom a correction of this notice would reach now.
+pub(super) fn correctable(conn: &mut Conn, wrong: &Row) -> Result<usize> {
+    let affected = audience::resolve(conn, &wrong.incident_id)?.people;
+    let history = History::read(conn, &wrong.incident_id)?;
+    let recipients = corrected(conn, wrong, &affected, &history, &mut Vec::new())?;
+    Ok(recipients.iter().map(|packed| packed.people() as usize).sum())
+}
+
+/// Marks the recipients who were found late: notices of this episode were sent, and these people were in no frozen list.
+fn mark_late(history: &History, episode: i64, recipients: &mut Recipients) -> Result<()> {
+    if history.listed(episode).is_empty() {
+        return Ok(());
+    }
+    let listed = history.ever_listed();
+    recipients.change(
+        |packed| {
+            Ok(!packed
+                .head()?
+                .people
+                .iter()
+                .any(|person| listed.contains(&**person)))
+        },
+        |own| {
+            own.late = true;
+            Ok(())
+        },
+    )
 }
 
 /// Adds people who were notified before and are not affected any more, with their current address.
@@ -502,6 +582,11 @@ fn follow_through(
                     people: vec![id.to_string()],
                     name: undirected(&person.name).into_owned(),
                     reason: reason.to_owned(),
+                    // The values of the earlier notice are not those of this one.
+                    values: BTreeMap::new(),
+                    // The earlier notice told the person that they were found late, or that an email was wrong. This one does not.
+                    late: false,
+                    wrong_subject: None,
                     ..notified.context(conn)?
                 },
             });
@@ -517,7 +602,14 @@ fn follow_through(
     Ok(())
 }
 
-fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Result<Content> {
+fn content(
+    conn: &mut Conn,
+    row: &Row,
+    phase: Phase,
+    wrong: Option<&Row>,
+    template: &TemplateView,
+    sending: &Sending,
+) -> Result<Content> {
     let incident = incident::get(conn, &row.incident_id)?;
     let times = metrics::metrics(conn, &row.incident_id, None)?.times;
     let mut shown = vec![
@@ -545,6 +637,16 @@ fn content(conn: &mut Conn, row: &Row, phase: Phase, sending: &Sending) -> Resul
         times: shown,
         report,
         sender: sending.sender.clone(),
+        corrects: wrong.map(|wrong| CorrectedNotice {
+            notice: wrong.id.clone(),
+            sent_at: wrong.queued_at.unwrap_or(wrong.created_at),
+        }),
+        drill: incident.drill,
+        headline: words::headline(row, &incident),
+        update: words::update_number(conn, row, phase)?,
+        next_update: row.next_update_due_at,
+        support_url: sending.support_url.clone(),
+        values: values::used(row, &template.values())?,
     })
 }
 

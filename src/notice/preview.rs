@@ -6,10 +6,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::above::Exceeded;
+use super::approvals::ApprovalKind;
+use super::compared::{self, Compared, LargestAccount};
 use super::payload::{self, Payload};
 use super::plan::{Sending, people, plan_and_look};
 use super::row::{Row, row};
-use super::{authors, compose, templates};
+use super::values::MissingValues;
+use super::{approval, compose, promise, templates};
 use crate::audience::{self, At, DifferenceCounts, Outline, Rule};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
@@ -28,17 +32,32 @@ pub struct Preview {
     pub channels: BTreeMap<String, usize>,
     /// The digest. The caller must send it back to approve or send the notice.
     pub digest: String,
-    /// Whether a second person must approve.
+    /// Whether other people must approve, because the notice is above a limit.
     pub approval_required: bool,
-    /// Whether a second person has approved exactly this digest.
+    /// The limits that the notice is above.
+    pub limits: Vec<Exceeded>,
+    /// The number of different people who must approve if an approval is required.
+    pub approvals_needed: usize,
+    /// The number of different people whose approval of exactly this digest counts now.
+    pub approvals_given: usize,
+    /// Whether enough people have approved exactly this digest, or an admin used break glass for it.
     pub approved: bool,
+    /// Whether an admin used break glass for exactly this digest.
+    pub break_glass: bool,
     /// The roles that the notice is for. The digest covers them.
     pub audience: Rule,
     /// How the audience differs from the audience at the start of the incident, when other people may have
     /// owned the affected resources.
     pub since_impact: DifferenceCounts,
+    /// How the recipients differ from those of the last notice of the incident. Null if there is none, and for a catch-up or a
+    /// reminder.
+    pub compared_with: Option<Compared>,
+    /// The five accounts with the most people among the recipients.
+    pub largest_accounts: Vec<LargestAccount>,
     /// What the operator should know before sending.
     pub warnings: Vec<String>,
+    /// The first 50 recipients without a value that the message or the template uses. Nothing can be sent while there is one.
+    pub missing_values: Vec<MissingValues>,
     /// How old the data of each source of the directory is.
     pub directory: Vec<SourceAge>,
     /// The first emails in the order of their addresses, rendered.
@@ -52,6 +71,10 @@ pub struct Preview {
     /// The number of people who are left out, because they were already notified of this since the incident
     /// was opened or reopened.
     pub already_told: usize,
+    /// Whether the incident is a drill: then all emails go to the addresses for drills.
+    pub drill: bool,
+    /// The number of emails that would be sent in earnest. In a drill, it differs from `recipients`.
+    pub would_reach: usize,
 }
 
 /// A rendered email, as the API shows it.
@@ -97,6 +120,7 @@ pub fn preview(
     let mut plan = plan_and_look(conn, &row, sending, |now| since_impact = then.until(now))?;
     drop(then);
     plan.warnings.extend(lost_since(&since_impact));
+    plan.warnings.extend(promise::warning(&row, now));
     // The age of the directory is not part of what is sent, so the digest does not cover it. It changes while
     // the operator reads.
     let directory = status::ages(conn, now)?;
@@ -135,14 +159,25 @@ pub fn preview(
             })
         })
         .collect::<Result<Vec<_>>>()?;
+    plan.warnings.extend(compared::warnings(conn, &row, &plan)?);
+    let compared_with = compared::compared(conn, &row, &plan)?;
+    let largest_accounts = compared::largest(conn, &plan)?;
+    let needed = approval::needed(conn, &row, &plan, sending, now)?;
     Ok(Preview {
         recipients: plan.recipients.len(),
-        approval_required: plan.above(sending).is_some(),
-        approved: authors::approved(conn, &row, &plan.digest)?,
+        approval_required: !needed.exceeded.is_empty(),
+        limits: needed.exceeded,
+        approvals_needed: needed.approvals,
+        approvals_given: needed.consent.people,
+        approved: needed.consent.kind.is_some(),
+        break_glass: needed.consent.kind == Some(ApprovalKind::BreakGlass),
         digest: plan.digest,
         audience: plan.rule,
         since_impact,
+        compared_with,
+        largest_accounts,
         warnings: plan.warnings,
+        missing_values: plan.missing_values.first,
         directory,
         samples,
         endpoint_samples,
@@ -150,6 +185,8 @@ pub fn preview(
         added: plan.added,
         removed: plan.removed,
         already_told: plan.already_notified,
+        drill: plan.content.drill,
+        would_reach: plan.would_reach,
     })
 }
 

@@ -157,6 +157,11 @@ impl Recipients {
         self.list.chunks(size)
     }
 
+    /// Gives the recipients another order. Searching them by address is not possible any more.
+    pub(super) fn reorder(&mut self, order: impl FnOnce(&mut Vec<Packed>)) {
+        order(&mut self.list);
+    }
+
     /// Returns whether a recipient has this address in its normal form.
     pub(super) fn contains(&self, key: &str) -> bool {
         self.find(key).is_ok()
@@ -205,6 +210,25 @@ impl Recipients {
             self.list.push(Packed::new(key, &recipient, Vec::new())?);
         }
         self.list.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(())
+    }
+
+    /// Changes the data of the recipients for which `which` returns true.
+    ///
+    /// # Errors
+    /// The first error that `which` or `change` returns.
+    pub(super) fn change(
+        &mut self,
+        mut which: impl FnMut(&Packed) -> Result<bool>,
+        mut change: impl FnMut(&mut RecipientContext) -> Result<()>,
+    ) -> Result<()> {
+        for packed in &mut self.list {
+            if which(packed)? {
+                let mut recipient = packed.unpack()?;
+                change(&mut recipient.context)?;
+                packed.context = serde_json::to_string(&recipient.context)?.into();
+            }
+        }
         Ok(())
     }
 

@@ -56,6 +56,8 @@ pub(crate) struct Row {
     pub audience: Option<String>,
     pub episode: i64,
     pub unreachable: i64,
+    pub headline: Option<String>,
+    pub next_update_due_at: Option<Timestamp>,
 }
 
 impl Row {
@@ -99,11 +101,18 @@ pub(crate) fn locked(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Row> {
 
 impl Row {
     /// Checks that the notice is still true. A notice that says that the incident is over must be of the
-    /// current episode.
+    /// current episode. A correction is not sent again, because the incident may affect its readers now.
     ///
     /// # Errors
-    /// `Conflict` if the incident was reopened after the notice was sent.
+    /// `Conflict` if the incident was reopened after the notice was sent, or if the notice is a correction.
     pub(crate) fn check_still_true(&self, conn: &mut Conn) -> Result<()> {
+        if self.phase()? == Phase::Correction {
+            return Err(Error::Conflict(
+                "the incident may affect the recipients of this correction now; draft another correction of the same notice, \
+                 which goes to those who have not got one"
+                    .to_owned(),
+            ));
+        }
         let says_over = matches!(self.phase()?, Phase::Resolution | Phase::Report);
         if says_over && self.episode < incident::episode_of(conn, &self.incident_id)? {
             return Err(Error::Conflict(

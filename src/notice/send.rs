@@ -6,14 +6,15 @@ use serde::Serialize;
 
 use super::counts;
 use super::delivery_state::DeliveryState;
-use super::digest::{Digest, changed};
+use super::digest::changed;
 use super::draft::check_phase;
 use super::endpoints::EndpointRecipient;
 use super::plan::{Plan, Sending, is_anybody_missing, plan};
 use super::row::{EMAIL, Row, locked, row};
 use super::state::{self, Frozen, MANY, NoticeState, insert_draft, require_draft};
 use super::view::{Notice, get};
-use super::{approval, authors, reminders, sharing, templates};
+use super::waves::{self, SendNotice};
+use super::{approval, authors, corrections, drill, promise, reminders, sharing, templates};
 use crate::audit::Tx;
 use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
 use crate::base::error::{Error, Result};
@@ -40,27 +41,58 @@ pub struct Stopped {
 }
 
 /// Freezes a draft and queues it. From then on, changes of the directory and the incident have no effect on
-/// it.
+/// it. With waves, only the first wave is sent now.
 ///
 /// # Errors
 /// - `NotFound` if the notice does not exist.
-/// - `Conflict` if it is not a draft any more, if the digest is not the current one, or if it is a resolution
-///   and the incident is not resolved.
-/// - `Invalid` if it has no recipients.
+/// - `Conflict` if it is not a draft any more, if the digest is not the current one, if it is a resolution
+///   and the incident is not resolved, or if it is a correction and the corrected notice or a further wave of
+///   another notice is still to be sent.
+/// - `Invalid` if it has no recipients, if the waves are wrong, or if it is a correction or a reminder with
+///   waves.
 /// - `Forbidden` if an approval is missing.
-pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) -> Result<Notice> {
+pub fn send(tx: &mut Tx<'_>, id: &NoticeId, what: &SendNotice, sending: &Sending) -> Result<Notice> {
+    let wanted = what.waves()?;
     let row = locked(tx, id)?;
     require_draft(&row)?;
+    if wanted.is_some() {
+        check_may_have_waves(tx.conn, &row)?;
+    }
     check_phase(tx.conn, &row.incident_id, row.phase()?)?;
-    let plan = plan(tx.conn, &row, sending)?;
+    corrections::check_sendable(tx.conn, &row)?;
+    let mut plan = plan(tx.conn, &row, sending)?;
     if plan.recipients.is_empty() && plan.endpoints.is_empty() {
         return Err(Error::invalid("", "the notice has no recipients"));
     }
-    if plan.digest != digest.digest {
+    if plan.digest != what.digest {
         return Err(changed());
     }
+    if wanted.is_some() {
+        waves::spread(&mut plan.recipients);
+    }
     freeze(tx, &row, &plan, sending)?;
+    if let Some(wanted) = wanted {
+        let (people, calls) = (plan.recipients.len(), plan.endpoints.len());
+        waves::store(tx, &row.incident_id, id, &wanted, people, calls)?;
+    }
     get(tx.conn, id)
+}
+
+/// Checks that a draft may be sent in waves. Before a later wave of a correction or a reminder, the incident may affect its recipients,
+/// or they may have answered.
+///
+/// # Errors
+/// `Invalid` if it is a correction or a reminder.
+fn check_may_have_waves(conn: &mut Conn, row: &Row) -> Result<()> {
+    let what = if row.phase()? == Phase::Correction {
+        "correction"
+    } else if reminders::is_one(conn, &row.id)? {
+        "reminder"
+    } else {
+        return Ok(());
+    };
+    let detail = format!("must be left out: a {what} is sent to everybody at once");
+    Err(Error::invalid("/waves", detail))
 }
 
 /// Freezes a locked draft exactly as it was planned in this transaction, and queues it.
@@ -70,7 +102,12 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) 
 pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending) -> Result<()> {
     let (id, phase) = (&row.id, plan.content.phase);
     let count = plan.recipients.len();
-    approval::require(tx.conn, row, plan, sending)?;
+    promise::require_ahead(row, tx.now)?;
+    plan.missing_values.require_none()?;
+    let row = &approval::require(tx, row, plan, sending)?;
+    if plan.content.drill {
+        drill::allow(tx, id, &plan.recipients, plan.endpoints.len(), &sending.drill_to)?;
+    }
     let template = templates::keep(tx, &plan.template)?;
     let content = sharing::frozen(&plan.content, &plan.recipients)?;
     let mut frozen = FrozenDigest::of(&FrozenNotice {
@@ -131,6 +168,7 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
             unreachable: plan.unreachable,
             episode: plan.episode,
             sealed: frozen.finish(),
+            domain: &sending.domain,
         },
     )
 }
@@ -193,9 +231,9 @@ fn freeze_endpoints(
 ///
 /// # Errors
 /// `NotFound` if the notice does not exist, `Conflict` if it is not being sent.
-pub fn stop(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
+pub fn stop(tx: &mut Tx<'_>, id: &NoticeId, sending: &Sending) -> Result<()> {
     let row = locked(tx, id)?;
-    state::stop(tx, &row, None)
+    state::stop(tx, &row, None, &sending.domain)
 }
 
 /// Returns the state of a stopped notice.
@@ -240,6 +278,12 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
             "the notice is a reminder for people who have not answered; draft a new reminder".to_owned(),
         ));
     }
+    if row.phase()? == Phase::Correction {
+        return Err(Error::Conflict(
+            "the notice is a correction; draft another correction of the same notice, which goes to those who have not got one"
+                .to_owned(),
+        ));
+    }
     if !is_anybody_missing(tx.conn, &row)? {
         return Err(Error::invalid(
             "",
@@ -250,6 +294,9 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
     let copied = row.id.clone();
     let copy = Row {
         subject: row.subject,
+        headline: row.headline,
+        // A time that has passed cannot be promised to the others.
+        next_update_due_at: row.next_update_due_at.filter(|due| *due > tx.now),
         customer_action: row.customer_action,
         audience: row.audience,
         catch_up_of: Some(row.catch_up_of.unwrap_or(row.id)),
@@ -278,10 +325,11 @@ pub fn note_first_notified(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Res
     if is_anybody_notified(tx.conn, id, channel)? {
         return Ok(());
     }
-    let kind = if row.phase()? == Phase::Report {
-        timeline::Kind::Reported
-    } else {
-        timeline::Kind::Notified
+    let kind = match row.phase()? {
+        Phase::Detection | Phase::Update | Phase::Resolution => timeline::Kind::Notified,
+        Phase::Report => timeline::Kind::Reported,
+        // A correction notifies nobody of the incident.
+        Phase::Correction => timeline::Kind::Note,
     };
     let text = match row.recipients {
         0 => format!(

@@ -4,14 +4,14 @@
 //! Most emails go to one person. Only the others are listed, in the frozen content of the notice, so that a
 //! million recipients need not be read when a notice is shown.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::compose::Content;
 use super::counts::DeliveryCounts;
-use super::delivery_state::DeliveryState;
+use super::delivery_state::{DeliveryState, resumable};
 use super::recipients::Recipients;
 use super::row::Row;
 use crate::base::error::Result;
@@ -70,13 +70,29 @@ pub(super) fn by_state(conn: &mut Conn, row: &Row, mails: DeliveryCounts) -> Res
         let ordinals: Vec<i64> = chunk.iter().map(|(ordinal, _)| *ordinal).collect();
         let states: HashMap<i64, DeliveryState> = d::table
             .filter(d::notice_id.eq(row.id.as_str()))
-            .filter(d::ordinal.eq_any(ordinals))
+            .filter(d::ordinal.eq_any(&ordinals))
             .select((d::ordinal, d::state))
             .load(conn)?
             .into_iter()
             .collect();
+        // These are stopped and will be sent, because the notice was resumed.
+        let again: HashSet<i64> = match row.state()?.is_being_sent() {
+            true => d::table
+                .filter(d::notice_id.eq(row.id.as_str()))
+                .filter(d::ordinal.eq_any(&ordinals))
+                .filter(resumable())
+                .select(d::ordinal)
+                .load(conn)?
+                .into_iter()
+                .collect(),
+            false => HashSet::new(),
+        };
         for (ordinal, more) in chunk {
-            *people.of_mut(states.get(ordinal).copied().unwrap_or(otherwise)) += more;
+            let state = match again.contains(ordinal) {
+                true => DeliveryState::Pending,
+                false => states.get(ordinal).copied().unwrap_or(otherwise),
+            };
+            *people.of_mut(state) += more;
         }
     }
     Ok(people)

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! draft ─(queue: frozen recipients and texts)─► queued ─(expanded)─► sending ─(finish)─► sent
-//!                                                 │                    │  ▲              │
-//!                                                 └───────(stop)───────┤  └─(send again)─┘
-//!                                                                      ▼
-//!                                                                   stopped
+//!                                               │ ▲  ▲                 │ │ ▲              │
+//!                                               │ │  └──(next wave)────┘ │ └─(send again)─┘
+//!                                               └─┼───────(stop)─────────┤
+//!                                                 └──(resume)── stopped ◄┘
 //! ```
 //!
 //! `tests/states_have_one_owner.rs` fails if another file writes the state.
@@ -24,7 +24,7 @@ use serde_json::json;
 
 use super::authors::add_author;
 use super::counts::{self, ByChannel, DeliveryCounts};
-use super::delivery_state::{self, Changes, DeliveryState};
+use super::delivery_state::{self, Changes, DeliveryState, NewDeliveries};
 use super::row::{Row, locked, row};
 use crate::audit::{Action, Event, Tx};
 use crate::base::code::Code;
@@ -42,6 +42,8 @@ use crate::notice::template::Phase;
 /// The number of recipients from which PostgreSQL gets new statistics of the rows that it changes. Without
 /// them its query plans are bad.
 pub(super) const MANY: usize = 1_000;
+/// The largest number of stopped deliveries that one transaction creates.
+const LISTED: i64 = 10_000;
 
 word_enum! {
     /// The state of a notice.
@@ -138,6 +140,8 @@ impl Row {
             audience: None,
             episode,
             unreachable: 0,
+            headline: None,
+            next_update_due_at: None,
         })
     }
 
@@ -227,6 +231,7 @@ pub(super) fn insert_draft(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
             .after(json!({
                 "phase": row.phase, "subject": row.subject, "message": row.message,
                 "customer_action": row.action()?, "audience": row.rule()?, "catch_up_of": row.catch_up_of,
+                "headline": row.headline, "next_update_due_at": row.next_update_due_at,
             })),
     );
     Ok(())
@@ -250,6 +255,8 @@ pub(super) struct Frozen<'a> {
     pub episode: i64,
     /// The digest of everything that is frozen, for the audit trail.
     pub sealed: String,
+    /// The part of a Message-ID after the @.
+    pub domain: &'a str,
 }
 
 /// Changes a notice from `draft` to `queued`, with what it is frozen with. If the notice says that the
@@ -287,10 +294,10 @@ pub(super) fn queue(tx: &mut Tx<'_>, row: &Row, frozen: Frozen<'_>) -> Result<()
         Phase::Detection | Phase::Update => {
             for resolution in resolutions_being_sent(tx.conn, &row.incident_id, frozen.episode)? {
                 let resolution = super::row::row(tx.conn, &resolution)?;
-                stop(tx, &resolution, Some("the incident was reopened"))?;
+                stop(tx, &resolution, Some("the incident was reopened"), frozen.domain)?;
             }
         }
-        Phase::Resolution | Phase::Report => {}
+        Phase::Resolution | Phase::Report | Phase::Correction => {}
     }
     tell_workers(tx.conn, None)?;
     tx.record(
@@ -306,7 +313,7 @@ pub(super) fn queue(tx: &mut Tx<'_>, row: &Row, frozen: Frozen<'_>) -> Result<()
 }
 
 /// Stores that the deliveries of a notice exist up to the position `upto` of its frozen list. With the last of
-/// `recipients`, it changes the notice from `queued` to `sending` and writes the audit event.
+/// `recipients`, or of those of the current wave, it changes the notice from `queued` to `sending` and writes the audit event.
 ///
 /// The caller has locked the notice, found it `queued`, and has created these deliveries in this transaction
 /// ([`delivery_state::create`]).
@@ -339,14 +346,15 @@ pub fn expanded(tx: &mut Tx<'_>, id: &NoticeId, upto: i64, recipients: i64) -> R
 }
 
 /// Changes a notice from `queued` or `sending` to `stopped`, and stops its deliveries that no worker has
-/// claimed. It tells the workers, which stop the claimed ones, and writes the audit event and an entry of the
-/// timeline. `why` is the reason if no person stopped it.
+/// claimed. Recipients without a delivery get a stopped one ([`list_rest`]). It tells the workers, which stop
+/// the claimed ones, and writes the audit event and an entry of the timeline. `why` is the reason if no person
+/// stopped it.
 ///
 /// The caller has locked the incident. This locks the notice, the deliveries and the counts.
 ///
 /// # Errors
 /// `Conflict` if the notice is not being sent.
-pub(super) fn stop(tx: &mut Tx<'_>, row: &Row, why: Option<&str>) -> Result<()> {
+pub(super) fn stop(tx: &mut Tx<'_>, row: &Row, why: Option<&str>, domain: &str) -> Result<()> {
     let (id, state) = (&row.id, row.state()?);
     if !state.is_being_sent() {
         return Err(Error::Conflict(format!(
@@ -368,6 +376,7 @@ pub(super) fn stop(tx: &mut Tx<'_>, row: &Row, why: Option<&str>) -> Result<()> 
     let mut changes = Changes::default();
     let channels = counts::in_states(tx.conn, id, &[DeliveryState::Pending])?;
     let withheld = delivery_state::stop_unclaimed(tx.conn, id, channels.into_keys(), &mut changes)?;
+    list_rest(tx, id, domain, &mut changes)?;
     changes.store(tx.conn)?;
     tell_workers(tx.conn, Some(id))?;
     let mut after = json!({"withheld_in_queue": withheld});
@@ -391,9 +400,90 @@ pub(super) fn stop(tx: &mut Tx<'_>, row: &Row, why: Option<&str>) -> Result<()> 
     Ok(())
 }
 
+/// Creates stopped deliveries for the recipients of a stopped notice who have none, up to [`LISTED`] of them.
+/// Then the deliveries say completely who was not notified, and a resumed notice needs no other list.
+///
+/// The caller has locked the notice, found it stopped, and stores the changes.
+///
+/// # Errors
+/// An error of the database.
+pub(super) fn list_rest(tx: &mut Tx<'_>, id: &NoticeId, domain: &str, changes: &mut Changes) -> Result<()> {
+    let (cursor, people, all): (i64, i64, i64) = n::table
+        .find(id.as_str())
+        .select((n::expand_cursor, n::recipients, n::recipients + n::endpoints))
+        .first(tx.conn)?;
+    let upto = cursor.saturating_add(LISTED).min(all);
+    if upto <= cursor {
+        return Ok(());
+    }
+    let new = NewDeliveries {
+        notice: id,
+        after: cursor,
+        upto,
+        people,
+        domain,
+        // The times are set again when the notice is resumed.
+        mail_lifetime: Duration::ZERO,
+        call_lifetime: Duration::ZERO,
+        state: DeliveryState::Stopped,
+    };
+    // A notice that was stopped again while its list was expanded has them already.
+    if !delivery_state::exist(tx.conn, &new)? {
+        delivery_state::create(tx, &new, changes)?;
+    }
+    diesel::update(
+        n::table
+            .find(id.as_str())
+            .filter(n::state.eq(NoticeState::Stopped)),
+    )
+    .set(n::expand_cursor.eq(upto))
+    .execute(tx.conn)?;
+    Ok(())
+}
+
+/// Changes a notice from `sending` to `queued`, so that the deliveries of its next wave are created. It tells the
+/// workers. The caller has locked the notice, has stored which wave is current, and writes the audit event.
+///
+/// # Errors
+/// An error of the database.
+pub(super) fn begin_wave(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
+    diesel::update(
+        n::table
+            .find(id.as_str())
+            .filter(n::state.eq(NoticeState::Sending)),
+    )
+    .set((n::state.eq(NoticeState::Queued), n::updated_at.eq(tx.now)))
+    .execute(tx.conn)?;
+    tell_workers(tx.conn, None)
+}
+
+/// Changes a notice from `stopped` to `queued`. Its list is expanded again from the beginning: a stopped delivery
+/// becomes pending, and every other delivery stays as it is. It tells the workers.
+///
+/// The caller has locked the incident and the notice, has found every recipient listed and no delivery pending, and
+/// writes the audit event.
+///
+/// # Errors
+/// An error of the database.
+pub(super) fn resume(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
+    diesel::update(
+        n::table
+            .find(id.as_str())
+            .filter(n::state.eq(NoticeState::Stopped)),
+    )
+    .set((
+        n::state.eq(NoticeState::Queued),
+        n::expand_cursor.eq(0),
+        n::finished_at.eq(None::<Timestamp>),
+        n::updated_at.eq(tx.now),
+    ))
+    .execute(tx.conn)?;
+    tell_workers(tx.conn, None)
+}
+
 /// Changes a notice without pending deliveries from `sending` to `sent`, and writes the audit event and an
 /// entry of the timeline with its numbers, which `read` returns: those of the emails, and those of the calls by
-/// channel. A notice in another state, or with a pending delivery, stays unchanged.
+/// channel. A notice in another state, with a pending delivery or with a further wave stays unchanged.
 ///
 /// This locks the incident and the notice. So the transaction must not have locked deliveries or counts before:
 /// whoever sends again or stops holds the locks of the incident and the notice, and then waits for those.
@@ -409,6 +499,10 @@ pub(super) fn finish(
     match row.state()? {
         NoticeState::Sending => {}
         NoticeState::Draft | NoticeState::Queued | NoticeState::Sent | NoticeState::Stopped => return Ok(()),
+    }
+    // A further wave follows.
+    if row.expand_cursor < row.recipients + row.endpoints {
+        return Ok(());
     }
     // A delivery may have been queued again before the lock was taken.
     if !counts::in_states(tx.conn, id, &[DeliveryState::Pending])?.is_empty() {
@@ -516,7 +610,8 @@ pub(crate) fn check_may_send_again(notice: &Row) -> Result<()> {
         // A draft has no deliveries.
         NoticeState::Draft | NoticeState::Queued | NoticeState::Sending | NoticeState::Sent => Ok(()),
         NoticeState::Stopped => Err(Error::Conflict(
-            "the notice was stopped; draft its catch-up for the people who are not notified yet".to_owned(),
+            "the notice was stopped; resume it, or draft its catch-up for the people who are not notified yet"
+                .to_owned(),
         )),
     }
 }

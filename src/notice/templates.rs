@@ -2,19 +2,20 @@
 //! ID is a hash of its content. So a notice keeps the template with which it was frozen, and a parsed version
 //! can be cached by its ID.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use diesel::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
+use super::required;
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{current_templates as c, notices as n, templates as t};
-use crate::notice::template::{MailAction, Phase, Source, Template, samples};
+use crate::notice::template::{MailAction, Phase, Source, Template, template_keys};
 
 /// The template of a phase, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -165,6 +166,14 @@ impl TemplateView {
         parsed(self.phase, &self.id, || Ok(self.source()))
     }
 
+    /// Returns the keys of the values of one's own that the template shows.
+    pub(super) fn values(&self) -> BTreeSet<String> {
+        [&self.subject, &self.text, &self.html]
+            .into_iter()
+            .flat_map(|part| template_keys(part))
+            .collect()
+    }
+
     fn source(&self) -> Source {
         Source {
             subject: self.subject.clone(),
@@ -207,13 +216,14 @@ impl Checked {
     /// Checks a template. This needs much processor time, so call it outside transactions.
     ///
     /// # Errors
-    /// `Invalid` if it cannot be parsed, contains something that is not allowed, shows a value at an unsafe place of the HTML, or
-    /// cannot render every sample.
+    /// `Invalid` if it cannot be parsed, contains something that is not allowed, shows a value at an unsafe place of the HTML,
+    /// cannot render every sample, or does not show what every email must show.
     pub fn new(phase: Phase, source: Source) -> Result<Checked> {
         let template = Template::compile(phase, &source)?;
         if let Some(why) = template.unsafe_place() {
             return Err(Error::invalid("/html", why));
         }
+        required::check(phase, &template)?;
         Ok(Checked { phase, source })
     }
 }
@@ -301,7 +311,7 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
     const ACTION: &str = "customersaction";
     const REPORT: &str = "reportssection";
     let template = view.compile()?;
-    let Some(mut sample) = samples(view.phase).into_iter().next() else {
+    let Some(mut sample) = template.samples(view.phase).into_iter().next() else {
         return Ok(Vec::new());
     };
     sample.subject = None;
@@ -344,7 +354,9 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
         };
         let partial = |name: &str| format!("{{{{> {name}.{ending}}}}}");
         missing(true, &[MESSAGE], "the operator's message", partial("paragraphs"));
-        missing(true, &[ACTION], "what the customer has to do", partial("action"));
+        // A correction says itself that there is nothing to do.
+        let acts = view.phase != Phase::Correction;
+        missing(acts, &[ACTION], "what the customer has to do", partial("action"));
         missing(
             sample.report.is_some(),
             &[REPORT],

@@ -6,6 +6,7 @@
 
 use super::add_author;
 use super::draft::{NewNotice, check_new, check_phase, new_row};
+use super::limits;
 use super::plan::{Plan, Sending, plan};
 use super::row::locked;
 use super::send::freeze;
@@ -50,7 +51,9 @@ pub fn write(
     }
     let row = locked(tx, &row.id)?;
     let plan = plan(tx.conn, &row, sending)?;
-    let held = judge(tx.conn, &plan)?;
+    // What others send at the same time counts too.
+    limits::hold(tx.conn)?;
+    let held = judge(tx.conn, &plan)?.or_else(|| plan.missing_values.warning());
     if held.is_none() {
         freeze(tx, &row, &plan, sending)?;
     }

@@ -8,9 +8,11 @@ use diesel::sql_types::{BigInt, Bool};
 use serde::Serialize;
 
 use super::counts::{self, DeliveryCounts, NoticeCounts};
+use super::delivery_state::waiting_again;
 use super::row::{CustomerAction, EMAIL, Row, row};
 use super::state::NoticeState;
-use super::{authors, endpoints, reminders, sharing};
+use super::waves::{self, WaveView};
+use super::{approvals, corrections, endpoints, reminders, sharing};
 use crate::audience::Rule;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
@@ -33,10 +35,14 @@ pub struct Notice {
     pub state: NoticeState,
     /// The subject that the operator wrote, if there is one.
     pub subject: Option<String>,
+    /// The headline of this notice. Null if it has the headline of the incident.
+    pub headline: Option<String>,
     /// The message that the operator wrote, in plain text.
     pub message: String,
     /// What the customer must do.
     pub customer_action: Option<CustomerAction>,
+    /// The time until which the notice promises the next update, if it promises one.
+    pub next_update_due_at: Option<Timestamp>,
     /// The roles that the notice is for.
     pub audience: Rule,
     /// The episode of the incident in which the notice was sent. For a draft, the episode in which it was
@@ -46,12 +52,21 @@ pub struct Notice {
     pub catch_up_of: Option<NoticeId>,
     /// Whether the notice is a reminder, which is only for people who were asked for an answer and have not given one.
     pub reminder: bool,
+    /// The notice that this one corrects, if it is a correction.
+    pub corrects: Option<NoticeId>,
+    /// Whether the incident is a drill, so that the notice goes only to the addresses for drills.
+    pub drill: bool,
     /// The number of recipients. It is 0 while the notice is a draft.
     pub recipients: i64,
     /// The digest of what was sent. Null while the notice is a draft.
     pub digest: Option<String>,
-    /// Whether a second person approved it. For a draft, whether this approval is still valid.
+    /// Whether enough other people approved it, or an admin used break glass. For a draft, whether this still counts; a change of
+    /// the list is only found by the preview.
     pub approved: bool,
+    /// Until when the approval of a draft is valid. Null if it is not approved or was sent.
+    pub approved_until: Option<Timestamp>,
+    /// Whether an admin used break glass instead of the approvals.
+    pub break_glass: bool,
     /// The numbers of emails by state.
     pub counts: NoticeCounts,
     /// The number of attempts for which it is not known whether the email arrived, because the connection was
@@ -59,6 +74,8 @@ pub struct Notice {
     pub ambiguous: i64,
     /// The numbers of calls to endpoints, by channel.
     pub channels: BTreeMap<String, DeliveryCounts>,
+    /// The waves, if the notice is not sent to everybody at once.
+    pub wave: Option<WaveView>,
     /// When the notice was drafted.
     pub created_at: Timestamp,
     /// When the notice was last changed.
@@ -67,6 +84,18 @@ pub struct Notice {
     pub queued_at: Option<Timestamp>,
     /// When the notice was finished or stopped.
     pub finished_at: Option<Timestamp>,
+}
+
+impl Notice {
+    /// Returns the notice as it is at a time: an approval of a draft may have expired.
+    pub fn at(mut self, now: Timestamp) -> Notice {
+        if self.approved_until.is_some_and(|until| until <= now) {
+            self.approved = false;
+            self.break_glass = false;
+            self.approved_until = None;
+        }
+        self
+    }
 }
 
 fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
@@ -81,15 +110,24 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
         .load(conn)?;
     let ambiguous: HashMap<NoticeId, i64> = ambiguous.into_iter().collect();
     let reminders = reminders::among(conn, &ids)?;
+    let consents = approvals::Consents::read(conn, &rows)?;
+    let mut corrections = corrections::among(conn, &ids)?;
+    let of: Vec<&str> = rows.iter().map(|row| row.incident_id.as_str()).collect();
+    let drills = incident::drill::among(conn, &of)?;
     let mut endpoints = endpoints::frozen(conn, &rows)?;
+    let mut waves = waves::of(conn, &ids)?;
     rows.into_iter()
         .map(|row| {
             let state = row.state()?;
-            let approved = match state.is_draft() {
-                true => authors::counts(conn, &row)?,
-                false => row.approved_by.is_some(),
-            };
+            let approval = consents.of(conn, &row)?;
             let mut queued = counts.remove(&row.id).unwrap_or_default();
+            if state.is_being_sent() && queued.values().any(|counts| counts.stopped > 0) {
+                for (channel, waiting) in waiting_again(conn, &row.id)? {
+                    let counts = queued.entry(channel).or_default();
+                    counts.stopped -= waiting;
+                    counts.pending += waiting;
+                }
+            }
             let channels = endpoints
                 .remove(&row.id)
                 .unwrap_or_default()
@@ -102,18 +140,34 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
             let mails = queued.remove(EMAIL).unwrap_or_default();
             let mails = mails.with_waiting(row.recipients, state.of_unqueued());
             let counts = NoticeCounts::new(mails, sharing::by_state(conn, &row, mails)?, row.unreachable);
+            let mut wave = waves.remove(&row.id);
+            let shown = match &mut wave {
+                // Between two waves, a notice is queued for a moment. For its readers it is being sent.
+                Some(wave) if state == NoticeState::Queued && wave.current > 1 => NoticeState::Sending,
+                Some(wave) if state.is_over() => {
+                    wave.next_at = None;
+                    state
+                }
+                _ => state,
+            };
             let in_doubt = ambiguous.get(&row.id).copied().unwrap_or(0);
             Ok(Notice {
                 phase: row.phase()?,
                 customer_action: row.action()?,
                 audience: row.rule()?,
-                approved,
+                approved: approval.kind.is_some(),
+                approved_until: approval.until,
+                break_glass: approval.kind == Some(approvals::ApprovalKind::BreakGlass),
                 episode: row.episode,
                 reminder: reminders.contains(row.id.as_str()),
+                corrects: corrections.remove(row.id.as_str()),
+                drill: drills.contains(&row.incident_id),
                 id: row.id,
                 incident: row.incident_id,
-                state,
+                state: shown,
                 subject: row.subject,
+                headline: row.headline,
+                next_update_due_at: row.next_update_due_at,
                 message: row.message,
                 catch_up_of: row.catch_up_of,
                 recipients: row.recipients,
@@ -121,6 +175,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 counts,
                 ambiguous: in_doubt,
                 channels,
+                wave,
                 created_at: row.created_at,
                 updated_at: row.updated_at,
                 queued_at: row.queued_at,

@@ -99,7 +99,7 @@ word_enum! {
         Sent = "sent",
         /// Some people could not be reached.
         Unreached = "unreached",
-        /// A policy drafted a notice that somebody must send, or a policy could not act.
+        /// A notice waits for a person: a policy drafted it, or its next wave is held. Or a policy could not act.
         Drafted = "drafted",
         /// A sync of a source of the directory failed.
         SyncFailed = "sync_failed",
@@ -107,12 +107,14 @@ word_enum! {
         SyncWaiting = "sync_waiting",
         /// Customers answered that it is still broken or that they need help.
         Answered = "answered",
+        /// An admin used break glass, so that a notice can be sent without approval.
+        BreakGlass = "break_glass",
     }
 }
 
 impl OperatorEvent {
     /// All events of which operators can be notified.
-    pub const ALL: [OperatorEvent; 8] = [
+    pub const ALL: [OperatorEvent; 9] = [
         OperatorEvent::Opened,
         OperatorEvent::Overdue,
         OperatorEvent::Sent,
@@ -121,8 +123,12 @@ impl OperatorEvent {
         OperatorEvent::SyncFailed,
         OperatorEvent::SyncWaiting,
         OperatorEvent::Answered,
+        OperatorEvent::BreakGlass,
     ];
 }
+
+/// The mark of a drill.
+const DRILL: &str = "[DRILL]";
 
 /// The number of incidents that a message names. Further ones are only counted.
 pub const NAMED: usize = 10;
@@ -142,6 +148,9 @@ pub struct Headline {
     /// Whether the incident was resolved before and was reopened.
     #[serde(default)]
     pub reopened: bool,
+    /// Whether the incident is a drill.
+    #[serde(default)]
+    pub drill: bool,
 }
 
 impl From<&Incident> for Headline {
@@ -152,6 +161,7 @@ impl From<&Incident> for Headline {
             title: incident.title.clone(),
             severity: incident.severity,
             reopened: false,
+            drill: incident.drill,
         }
     }
 }
@@ -170,9 +180,10 @@ impl std::fmt::Display for Headline {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "#{} {}: {}{}",
+            "#{} {}: {}{}{}",
             self.number,
             self.severity,
+            if self.drill { "[DRILL] " } else { "" },
             one_line(&self.title, 200),
             if self.reopened { " (reopened)" } else { "" }
         )
@@ -210,12 +221,24 @@ pub struct Facts {
     /// When customers were last notified.
     #[serde(default)]
     pub last_told_at: Option<Timestamp>,
+    /// The time until which customers were promised an update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promised_at: Option<Timestamp>,
+    /// Whether the promised time has passed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missed: bool,
     /// The policy that drafted the notice, or that could not act.
     #[serde(default)]
     pub policy: Option<String>,
-    /// Why the policy did not send.
+    /// Why the policy did not send, or why break glass was used.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Who used break glass.
+    #[serde(default)]
+    pub by: Option<String>,
+    /// Why the next wave of the notice does not begin by itself.
+    #[serde(default)]
+    pub held_because: Option<String>,
 }
 
 /// The number of emails of a notice, by state.
@@ -329,8 +352,29 @@ impl Facts {
             unreached: 0,
             answers: None,
             last_told_at: None,
+            promised_at: None,
+            missed: false,
             policy: None,
             reason: None,
+            by: None,
+            held_because: None,
+        }
+    }
+
+    /// Returns the beginning of the title and the first line of a message about a promised update.
+    fn promise(&self) -> (&'static str, String) {
+        let at = self.promised_at.map(|at| at.for_people(None)).unwrap_or_default();
+        match self.missed {
+            true => (
+                "A promised update was missed",
+                format!(
+                    "Customers were promised an update by {at}, and no notice was sent until then. Write to them now."
+                ),
+            ),
+            false => (
+                "A promised update is due soon",
+                format!("Customers were promised an update by {at}, even if there is no news."),
+            ),
         }
     }
 
@@ -345,9 +389,14 @@ impl Facts {
 
     /// Makes the text. `base` is the base of links.
     pub fn render(&self, base: &str) -> Rendered {
-        let incident = &self.incident;
+        // A title about drills alone begins with the mark. Otherwise only the lines of the drills have it.
+        let all_drills = self.incident.drill && self.more == 0 && self.others.iter().all(|other| other.drill);
+        let incident = &Headline {
+            drill: self.incident.drill && !all_drills,
+            ..self.incident.clone()
+        };
         let number = incident.number;
-        let about = format!("Incident {incident}");
+        let about = format!("Incident {}", self.incident);
         let phase = self.phase.as_deref().unwrap_or("notice");
         let (title, lines) = match self.event {
             OperatorEvent::Opened => {
@@ -360,7 +409,7 @@ impl Facts {
                         format!("{} incidents {what}, the first: {}", folded + 1, incident.plain())
                     }
                 };
-                let mut lines: Vec<String> = std::iter::once(incident)
+                let mut lines: Vec<String> = std::iter::once(&self.incident)
                     .chain(&self.others)
                     .map(ToString::to_string)
                     .collect();
@@ -368,6 +417,10 @@ impl Facts {
                     lines.push(format!("and {} more", self.more));
                 }
                 (title, lines)
+            }
+            OperatorEvent::Overdue if self.promised_at.is_some() => {
+                let (title, line) = self.promise();
+                (format!("{title}: {incident}"), vec![line, about])
             }
             OperatorEvent::Overdue => {
                 let last = self
@@ -405,6 +458,17 @@ impl Facts {
                     vec![about],
                 )
             }
+            OperatorEvent::Drafted if self.held_because.is_some() => {
+                let because = self.held_because.as_deref().unwrap_or_default();
+                (
+                    format!("#{number}: the {phase} notice is held and waits for your decision"),
+                    vec![
+                        format!("{}.", one_line(because, 300)),
+                        "The next wave begins only when a person continues.".to_owned(),
+                        about,
+                    ],
+                )
+            }
             OperatorEvent::Drafted => {
                 let policy = self.policy.as_deref().unwrap_or_default();
                 let reason = self.reason.as_deref();
@@ -434,6 +498,18 @@ impl Facts {
                 let (title, line) = answers.say(number);
                 (title, vec![line, about])
             }
+            OperatorEvent::BreakGlass => {
+                let by = one_line(self.by.as_deref().unwrap_or_default(), 100);
+                let mut lines =
+                    vec!["The notice can be sent without the approvals that it needs. Check that this is intended.".to_owned()];
+                let reason = self.reason.as_deref();
+                lines.extend(reason.map(|reason| format!("The reason: {}", one_line(reason, 300))));
+                lines.push(about);
+                (
+                    format!("#{number}: break glass by {by} for the {phase} notice"),
+                    lines,
+                )
+            }
             // These events have other facts: SyncFacts.
             OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting => (about.clone(), Vec::new()),
             OperatorEvent::Unreached => {
@@ -451,6 +527,10 @@ impl Facts {
                 )
             }
         };
+        let title = match all_drills {
+            true => format!("{DRILL} {title}"),
+            false => title,
+        };
         Rendered {
             title: one_line(&title, 250),
             lines,
@@ -463,7 +543,8 @@ impl Facts {
                     OperatorEvent::Overdue
                     | OperatorEvent::Unreached
                     | OperatorEvent::Drafted
-                    | OperatorEvent::Answered,
+                    | OperatorEvent::Answered
+                    | OperatorEvent::BreakGlass,
                     _,
                 ) => Urgency::High,
                 _ => Urgency::Usual,

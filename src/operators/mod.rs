@@ -18,6 +18,7 @@ pub mod notify;
 mod ntfy;
 pub mod outbox;
 pub mod overdue;
+pub mod promises;
 pub mod syncs;
 pub mod webhook;
 pub mod worker;

@@ -31,12 +31,14 @@ use crate::notice::{self, Notice, NoticeState};
 /// The name of the subscriber to the audit trail.
 pub(super) const SUBSCRIBER: &str = "operators";
 /// The audit events that it handles.
-const FOLLOWS: [Action; 5] = [
+const FOLLOWS: [Action; 7] = [
     Action::IncidentOpened,
     Action::IncidentReopened,
     Action::AutomationDecided,
     Action::NoticeFinished,
+    Action::NoticeHeld,
     Action::DeliveryBounced,
+    Action::BreakGlassUsed,
 ];
 /// The number of events in one step.
 const BATCH: i64 = 100;
@@ -182,6 +184,37 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Notic
             ..Facts::new(OperatorEvent::Drafted, headline.clone())
         };
         let key = format!("drafted:{id}:{}", event.seq);
+        for operator in wanting(OperatorEvent::Drafted) {
+            outbox::put(tx, operator, &key, &facts, tx.now)?;
+        }
+        return Ok(());
+    }
+    if event.action == Action::BreakGlassUsed.as_str() {
+        let facts = Facts {
+            notice: NoticeId::parse(&event.subject).ok(),
+            phase: text("phase"),
+            reason: text("reason"),
+            by: text("by"),
+            ..Facts::new(OperatorEvent::BreakGlass, headline.clone())
+        };
+        let key = format!("break_glass:{id}:{}", event.seq);
+        for operator in wanting(OperatorEvent::BreakGlass) {
+            outbox::put(tx, operator, &key, &facts, tx.now)?;
+        }
+        return Ok(());
+    }
+    if event.action == Action::NoticeHeld.as_str() {
+        // Whoever holds a notice knows it.
+        if event.actor_kind != "system" {
+            return Ok(());
+        }
+        let facts = Facts {
+            notice: NoticeId::parse(&event.subject).ok(),
+            phase: text("phase"),
+            held_because: text("held_because"),
+            ..Facts::new(OperatorEvent::Drafted, headline.clone())
+        };
+        let key = format!("held:{}:{}", event.subject, event.seq);
         for operator in wanting(OperatorEvent::Drafted) {
             outbox::put(tx, operator, &key, &facts, tx.now)?;
         }

@@ -77,6 +77,7 @@ fn ntfy(topic: &str, about: &About, rendered: &Rendered) -> Value {
         OperatorEvent::Unreached | OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting => "warning",
         OperatorEvent::Drafted => "memo",
         OperatorEvent::Answered => "speech_balloon",
+        OperatorEvent::BreakGlass => "rotating_light",
     };
     json!({
         "topic": topic,

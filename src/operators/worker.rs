@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::mail::{MailSender, Post};
 use super::outbox::{self, Claimed};
-use super::{ACTOR, answers, contact, notify, syncs, webhook};
+use super::{ACTOR, answers, contact, notify, promises, syncs, webhook};
 use crate::audit::Actor;
 use crate::base::error::Result;
 use crate::db::Db;
@@ -133,14 +133,15 @@ impl Service for Messages {
 impl Messages {
     /// Creates messages about incidents with an overdue update, if the last check was long enough ago.
     async fn overdue(&mut self) -> Result<()> {
-        let Some(every) = self.update_every else {
-            return Ok(());
-        };
         if self.examined.is_some_and(|at| at.elapsed() < OVERDUE) {
             return Ok(());
         }
         self.examined = Some(Instant::now());
-        notify::look_at_the_time(&self.db, every).await
+        promises::look(&self.db).await?;
+        match self.update_every {
+            Some(every) => notify::look_at_the_time(&self.db, every).await,
+            None => Ok(()),
+        }
     }
 }
 

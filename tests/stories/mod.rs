@@ -3,3 +3,4 @@
 
 mod story_1_file_access;
 mod story_3_upload_outage;
+mod story_4_hotfix_100_users;

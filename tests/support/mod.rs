@@ -33,7 +33,7 @@ pub use databases::{Another, Backend, Env, run, run_on_empty};
 pub(crate) use databases::{on_both_databases, on_one_database};
 pub use http::{ADMIN_TOKEN, Answer, Http, Request};
 pub use mail::{Mail, recipients};
-pub use notices::{crowd, crowd_at, last_reply, outcomes};
+pub use notices::{complete, crowd, crowd_at, last_reply, outcomes};
 pub use postgres::OwnServer;
 pub use small_disk::{SMALL_DISK, SmallDisk};
 pub use story::story_directory;

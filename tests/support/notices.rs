@@ -140,6 +140,17 @@ impl Http {
     }
 }
 
+/// Adds what every email must show to the parts of a template: the message, what the customer must do, and the reason.
+pub fn complete(mut source: Value) -> Value {
+    for (part, ending) in [("text", "txt"), ("html", "html")] {
+        let written = source[part].as_str().expect("a part");
+        source[part] = json!(format!(
+            "{written}\n{{{{> paragraphs.{ending}}}}}\n{{{{> action.{ending}}}}}\n{{{{reason}}}}"
+        ));
+    }
+    source
+}
+
 /// Returns the outcomes of a delivery's attempts in their order.
 pub fn outcomes(delivery: &Value) -> Vec<&str> {
     let attempts = delivery["attempts"].as_array().expect("attempts");

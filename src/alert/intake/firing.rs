@@ -127,6 +127,8 @@ impl<'b> Work<'b> {
                 detected_at: None,
                 time_zone: None,
                 affected: Vec::new(),
+                drill: false,
+                headline: None,
             },
             earlier.map(|earlier| &earlier.id),
         )?;
@@ -142,6 +144,7 @@ impl<'b> Work<'b> {
             number: incident.number,
             status: incident.status,
             resolved_at: None,
+            drill: false,
         });
         Ok(incident.id)
     }

@@ -1,7 +1,8 @@
 //! Decides the placement of an alert that fires. It changes nothing, so that a trial can use the same code.
 //!
 //! An alert never joins a closed incident, unless a rule reopens that incident. A group never takes an alert
-//! that its rule does not match. A silence or a maintenance window prevents that an incident is opened.
+//! that its rule does not match. A silence or a maintenance window prevents that an incident is opened. An alert never joins,
+//! repeats in or reopens a drill, because a drill notifies no customer.
 
 use crate::alert::grouping::Policy;
 use crate::base::error::Result;
@@ -34,7 +35,7 @@ pub(in crate::alert) enum Placement {
 }
 
 fn open(standing: &Standing) -> bool {
-    standing.status != Status::Resolved
+    standing.status != Status::Resolved && !standing.drill
 }
 
 /// Decides the placement of an alert that fires.
@@ -47,7 +48,7 @@ pub(in crate::alert) fn placement(
 ) -> Result<Placement> {
     let last = known.and_then(|known| known.incident.as_ref().or(known.before.as_ref()));
     let own = match last {
-        Some(incident) => Some(cache.incident(conn, incident)?),
+        Some(incident) => Some(cache.incident(conn, incident)?).filter(|incident| !incident.drill),
         None => None,
     };
     let own_open = own.clone().filter(open);
@@ -75,7 +76,7 @@ pub(in crate::alert) fn placement(
                 grouped: true,
             });
         }
-        last = Some(incident);
+        last = Some(incident).filter(|incident| !incident.drill);
     }
     if let (Some(rule), Some(group)) = (decision.rule, &decision.group) {
         for (of, incident) in cache.group(conn, &group.key)? {
@@ -89,7 +90,7 @@ pub(in crate::alert) fn placement(
                     grouped: true,
                 });
             }
-            last = last.or(Some(incident));
+            last = last.or(Some(incident).filter(|incident| !incident.drill));
         }
     }
     if decision.in_maintenance() || decision.policy == Policy::Attach {

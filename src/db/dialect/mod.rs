@@ -149,6 +149,19 @@ pub fn lock_intake(conn: &mut Conn) -> Result<()> {
     Ok(())
 }
 
+/// Makes sends without an approval run one after another, because each of them counts what the others sent. The lock is taken
+/// after those of an incident and a notice.
+///
+/// # Errors
+/// An error of the database.
+pub fn lock_limits(conn: &mut Conn) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727015)")
+        .fixed()
+        .execute(conn)?;
+    Ok(())
+}
+
 /// Locks the end of the audit chain and returns its number, its hash and the time of the last event. This is
 /// the last lock that a transaction takes.
 pub fn audit_head(conn: &mut Conn) -> Result<(i64, String, Timestamp)> {

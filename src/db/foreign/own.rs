@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 67] = [
+pub(super) const TABLES: [&str; 74] = [
     "account_history",
     "accounts",
     "admin_sessions",
@@ -25,6 +25,7 @@ pub(super) const TABLES: [&str; 67] = [
     "answer_reminders",
     "answers",
     "api_tokens",
+    "approved_notices",
     "audit_events",
     "audit_head",
     "automation_policies",
@@ -44,6 +45,7 @@ pub(super) const TABLES: [&str; 67] = [
     "directory_runs",
     "directory_sources",
     "directory_staged",
+    "drill_addresses",
     "endpoints",
     "feedback",
     "feedback_tokens",
@@ -59,9 +61,14 @@ pub(super) const TABLES: [&str; 67] = [
     "integrations",
     "member_history",
     "members",
+    "missed_updates",
     "next_steps",
+    "notice_approvals",
     "notice_authors",
+    "notice_corrections",
     "notice_recipients",
+    "notice_values",
+    "notice_waves",
     "notices",
     "operator_messages",
     "operators",

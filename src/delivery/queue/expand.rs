@@ -1,6 +1,7 @@
 //! Creates the deliveries of a notice from its frozen list, in steps that can be resumed after a crash.
 //!
-//! Every recipient gets exactly one delivery.
+//! Every recipient gets exactly one delivery. A notice with waves is expanded up to the end of the current wave. The
+//! list of a resumed notice is expanded again from the beginning, and its stopped deliveries become pending.
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::db::{Conn, FixedText};
 use crate::delivery::calling;
 use crate::notice::delivery_state::{self, Changes, NewDeliveries};
 use crate::notice::state::{self, NoticeState};
+use crate::notice::{DeliveryState, counts, waves};
 
 /// The largest number of rows that one step writes.
 const EXPAND: i64 = 10_000;
@@ -99,8 +101,9 @@ pub fn expand_step(tx: &mut Tx<'_>, by: &Expansion) -> Result<bool> {
             return Ok(true);
         }
     }
+    let end = waves::end_of_current(tx.conn, &id)?.unwrap_or(recipients);
     let rows = if cursor == 0 { MANY } else { EXPAND };
-    let upto = (cursor + rows).min(recipients);
+    let upto = (cursor + rows).min(end);
     let mut changes = Changes::default();
     let new = NewDeliveries {
         notice: &id,
@@ -110,9 +113,15 @@ pub fn expand_step(tx: &mut Tx<'_>, by: &Expansion) -> Result<bool> {
         domain: &by.domain,
         mail_lifetime: by.lifetime,
         call_lifetime: calling::LIFETIME,
+        state: DeliveryState::Pending,
     };
-    delivery_state::create(tx, &new, &mut changes)?;
-    state::expanded(tx, &id, upto, recipients)?;
+    if delivery_state::exist(tx.conn, &new)? {
+        let stopped = counts::in_states(tx.conn, &id, &[DeliveryState::Stopped])?;
+        delivery_state::queue_stopped(tx, &new, stopped.into_keys(), &mut changes)?;
+    } else {
+        delivery_state::create(tx, &new, &mut changes)?;
+    }
+    state::expanded(tx, &id, upto, end)?;
     // Once is enough, because from then on the server estimates the number of rows from the size of the file.
     if recipients >= MANY && cursor == 0 {
         dialect::analyze(tx.conn, &["deliveries"])?;

@@ -155,8 +155,9 @@ pub(super) fn end(
             return ClaimEnd::failed(now, "refused");
         }
         Finish::Attempt(Outcome::Gone(_)) => return ClaimEnd::failed(now, "gone"),
-        Finish::Withheld => return ClaimEnd::stopped(now),
-        Finish::Released => return ClaimEnd::released(now),
+        Finish::Withheld if stopped.contains(&claimed.notice_id) => return ClaimEnd::stopped(now),
+        // The notice was resumed since, or the process has not heard of it yet.
+        Finish::Withheld | Finish::Released => return ClaimEnd::released(now),
         Finish::Attempt(Outcome::Ambiguous(_)) => (None, 1),
         Finish::Attempt(Outcome::Retry(after, _)) => (*after, 0),
     };

@@ -274,7 +274,7 @@ pub fn anything_to_do(conn: &mut Conn, channels: &[&str], now: Timestamp, own: &
     Ok(expand::waiting(conn)?.is_some() || !complete(conn)?.is_empty())
 }
 
-/// Returns the notices that are being sent and have no pending delivery.
+/// Returns the notices that are being sent and have neither a pending delivery nor a further wave.
 ///
 /// # Errors
 /// An error of the database.
@@ -282,6 +282,7 @@ pub fn complete(conn: &mut Conn) -> Result<Vec<NoticeId>> {
     Ok(n::table
         .filter(expand::active())
         .filter(n::state.eq(NoticeState::Sending))
+        .filter(n::expand_cursor.ge(n::recipients + n::endpoints))
         .filter(diesel::dsl::not(diesel::dsl::exists(
             dc::table
                 .filter(dc::notice_id.eq(n::id))

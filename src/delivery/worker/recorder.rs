@@ -285,6 +285,7 @@ impl Recorder {
         let (group, lease) = (batch.clone(), shared.lease.clone());
         let (schedules, expansion) = (self.schedules.clone(), self.expansion.clone());
         let cleared = self.cleared;
+        let stops = shared.setup.wake.stops();
         let result = shared
             .setup
             .db
@@ -341,6 +342,11 @@ impl Recorder {
                     .filter(|(claimed, _)| claimed.channel == channel_state.channel.name())
                     .count();
                 channel_state.outstanding.fetch_sub(of_desk, Ordering::SeqCst);
+            }
+        }
+        for (claimed, finish) in &batch.done {
+            if matches!(finish, Finish::Withheld) && !stored.stopped.contains(&claimed.notice_id) {
+                shared.setup.wake.resumed(&claimed.notice_id, stops);
             }
         }
         for notice in stored.stopped {

@@ -67,9 +67,11 @@ impl Stats {
 #[derive(Default)]
 pub struct Wake {
     pub(super) due: Notify,
-    /// The stopped notices. A notice that was stopped stays stopped, so the set only grows. It contains a few
-    /// IDs for the lifetime of the process.
+    /// The stopped notices. It contains a few IDs. A notice that was resumed is removed when a delivery of it was
+    /// withheld although the database says that it is not stopped.
     pub(super) stopped: Mutex<HashSet<NoticeId>>,
+    /// The number of stops so far. It changes only while the set is locked.
+    stops: AtomicU64,
     /// Whether a notice was added to the set since the recorder last checked.
     pub(super) newly_stopped: AtomicBool,
 }
@@ -82,12 +84,27 @@ impl Wake {
 
     /// Tells the workers that nothing more of this notice may be sent.
     pub fn stopped(&self, notice: NoticeId) {
-        self.stopped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(notice);
+        {
+            let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+            stopped.insert(notice);
+            self.stops.fetch_add(1, Ordering::SeqCst);
+        }
         self.newly_stopped.store(true, Ordering::SeqCst);
         self.due();
+    }
+
+    /// Returns the number of stops so far, to be passed to [`Wake::resumed`].
+    pub(super) fn stops(&self) -> u64 {
+        self.stops.load(Ordering::SeqCst)
+    }
+
+    /// Removes a notice that is not stopped any more, as the database said after `stops` stops. If there was another
+    /// stop since, nothing is removed, because it may be of this notice.
+    pub(super) fn resumed(&self, notice: &NoticeId, stops: u64) {
+        let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.stops() == stops {
+            stopped.remove(notice);
+        }
     }
 
     pub(super) fn is_stopped(&self, notice: &NoticeId) -> bool {

@@ -138,6 +138,10 @@ pub fn section(
             (_, true) => "written to files in the outbox, not sent to a mail server",
             (_, false) => "accepted by the mail server",
         },
+        "corrected": match overview.corrected() {
+            0 => None,
+            n => Some(count(n, "person was notified", "people were notified")),
+        },
         "sending": parts.sending,
         "sending_text": grouped(parts.sending),
         "failed": parts.failed,

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::affected_people::{self, Listed};
 use super::answers;
 use super::audience::{self, Chosen};
+use super::draft_forms;
 use super::filled::Wrong;
 use super::incident_forms::{self, find};
 use super::params::Form;
@@ -44,6 +45,7 @@ use crate::notice::compose::paragraphs;
 use crate::notice::template::Phase;
 use crate::notice::{self, AskedPeople, Notice, Overview};
 use crate::operators::overdue;
+use crate::operators::promises::{self, Missed};
 
 pub(super) fn routes(pages: &mut Pages) {
     pages.search("/incidents/{id}", Role::Viewer, show);
@@ -83,6 +85,7 @@ struct Facts {
     reports: Vec<Report>,
     ages: Vec<SourceAge>,
     update_due: Option<Timestamp>,
+    missed: Vec<Missed>,
     answers: Value,
     /// The number of the previous incident about the same problem. The field below is the number of the next
     /// one.
@@ -174,7 +177,10 @@ async fn show(
                     Some(who) => why::explained(conn, id, who)?,
                     None => Vec::new(),
                 },
-                notices: notice::of_incidents(conn, &[id])?,
+                notices: notice::of_incidents(conn, &[id])?
+                    .into_iter()
+                    .map(|notice| notice.at(now))
+                    .collect(),
                 timeline: timeline::list(conn, id)?,
                 alerts: page(
                     alert::list(
@@ -199,10 +205,8 @@ async fn show(
                 .filter_map(|reader| report::find(conn, id, reader).transpose())
                 .collect::<Result<_, _>>()?,
                 ages: status::ages(conn, now)?,
-                update_due: match every {
-                    Some(every) => overdue::due_at(conn, id, every)?,
-                    None => None,
-                },
+                update_due: overdue::due_at(conn, id, every)?,
+                missed: promises::missed(conn, id)?,
                 earlier: match &incident.earlier {
                     Some(earlier) => Some(incident::standing(conn, earlier)?.number),
                     None => None,
@@ -219,13 +223,15 @@ async fn show(
     let local = zones.first().map(|(_, zone)| zone);
     let title = format!("#{} {}", incident.number, cut(&incident.title, 80));
     let forms = if by.0.role.covers(Role::Operator) {
-        incident_forms::shown(incident)
+        let mut forms = incident_forms::shown(incident);
+        forms["notice"] = draft_forms::write_form(incident, &facts.notices);
+        forms
     } else {
         Value::Null
     };
     app.pages.answer(
         "admin/incident",
-        &json!({
+        &with_headline(incident, json!({
             "page": Frame::with_forms(&app, &by, &title, "Incidents"),
             "forms": forms,
             "answers": facts.answers,
@@ -237,13 +243,14 @@ async fn show(
             "title": incident.title,
             "severity": incident.severity,
             "status": incident.status,
+            "drill": incident.drill,
             "reopened": (incident.episode > 1).then(|| count((incident.episode - 1) as usize, "time", "times")),
             "earlier": facts.earlier,
             "later": facts.later,
             "summary": incident.summary.as_deref().map(paragraphs).unwrap_or_default(),
             "metrics": tiles(&facts.metrics),
             "zones": zones.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-            "times": times(&facts.metrics, facts.update_due, zones),
+            "times": times(&facts, zones),
             "todo": todo(&app, &facts, standing.not_told),
             "people": standing.people,
             "people_as_of": When::maybe(facts.standing.as_of, local),
@@ -273,8 +280,14 @@ async fn show(
             "report": report_section(&app, &facts, local),
             "audit": link("/admin/audit", &[("incident", Some(&incident.number.to_string()))]),
             "api": format!("/api/v1/incidents/{}", incident.id),
-        }),
+        })),
     )
+}
+
+/// Adds the headline for customers to the data of the page.
+fn with_headline(incident: &Incident, mut data: Value) -> Value {
+    data["headline"] = json!(incident.headline);
+    data
 }
 
 fn after(base: &str, name: &str, cursor: &str, section: &str) -> String {
@@ -324,8 +337,19 @@ fn tiles(metrics: &Metrics) -> Vec<Value> {
     .collect()
 }
 
-fn times(metrics: &Metrics, update_due: Option<Timestamp>, zones: &[(String, TimeZone)]) -> Vec<Value> {
-    let times = &metrics.times;
+/// Returns when the next update is due, unless it is a promise that was missed.
+fn open_update(facts: &Facts) -> Option<Timestamp> {
+    facts
+        .update_due
+        .filter(|due| facts.missed.iter().all(|one| one.due_at != *due))
+}
+
+fn times(facts: &Facts, zones: &[(String, TimeZone)]) -> Vec<Value> {
+    let times = &facts.metrics.times;
+    let missed = facts
+        .missed
+        .iter()
+        .map(|one| ("Promised update missed", Some(one.due_at)));
     [
         ("Started", Some(times.started_at)),
         ("Detected", Some(times.detected_at)),
@@ -335,7 +359,8 @@ fn times(metrics: &Metrics, update_due: Option<Timestamp>, zones: &[(String, Tim
     ]
     .into_iter()
     // A resolved incident, and one that nobody was notified of, need no update.
-    .chain(update_due.map(|at| ("Next update due", Some(at))))
+    .chain(missed)
+    .chain(open_update(facts).map(|at| ("Next update due", Some(at))))
     .map(|(label, at)| {
         json!({
             "label": label,
@@ -386,6 +411,12 @@ fn todo(app: &App, facts: &Facts, not_told: usize) -> Vec<Value> {
                 "path": null, "link": null, "command": call(app, "POST", &new_notice, Some(&new)),
             }));
         }
+    }
+    if facts.update_due.is_some() && open_update(facts).is_none() {
+        todo.push(json!({
+            "text": "A promised update was missed: customers wait for a notice, even if there is no news.",
+            "path": null, "link": null, "command": null,
+        }));
     }
     let drafts: Vec<&Notice> = facts
         .notices
@@ -500,6 +531,7 @@ fn notice_row(notice: &Notice, local: Option<&TimeZone>, outbox: bool) -> Value 
         "excerpt": cut(&notice.message, 160),
         "progress": progress(notice, outbox),
         "approved": notice.approved,
+        "break_glass": notice.break_glass,
         "catch_up": notice.catch_up_of.is_some(),
         "reminder": notice.reminder,
         "episode": (notice.episode > 1).then_some(notice.episode),

@@ -84,6 +84,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
         "admin/incidents",
         &json!({
             "page": Frame::new(&app, Some(&by.0), "Incidents", "Incidents"),
+            "may_open": by.0.role.covers(Role::Operator),
             "tabs": tabs,
             "incidents": rows,
             "filtered": status.is_some() || severity.is_some() || at.is_some(),
@@ -113,6 +114,7 @@ fn row(incident: &Incident, notices: &[Notice]) -> Value {
         "number": incident.number,
         "path": format!("/admin/incidents/{}", incident.number),
         "title": incident.title,
+        "drill": incident.drill,
         "severity": incident.severity,
         "status": incident.status,
         "started": When::new(incident.started_at, zone(incident.time_zone.as_deref()).as_ref()),

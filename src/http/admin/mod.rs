@@ -1,4 +1,4 @@
-//! The admin pages. They show what the API returns. The status of an incident, its timeline, the people named directly, the
+//! The admin pages. They show what the API returns. Incidents can be opened and notices corrected here. The status of an incident, its timeline, the people named directly, the
 //! answers of customers, alert rules, silences and maintenance windows can be changed here, and saved requests can be
 //! replayed. For all other changes, a page shows the API call.
 //!
@@ -10,10 +10,13 @@
 
 mod affected_people;
 mod answers;
+mod approval_forms;
 mod audience;
 mod audit;
 mod automation;
+mod corrections;
 mod directory;
+mod draft_forms;
 mod error_page;
 mod field;
 mod filled;
@@ -22,13 +25,17 @@ mod incident;
 mod incident_forms;
 mod incidents;
 mod integrations;
+mod limits;
 mod matchers;
 mod mute_forms;
 mod mutes;
 mod notices;
+mod open_incident;
 mod params;
 mod rule_form;
 mod rules;
+mod sending;
+mod sending_forms;
 pub mod session;
 mod signed_in;
 mod templates;
@@ -48,11 +55,17 @@ pub fn pages() -> Vec<Page> {
     let mut pages = Pages::default();
     session::routes(&mut pages);
     incidents::routes(&mut pages);
+    open_incident::routes(&mut pages);
     incident::routes(&mut pages);
     incident_forms::routes(&mut pages);
     answers::routes(&mut pages);
     affected_people::routes(&mut pages);
     notices::routes(&mut pages);
+    approval_forms::routes(&mut pages);
+    limits::routes(&mut pages);
+    sending::routes(&mut pages);
+    corrections::routes(&mut pages);
+    draft_forms::routes(&mut pages);
     directory::routes(&mut pages);
     integrations::routes(&mut pages);
     rules::routes(&mut pages);

@@ -6,11 +6,16 @@
 
 use std::collections::HashMap;
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::approval_forms::Approved;
+use super::corrections;
+use super::draft_forms;
 use super::params::Form;
+use super::sending_forms;
 use super::signed_in::SignedIn;
 use super::view::{
     Frame, ROWS, When, account_path, call, count, grouped, link, person_path, progress, shown_url, zone,
@@ -26,7 +31,10 @@ use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident;
 use crate::notice::compose::paragraphs;
-use crate::notice::{self, DeliveryCounts, DeliveryState, Notice, NoticeState, Preview};
+use crate::notice::template::Phase;
+use crate::notice::{
+    self, Compared, ComparedPerson, DeliveryCounts, DeliveryState, Notice, NoticeState, Preview,
+};
 
 pub(super) fn routes(pages: &mut Pages) {
     pages.search("/notices/{id}", Role::Viewer, show);
@@ -37,9 +45,9 @@ const SAMPLES: usize = 3;
 /// The seconds between two reloads while a notice is being sent.
 const LIVE: u32 = 2;
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ShowParams {
+pub(super) struct ShowParams {
     state: Option<String>,
     cursor: Option<String>,
 }
@@ -50,15 +58,27 @@ async fn show(
     InPath(id): InPath<NoticeId>,
     params: Form<ShowParams>,
 ) -> Answer<HttpResponse> {
-    let ShowParams { state, cursor: at } = params.0;
+    page_of(&app, &by, id, params.0, None).await
+}
+
+/// Shows the page of a notice. `problem` is why a form of the page did nothing, with the status of the answer.
+pub(super) async fn page_of(
+    app: &App,
+    by: &SignedIn,
+    id: NoticeId,
+    params: ShowParams,
+    problem: Option<(StatusCode, String)>,
+) -> Answer<HttpResponse> {
+    let ShowParams { state, cursor: at } = params;
     let after: Option<i64> = cursor(at.as_deref())?;
     let (sending, now) = (app.sending.clone(), app.clock().now());
     let chosen = state.clone();
     let audience_cache = app.audience_cache.clone();
-    let (notice, incident, preview, not_told, deliveries, feedback) = app
+    let caller = by.0.clone();
+    let (notice, incident, preview, not_told, unsent, correctable, deliveries, feedback, approved) = app
         .db
         .read(move |conn| {
-            let notice = notice::get(conn, &id)?;
+            let notice = notice::get(conn, &id)?.at(now);
             let incident = incident::get(conn, &notice.incident)?;
             let preview = match notice.state.is_draft() {
                 true => Some(notice::preview(conn, &id, &sending, SAMPLES, now)?),
@@ -76,37 +96,68 @@ async fn show(
                 }
                 false => 0,
             };
+            let correctable = match notice.state.is_over() {
+                true => {
+                    let name = format!("correctable of {id}");
+                    let correctable =
+                        audience_cache.get_or_compute(conn, &notice.incident, &name, now, |conn| {
+                            notice::correct::correctable(conn, &id)
+                        })?;
+                    *correctable.value
+                }
+                false => 0,
+            };
             let deliveries = delivery::list(conn, &id, chosen.as_deref(), None, after, ROWS.probe())?;
             let ids: Vec<i64> = deliveries.iter().map(|delivery| delivery.id).collect();
+            let approved = Approved::read(conn, &notice, preview.as_ref(), (&caller, &sending), now)?;
             Ok((
                 notice,
                 incident,
                 preview,
                 not_told,
+                notice::unsent(conn, &id)?,
+                correctable,
                 page(deliveries, ROWS, |delivery| delivery.ordinal),
                 stored::of_deliveries(conn, &ids)?,
+                approved,
             ))
         })
         .await?;
     let zone = zone(incident.time_zone.as_deref());
     let live = notice.state.is_being_sent();
+    let forms = (notice.state.is_draft() && by.0.role.covers(Role::Operator))
+        .then(|| draft_forms::draft_forms(&notice, &incident));
     let title = format!(
         "{} notice of #{}",
         capital(notice.phase.as_str()),
         incident.number
     );
     let path = format!("/notices/{}", notice.id);
-    let commands = commands(&app, &notice, preview.as_ref(), not_told, incident.episode, &path);
-    app.pages.answer(
+    let commands = commands(app, &notice, preview.as_ref(), not_told, incident.episode, &path);
+    let may_send = by.0.role.covers(Role::Operator);
+    let (status, problem) = problem.unzip();
+    // The answer to a form cannot be reloaded with GET.
+    let refresh = (live && problem.is_none()).then_some(LIVE);
+    app.pages.answer_with(
+        status.unwrap_or(StatusCode::OK),
         "admin/notice",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), &title, "Incidents").refreshed(live.then_some(LIVE)),
+            "page": Frame::with_forms(app, by, &title, "Incidents").refreshed(refresh),
+            "drill": notice.drill,
+            "correction": corrections::section(&notice, correctable, by.0.role.covers(Role::Operator)),
+            "corrects": notice.corrects.as_ref().map(|id| format!("/admin/notices/{id}")),
+            "forms": forms,
+            "headline": notice.headline,
+            "next_update": When::maybe(notice.next_update_due_at, zone.as_ref()),
             "title": title,
+            "problem": problem,
+            "sending": may_send.then(|| sending_forms::shown(&notice, preview.as_ref(), unsent)),
+            "wave": sending_forms::wave(&notice, zone.as_ref()),
             "id": notice.id,
             "phase": notice.phase,
             "state": notice.state,
             "draft": notice.state.is_draft(),
-            "live": live,
+            "live": refresh.is_some(),
             "incident": {
                 "number": incident.number, "title": incident.title,
                 "path": format!("/admin/incidents/{}", incident.number),
@@ -114,7 +165,9 @@ async fn show(
             "subject": notice.subject,
             "paragraphs": paragraphs(&notice.message),
             "action": notice.customer_action,
-            "approved": notice.approved,
+            "approved": preview.as_ref().map_or(notice.approved, |preview| preview.approved),
+            "break_glass": preview.as_ref().map_or(notice.break_glass, |preview| preview.break_glass),
+            "approval": approved.section(&notice, preview.as_ref(), &by.0),
             "episode": (notice.episode > 1).then_some(notice.episode),
             "digest": notice.digest,
             "catch_up_of": notice.catch_up_of.as_ref().map(|id| format!("/admin/notices/{id}")),
@@ -125,7 +178,7 @@ async fn show(
             "created": When::new(notice.created_at, zone.as_ref()),
             "queued": When::maybe(notice.queued_at, zone.as_ref()),
             "finished": When::maybe(notice.finished_at, zone.as_ref()),
-            "preview": preview.map(|preview| preview_section(&preview, notice.reminder)),
+            "preview": preview.map(|preview| preview_section(&preview, &notice)),
             "commands": commands,
             "deliveries": deliveries_section(&notice, deliveries, &feedback, state.as_deref(), at.is_some(), zone.as_ref()),
         }),
@@ -182,20 +235,13 @@ fn commands(
         }
         if preview.approval_required && !preview.approved {
             commands.push(step(
-                "First, a second person must approve exactly this list and text, with another token:",
+                match preview.approvals_needed {
+                    1 => "First, a second person must approve exactly this list and text, with another token:",
+                    _ => "First, other people must approve exactly this list and text, each with another token:",
+                },
                 call(app, "POST", &format!("{path}/approve"), Some(&digest)),
             ));
         }
-        commands.push(step(
-            "Send the notice. The digest identifies these recipients and this text. If one of them has changed, Candor sends nothing:",
-            call(app, "POST", &format!("{path}/send"), Some(&digest)),
-        ));
-    }
-    if notice.state.is_being_sent() {
-        commands.push(step(
-            "Stop sending now:",
-            call(app, "POST", &format!("{path}/stop"), None),
-        ));
     }
     // A notice from before the incident was reopened has no catch-up. A new notice is needed.
     if not_told > 0 && notice.episode == episode {
@@ -207,7 +253,7 @@ fn commands(
     commands
 }
 
-fn preview_section(preview: &Preview, reminder: bool) -> Value {
+fn preview_section(preview: &Preview, notice: &Notice) -> Value {
     json!({
         "recipients": count(preview.recipients, "email", "emails"),
         "nobody": preview.recipients == 0 && preview.channels.is_empty(),
@@ -217,13 +263,19 @@ fn preview_section(preview: &Preview, reminder: bool) -> Value {
             "payload": serde_json::to_string_pretty(&sample.payload).unwrap_or_default(),
         })).collect::<Vec<_>>(),
         "digest": preview.digest,
-        "audience": match reminder {
-            true => "people who were asked for an answer and have not answered".to_owned(),
-            false => preview.audience.to_string(),
+        "would_reach": preview.drill.then(|| count(preview.would_reach, "email", "emails")),
+        "audience": match notice.phase {
+            Phase::Correction => {
+                "people whom the corrected notice reached and the incident does not affect".to_owned()
+            }
+            _ if notice.reminder => "people who were asked for an answer and have not answered".to_owned(),
+            _ => preview.audience.to_string(),
         },
-        "approval_required": preview.approval_required,
-        "approved": preview.approved,
         "warnings": preview.warnings,
+        "compared": preview.compared_with.as_ref().map(compared_view),
+        "largest": preview.largest_accounts.iter().map(|one| json!({
+            "name": one.name, "path": account_path(&one.account), "people": count(one.people, "person", "people"),
+        })).collect::<Vec<_>>(),
         "added": grouped(preview.added as i64),
         "removed": grouped(preview.removed as i64),
         "already_told": preview.already_told,
@@ -232,6 +284,25 @@ fn preview_section(preview: &Preview, reminder: bool) -> Value {
             "open": index == 0, "label": null,
         })).collect::<Vec<_>>(),
         "more": preview.recipients.saturating_sub(preview.samples.len()),
+    })
+}
+
+/// Returns who is added and dropped in comparison with the last notice.
+fn compared_view(compared: &Compared) -> Value {
+    let people = |shown: &[ComparedPerson]| {
+        let rows = shown.iter();
+        let rows =
+            rows.map(|one| json!({"name": one.name, "path": person_path(&one.id), "address": one.address}));
+        rows.collect::<Vec<_>>()
+    };
+    json!({
+        "path": format!("/admin/notices/{}", compared.notice),
+        "added": people(&compared.added),
+        "added_people": grouped(compared.added_people as i64),
+        "added_more": compared.added_people - compared.added.len(),
+        "dropped": people(&compared.dropped),
+        "dropped_people": grouped(compared.dropped_people as i64),
+        "dropped_more": compared.dropped_people - compared.dropped.len(),
     })
 }
 

@@ -13,7 +13,7 @@ use crate::http::App;
 use crate::http::admin_page::Pages;
 use crate::http::ids::InPath;
 use crate::http::problem::Answer;
-use crate::notice::template::{Phase, Rendered, samples};
+use crate::notice::template::{Phase, Rendered};
 use crate::notice::templates::{self, TemplateView};
 
 pub(super) fn routes(pages: &mut Pages) {
@@ -22,7 +22,7 @@ pub(super) fn routes(pages: &mut Pages) {
         .show("/templates/{phase}", Role::Viewer, show);
 }
 
-/// The titles of the samples of [`samples`], in their order.
+/// The titles of the samples of a template, in their order.
 const SAMPLES: [&str; 3] = ["The usual email", "The longest email", "The shortest email"];
 
 async fn list(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
@@ -83,7 +83,7 @@ fn view(template: &TemplateView, most: usize) -> Value {
 
 fn render(template: &TemplateView, most: usize) -> Result<Vec<Rendered>, String> {
     let compiled = template.compile().map_err(|error| error.to_string())?;
-    let contexts = samples(template.phase);
+    let contexts = compiled.samples(template.phase);
     contexts
         .iter()
         .take(most)

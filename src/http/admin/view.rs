@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::signed_in::SignedIn;
-use crate::auth::Caller;
+use crate::auth::{Caller, Role};
 use crate::base::time::{Timestamp, time_zone};
 use crate::directory::ResourceRef;
 use crate::http::App;
@@ -20,7 +20,7 @@ use crate::notice::Notice;
 pub(super) const ROWS: Limit = Limit(100);
 
 /// The parts of the admin pages with their paths.
-const PARTS: [(&str, &str); 9] = [
+const PARTS: [(&str, &str); 10] = [
     ("Incidents", "/admin"),
     ("Directory", "/admin/directory"),
     ("Integrations", "/admin/integrations"),
@@ -29,8 +29,12 @@ const PARTS: [(&str, &str); 9] = [
     ("Checks", "/admin/watching"),
     ("Automation", "/admin/automation"),
     ("Templates", "/admin/templates"),
+    LIMITS,
     ("Audit", "/admin/audit"),
 ];
+
+/// The part that only admins may open.
+const LIMITS: (&str, &str) = ("Limits", "/admin/limits");
 
 /// The data of the frame around a page.
 #[derive(Serialize)]
@@ -57,6 +61,7 @@ impl Frame {
             company_in_title: Some(app.sending.sender.clone()).filter(|company| company != "Candor"),
             parts: PARTS
                 .iter()
+                .filter(|part| **part != LIMITS || caller.is_some_and(|by| by.role.covers(Role::Admin)))
                 .map(|(label, path)| json!({"label": label, "path": path, "current": *label == part}))
                 .collect(),
             caller: caller.map(|caller| json!({"name": caller.name, "role": caller.role})),

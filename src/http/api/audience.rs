@@ -47,6 +47,8 @@ struct IncidentAudienceCounts {
     /// The number of people who can be reached and to whom nothing was delivered or is being sent. A person
     /// whose email was rejected counts. A person whose email bounced does not.
     not_told: usize,
+    /// The number of people who were notified by mistake, got a correction, and are not affected now.
+    corrected: usize,
     /// How many of `people` are in each state since the incident was opened or reopened. Each person counts
     /// once.
     partition: Partition,
@@ -158,6 +160,7 @@ async fn get_audience(
         .filter(|addressee| !overview.is_notified(&addressee.person.id) && !overview.bounced(addressee))
         .count();
     let partition = overview.partition();
+    let corrected = overview.corrected();
     let Overview { audience, reached } = overview;
     let rows: Vec<Addressee> = audience
         .people
@@ -179,6 +182,7 @@ async fn get_audience(
         counts: IncidentAudienceCounts {
             counts: audience.counts,
             not_told,
+            corrected,
             partition,
         },
         items,

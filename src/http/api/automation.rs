@@ -135,8 +135,8 @@ async fn runs(app: web::Data<App>, params: Params<Paging>) -> Answer<Json<Page<R
 struct IncidentAutomation {
     /// The run of the policy. Null if no policy matches the incident.
     run: Option<Run>,
-    /// When the next update to the customers is due (`CANDOR_UPDATE_EVERY` after the last notice). Null if no
-    /// customer was notified, or if the incident is resolved.
+    /// When the next update to the customers is due: the time that the last notice promised, or otherwise
+    /// `CANDOR_UPDATE_EVERY` after it. Null if no customer was notified, or if the incident is resolved.
     update_due_at: Option<Timestamp>,
 }
 
@@ -152,10 +152,7 @@ async fn of_incident(
         .db
         .read(move |conn| {
             let run = run::of_incident(conn, &id)?;
-            let update_due_at = match every {
-                Some(every) => overdue::due_at(conn, &id, every)?,
-                None => None,
-            };
+            let update_due_at = overdue::due_at(conn, &id, every)?;
             Ok(IncidentAutomation { run, update_due_at })
         })
         .await?;

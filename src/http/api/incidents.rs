@@ -48,6 +48,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 #[utoipa::path(tag = "Incidents", security(("token" = ["operator"])))]
 #[post("/incidents")]
 async fn open(app: web::Data<App>, by: By, body: Json<NewIncident>) -> Answer<Created<Incident>> {
+    incident::drill::check(&body.0, &app.sending.drill_to)?;
     let incident = app
         .db
         .write(&by.0, move |tx| {

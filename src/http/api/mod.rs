@@ -8,16 +8,21 @@ pub mod answers;
 pub mod audience;
 pub mod audit;
 pub mod automation;
+pub mod corrections;
 pub mod directory;
 mod document;
 pub mod endpoints;
 pub mod feedback;
 pub mod incidents;
+pub mod limits;
 pub mod mutes;
+mod notice_values;
 pub mod notices;
 pub mod operators;
+pub mod recipients;
 pub mod reports;
 pub mod selectors;
+pub mod sending;
 pub mod sources;
 pub mod templates;
 pub mod tokens;
@@ -92,6 +97,11 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(affected_people::routes)
         .configure(audience::routes)
         .configure(notices::routes)
+        .configure(limits::routes)
+        .configure(recipients::routes)
+        .configure(sending::routes)
+        .configure(corrections::routes)
+        .configure(notice_values::routes)
         .configure(answers::routes)
         .configure(feedback::routes)
         .configure(reports::routes)

@@ -1,7 +1,5 @@
 //! The API for notices and their deliveries.
 
-use std::time::Duration;
-
 use actix_web::{get, patch, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -10,19 +8,17 @@ use crate::base::error::Error;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::delivery::{self, Delivery};
 use crate::feedback::{Feedback, stored};
-use crate::http::App;
 use crate::http::answer::{Accepted, Created};
 use crate::http::auth::By;
 use crate::http::extract::{Json, Params};
 use crate::http::ids::{DeliveryNumber, InPath};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::Answer;
-use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, Stopped};
+use crate::http::{App, sending};
+use crate::notice::{self, Digest, EMAIL, NewNotice, Notice, NoticePatch, Preview, SendNotice};
 
 /// The number of rendered emails in a preview.
 const SAMPLES: usize = 3;
-/// How long a stop waits for emails that are being sent before it answers without their outcomes.
-const SETTLE: Duration = Duration::from_secs(5);
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -33,7 +29,6 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(preview)
         .service(approve)
         .service(send)
-        .service(stop)
         .service(catch_up)
         .service(deliveries)
         .service(resend)
@@ -66,11 +61,13 @@ async fn list(
 ) -> Answer<Json<Page<Notice>>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
+    let now = app.clock().now();
     let rows = app
         .db
         .read(move |conn| notice::list(conn, &id, after.as_deref(), limit.probe()))
         .await?;
-    Ok(Json(page(rows, limit, |notice| notice.id.to_string())))
+    let rows = rows.into_iter().map(|notice| notice.at(now)).collect();
+    Ok(Json(page(rows, limit, |notice: &Notice| notice.id.to_string())))
 }
 
 /// A notice, and how many affected people have not got it.
@@ -81,6 +78,9 @@ struct NoticeView {
     /// The number of people who are affected now and have not got the notice. While a notice is sent to very
     /// many people, the number may be some seconds old.
     not_told_yet: usize,
+    /// The number of people whom a correction of the notice would reach now: the notice reached them or may have reached them, and
+    /// the incident does not affect them.
+    correctable: usize,
 }
 
 /// Returns a notice with its progress.
@@ -91,14 +91,19 @@ async fn get_one(app: web::Data<App>, InPath(id): InPath<NoticeId>) -> Answer<Js
     let view = app
         .db
         .read(move |conn| {
-            let notice = notice::get(conn, &id)?;
+            let notice = notice::get(conn, &id)?.at(now);
             let name = format!("not told of {id}");
             let not_told = audience_cache.get_or_compute(conn, &notice.incident, &name, now, |conn| {
                 notice::not_told_yet(conn, &id)
             })?;
+            let name = format!("correctable of {id}");
+            let correctable = audience_cache.get_or_compute(conn, &notice.incident, &name, now, |conn| {
+                notice::correct::correctable(conn, &id)
+            })?;
             Ok(NoticeView {
                 notice,
                 not_told_yet: *not_told.value,
+                correctable: *correctable.value,
             })
         })
         .await?;
@@ -133,8 +138,8 @@ async fn preview(app: web::Data<App>, InPath(id): InPath<NoticeId>) -> Answer<Js
     Ok(Json(preview))
 }
 
-/// Approves exactly the recipients and texts of the digest. The token must not have written a part of the
-/// notice.
+/// Approves exactly the recipients and texts of the digest. The person who uses the token must not have written a part of
+/// the notice, and must not send it.
 #[utoipa::path(tag = "Notices", security(("token" = ["approver"])))]
 #[post("/notices/{id}/approve")]
 async fn approve(
@@ -151,49 +156,16 @@ async fn approve(
     Ok(Json(notice))
 }
 
-/// Sends a notice: freezes the draft and queues it.
+/// Sends a notice: freezes the draft and queues it. With waves, only the first wave is sent now.
 #[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
 #[post("/notices/{id}/send")]
 async fn send(
     app: web::Data<App>,
     by: By,
     InPath(id): InPath<NoticeId>,
-    body: Json<Digest>,
+    body: Json<SendNotice>,
 ) -> Answer<Accepted<Notice>> {
-    let sending = app.sending.clone();
-    let (notice, stopped) = app
-        .db
-        .write(&by.0, move |tx| {
-            let notice = notice::send(tx, &id, &body.0, &sending)?;
-            let stopped = notice::stopped_before(tx.conn, &notice.id)?;
-            Ok((notice, stopped))
-        })
-        .await?;
-    for resolution in stopped {
-        app.wake.stopped(resolution);
-    }
-    app.wake.due();
-    Ok(Accepted(notice))
-}
-
-/// Stops a notice that is being sent, and returns how many emails were sent before.
-#[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
-#[post("/notices/{id}/stop")]
-async fn stop(app: web::Data<App>, by: By, InPath(id): InPath<NoticeId>) -> Answer<Json<Stopped>> {
-    let target = id.clone();
-    app.db.write(&by.0, move |tx| notice::stop(tx, &target)).await?;
-    app.wake.stopped(id.clone());
-    // At most one email for each connection is being sent, so wait for these outcomes to give the correct
-    // numbers.
-    let started = std::time::Instant::now();
-    loop {
-        let target = id.clone();
-        let stopped = app.db.read(move |conn| notice::stopped(conn, &target)).await?;
-        if stopped.in_flight == 0 || started.elapsed() > SETTLE {
-            return Ok(Json(stopped));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    Ok(Accepted(sending::send(&app, &by.0, id, body.0).await?))
 }
 
 /// Drafts the same notice for the people who are affected now and have not got it.

@@ -78,8 +78,9 @@ async fn get_one(app: web::Data<App>, InPath(phase): InPath<Phase>) -> Answer<Js
 
 /// Saves a template for the next notices of a phase. It is rendered with samples first. A template is refused if its
 /// HTML part shows a value at a place where escaping does not protect the reader, such as a script, a style, a comment,
-/// a value without quotes or a link target. The answer contains warnings about texts of an operator that its emails do
-/// not show.
+/// a value without quotes or a link target. It is also refused if an email does not show, in both parts, the operator's
+/// message, what the customer must do and why the recipient gets it. The answer contains warnings about other texts that its
+/// emails do not show.
 #[utoipa::path(tag = "Templates", security(("token" = ["admin"])))]
 #[put("/templates/{phase}")]
 async fn save(

@@ -5,9 +5,11 @@
 use handlebars::template::{BlockParam, DecoratorTemplate, HelperTemplate, Parameter, TemplateElement};
 use handlebars::{Path, PathSeg, Template};
 
+use super::breaks;
 use super::fields::{self, Shape};
 use super::names::NAMES;
 use super::partials::PARTIALS;
+use super::values::is_key;
 
 /// The helpers that have a block.
 const BLOCKS: [&str; 4] = ["if", "unless", "each", "with"];
@@ -87,7 +89,7 @@ impl Walk {
             };
         }
         let name = text(&shown.name);
-        if !VALUES.contains(&name) {
+        if !(VALUES.contains(&name) || self.ours && name == breaks::NAME) {
             return Err(format!(
                 "there is no helper '{name}' that gives a value; there are {}",
                 VALUES.join(", ")
@@ -270,6 +272,7 @@ impl Walk {
     fn name(&self, name: &str, within: Shape) -> Result<(), String> {
         let known = NAMES.contains(&name)
             || name == "this"
+            || within == Shape::Values && is_key(name)
             || name.bytes().all(|byte| byte.is_ascii_digit())
             || self.params.iter().any(|(param, _)| param == name);
         if known {

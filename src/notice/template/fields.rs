@@ -4,6 +4,7 @@
 use handlebars::{Path, PathSeg};
 
 use super::names::NAMES;
+use super::values::is_key;
 use crate::base::text::one_line;
 
 /// The kind of a value in a template, which says what fields the value has.
@@ -27,6 +28,12 @@ pub(super) enum Shape {
     Time,
     /// A section of the report, or the list of them.
     Section,
+    /// What a recipient who was found late is told in addition.
+    Late,
+    /// The wrong email that a correction is about.
+    Corrects,
+    /// The values of the recipient's own. Their keys are those that the operator gave.
+    Values,
     /// A text, a number, a truth value or a list of texts. It has no fields.
     Plain,
     /// A value whose kind is known only when the template is rendered.
@@ -56,6 +63,14 @@ impl Shape {
                     ("optional", Shape::Plain),
                     ("unsubscribe_url", Shape::Plain),
                     ("answers", Shape::Answers),
+                    ("late", Shape::Late),
+                    ("corrects", Shape::Corrects),
+                    ("drill", Shape::Plain),
+                    ("headline", Shape::Plain),
+                    ("update", Shape::Plain),
+                    ("next_update", Shape::Plain),
+                    ("support_url", Shape::Plain),
+                    ("values", Shape::Values),
                 ],
             ),
             Shape::Incident => (
@@ -93,6 +108,12 @@ impl Shape {
                 "a section of the report",
                 &[("heading", Shape::Plain), ("paragraphs", Shape::Plain)],
             ),
+            Shape::Late => ("the words for late recipients", &[("began", Shape::Plain)]),
+            Shape::Corrects => (
+                "the wrong email",
+                &[("subject", Shape::Plain), ("sent_at", Shape::Plain)],
+            ),
+            Shape::Values => ("the values", &[]),
             Shape::Plain => ("a text", &[]),
             Shape::Unknown => ("this place", &[]),
         }
@@ -112,6 +133,9 @@ impl Shape {
             // An element of a list, which has the shape of its list.
             return self;
         }
+        if self == Shape::Values && is_key(name) {
+            return Shape::Plain;
+        }
         let (_, fields) = self.fields();
         fields
             .iter()
@@ -125,6 +149,12 @@ pub(super) fn unknown(name: &str, of: Shape) -> String {
     let (object, fields) = of.fields();
     let shown = one_line(name, 60);
     let names: Vec<&str> = match of {
+        Shape::Values => {
+            return format!(
+                "there is no value '{shown}': a value is written values.code, and its key is a lower-case letter followed by \
+                 lower-case letters, digits or _"
+            );
+        }
         Shape::Plain => return format!("there is no variable '{shown}' here: {object} has no fields"),
         // The object is not known, so all names are listed.
         Shape::Unknown => NAMES.to_vec(),

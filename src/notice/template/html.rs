@@ -16,8 +16,9 @@ const ATTRIBUTES: [&str; 15] = [
     "abbr", "align", "alt", "bgcolor", "class", "color", "datetime", "dir", "height", "id", "lang",
     "summary", "title", "valign", "width",
 ];
-/// The variables with links that Candor makes. A link begins with its scheme and contains no unescaped value of a customer.
-const LINKS: [&str; 4] = [
+/// The variables with links that Candor makes, or that its settings contain. A link begins with its scheme and contains no unescaped value of a customer.
+const LINKS: [&str; 5] = [
+    "support_url",
     "unsubscribe_url",
     "answers.works",
     "answers.broken",

@@ -10,14 +10,17 @@
 //!   `allow` checks the parsed template, and `budget` limits the rendering.
 
 mod allow;
+mod breaks;
 mod budget;
+mod drill;
 mod fields;
 mod html;
 mod names;
 mod partials;
 mod scan;
+mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use handlebars::{Context, Handlebars, TemplateError};
 use serde::{Deserialize, Serialize};
@@ -28,6 +31,7 @@ use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::text::{hex, one_line};
 use partials::PARTIALS;
+pub use values::{expand, hide, is_key, message_keys, template_keys};
 
 word_enum! {
     /// The phase of a notice.
@@ -40,12 +44,20 @@ word_enum! {
         Resolution = "resolution",
         /// The report after the incident.
         Report = "report",
+        /// A notice reached people whom the incident does not affect, and this one tells them so.
+        Correction = "correction",
     }
 }
 
 impl Phase {
-    /// All phases, in the order in which they happen.
-    pub const ALL: [Phase; 4] = [Phase::Detection, Phase::Update, Phase::Resolution, Phase::Report];
+    /// All phases, in the order in which they happen. A correction can happen at any time.
+    pub const ALL: [Phase; 5] = [
+        Phase::Detection,
+        Phase::Update,
+        Phase::Resolution,
+        Phase::Report,
+        Phase::Correction,
+    ];
 
     /// Returns whether a person may opt out of the notices of this phase. Notices of the other phases are
     /// always sent.
@@ -54,9 +66,12 @@ impl Phase {
     }
 
     /// Returns whether the emails of this phase ask whether the service works for the recipient. A report does not ask, because
-    /// it comes after the end of the incident.
+    /// it comes after the end of the incident. A correction does not ask, because the incident does not affect its readers.
     pub fn asks(self) -> bool {
-        self != Phase::Report
+        match self {
+            Phase::Detection | Phase::Update | Phase::Resolution => true,
+            Phase::Report | Phase::Correction => false,
+        }
     }
 }
 
@@ -96,6 +111,7 @@ impl Source {
             Phase::Update => builtin!("update"),
             Phase::Resolution => builtin!("resolution"),
             Phase::Report => builtin!("report"),
+            Phase::Correction => builtin!("correction"),
         };
         Source {
             subject: subject.to_owned(),
@@ -122,7 +138,7 @@ impl Source {
 /// All data that an email can show. Nothing in it is interpreted as a template.
 #[derive(Clone, Debug, Serialize)]
 pub struct MailContext {
-    /// The phase: detection, update, resolution or report.
+    /// The phase: detection, update, resolution, report or correction.
     pub phase: Phase,
     /// The incident, without its internal title.
     pub incident: MailIncident,
@@ -132,6 +148,16 @@ pub struct MailContext {
     pub what: String,
     /// The person or the people who get the email.
     pub recipient: MailRecipient,
+    /// What the incident is about, in the words of the operator. Not every notice has it.
+    pub headline: Option<String>,
+    /// The number of the update, from 1, in the phase `update`.
+    pub update: Option<i64>,
+    /// The time until which the next update is promised, in the time zone of the recipient and in UTC.
+    pub next_update: Option<String>,
+    /// The page where customers get help, if it is set.
+    pub support_url: Option<String>,
+    /// The values of the recipient's own, by key.
+    pub values: BTreeMap<String, String>,
     /// The paragraphs of the operator's message.
     pub paragraphs: Vec<String>,
     /// The action that customers need to take.
@@ -152,8 +178,30 @@ pub struct MailContext {
     pub optional: bool,
     /// The URL for opting out.
     pub unsubscribe_url: String,
-    /// The links with which the recipient answers. Empty in a report, which does not ask.
+    /// The links with which the recipient answers. Empty in a report and in a correction, which do not ask.
     pub answers: Option<MailAnswers>,
+    /// Set if other people were notified before, and this is the first email about the incident to the recipient.
+    pub late: Option<MailLate>,
+    /// The wrong email, in the phase `correction`.
+    pub corrects: Option<MailCorrects>,
+    /// Whether the email is part of a drill. Candor marks every email of a drill, whatever its template shows.
+    pub drill: bool,
+}
+
+/// What an email to a recipient who was found late says in addition.
+#[derive(Clone, Debug, Serialize)]
+pub struct MailLate {
+    /// When the incident began, in UTC and in the time zone of the recipient.
+    pub began: String,
+}
+
+/// The email that a correction is about.
+#[derive(Clone, Debug, Serialize)]
+pub struct MailCorrects {
+    /// The subject of the wrong email. Empty if it is not known any more.
+    pub subject: String,
+    /// When the wrong notice was sent, in UTC and in the time zone of the recipient.
+    pub sent_at: String,
 }
 
 /// The links of an email with which the recipient answers whether the service works.
@@ -262,6 +310,7 @@ pub struct Template {
     html: Handlebars<'static>,
     shows_only: bool,
     unsafe_place: Option<String>,
+    values: BTreeSet<String>,
 }
 
 impl Template {
@@ -286,7 +335,11 @@ impl Template {
             return Err(Error::fields(errors));
         }
         let template = Self::parse(source).map_err(|(pointer, detail)| Error::invalid(pointer, detail))?;
-        for sample in samples(phase).into_iter().chain([largest(phase)]) {
+        for sample in template
+            .samples(phase)
+            .into_iter()
+            .chain([template.filled(largest(phase))])
+        {
             template
                 .render_parts(&sample)
                 .map_err(|failed| Error::invalid(failed.pointer, failed.detail))?;
@@ -300,6 +353,7 @@ impl Template {
         let mut unsafe_place = None;
         for registry in [&mut plain, &mut html] {
             registry.set_strict_mode(true);
+            registry.register_helper(breaks::NAME, Box::new(breaks::Breaks));
             for (name, text) in PARTIALS {
                 registry
                     .register_partial(name, text)
@@ -338,12 +392,25 @@ impl Template {
         let parts = [&source.subject, &source.text, &source.html].map(String::as_str);
         let partials = PARTIALS.iter().map(|(_, text)| *text);
         let shows_only = parts.into_iter().chain(partials).all(only_shows);
+        let values = parts.into_iter().flat_map(values::template_keys).collect();
         Ok(Template {
             plain,
             html,
             shows_only,
             unsafe_place,
+            values,
         })
+    }
+
+    /// Returns the [`samples`] of a phase with the values that the template shows.
+    pub fn samples(&self, phase: Phase) -> [MailContext; 3] {
+        samples(phase).map(|sample| self.filled(sample))
+    }
+
+    fn filled(&self, mut sample: MailContext) -> MailContext {
+        let value = |key: &String| (key.clone(), "A-1234".to_owned());
+        sample.values.extend(self.values.iter().map(value));
+        sample
     }
 
     /// Returns the first place of the HTML part where a customer's value is not safe, with line and column, and what to do.
@@ -384,8 +451,8 @@ impl Template {
         Ok(rendered)
     }
 
-    fn render_unfinished(&self, context: &MailContext) -> std::result::Result<Rendered, Failed> {
-        let context = Context::wraps(context)
+    fn render_unfinished(&self, mail: &MailContext) -> std::result::Result<Rendered, Failed> {
+        let context = Context::wraps(mail)
             .map_err(|error| Failed::new("", format!("the values cannot be used: {error}")))?;
         let part = |registry: &Handlebars<'static>, name: &str| {
             budget::render(registry, name, &context).map_err(|unrendered| Failed {
@@ -394,10 +461,30 @@ impl Template {
                 over_limit: unrendered.over_limit,
             })
         };
-        let subject = part(&self.plain, "subject")?;
-        let text = part(&self.plain, "text")?;
-        let html = part(&self.html, "html")?;
+        let mut subject = part(&self.plain, "subject")?;
+        let mut text = part(&self.plain, "text")?;
+        let mut html = part(&self.html, "html")?;
+        if mail.drill {
+            drill::mark(&mut subject, &mut text, &mut html);
+        }
         Ok(Rendered { subject, text, html })
+    }
+
+    /// Renders the subject alone.
+    ///
+    /// # Errors
+    /// The same as [`Template::render`].
+    pub fn subject(&self, context: &MailContext) -> Result<String> {
+        let wrapped = Context::wraps(context).map_err(Error::internal)?;
+        let rendered = budget::render(&self.plain, "subject", &wrapped).map_err(|unrendered| {
+            Failed {
+                pointer: pointer_of("subject"),
+                detail: unrendered.detail,
+                over_limit: unrendered.over_limit,
+            }
+            .into_error()
+        })?;
+        finish_subject(&rendered)
     }
 }
 
@@ -442,7 +529,8 @@ pub fn finish_subject(rendered: &str) -> Result<String> {
 
 /// The parts of a [`MailContext`] that differ between the recipients of a notice, and all names that can
 /// refer to them.
-const PERSONAL: [&str; 18] = [
+const PERSONAL: [&str; 22] = [
+    "values",
     "recipient",
     "name",
     "what",
@@ -452,6 +540,9 @@ const PERSONAL: [&str; 18] = [
     "works",
     "broken",
     "help",
+    "late",
+    "corrects",
+    "began",
     "resources",
     "type",
     "id",
@@ -483,6 +574,7 @@ fn only_shows(source: &str) -> bool {
         let words: Vec<&str> = inner.split_whitespace().collect();
         let plain = match words.as_slice() {
             [] | [_] => true,
+            [breaks::NAME, _] => true,
             ["#if" | "#unless" | "#each" | ">" | "#>" | "^", one] | ["else", "if" | "unless", one] => {
                 !one.starts_with('(')
             }
@@ -609,6 +701,11 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         },
         subject: None,
         what: "Launch film".to_owned(),
+        headline: None,
+        update: (phase == Phase::Update).then_some(1),
+        next_update: None,
+        support_url: None,
+        values: BTreeMap::new(),
         recipient: MailRecipient {
             name: "Ann".to_owned(),
         },
@@ -640,9 +737,19 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         answers: phase
             .asks()
             .then(|| MailAnswers::at("https://candor.example.com/answers/sample")),
+        late: None,
+        corrects: (phase == Phase::Correction).then(|| MailCorrects {
+            subject: "We are working on a problem with Launch film".to_owned(),
+            sent_at: "14 March 2024, 06:56 UTC (09:56 EAT)".to_owned(),
+        }),
+        drill: false,
     };
     let many = MailContext {
         subject: Some("A subject of the operator's own".to_owned()),
+        headline: Some("Some files cannot be opened".to_owned()),
+        next_update: matches!(phase, Phase::Detection | Phase::Update)
+            .then(|| "14 March 2024, 12:30 (Africa/Nairobi), 09:30 UTC".to_owned()),
+        support_url: Some("https://support.example.com".to_owned()),
         action: Some(MailAction {
             required: true,
             text: "Please accept the invitation.".to_owned(),
@@ -651,6 +758,9 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         more_resources: 131,
         times: Vec::new(),
         optional: !phase.optional(),
+        late: matches!(phase, Phase::Detection | Phase::Update).then(|| MailLate {
+            began: "14 March 2024, 06:51 UTC (09:51 EAT)".to_owned(),
+        }),
         ..base.clone()
     };
     let bare = MailContext {
@@ -658,6 +768,10 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         resources: Vec::new(),
         paragraphs: Vec::new(),
         report: None,
+        corrects: base.corrects.clone().map(|corrects| MailCorrects {
+            subject: String::new(),
+            ..corrects
+        }),
         ..base.clone()
     };
     [base, many, bare]

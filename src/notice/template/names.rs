@@ -1,7 +1,7 @@
 //! The names of everything that a template can show.
 
 /// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects.
-pub(super) const NAMES: [&str; 31] = [
+pub(super) const NAMES: [&str; 41] = [
     "phase",
     "incident",
     "number",
@@ -30,7 +30,17 @@ pub(super) const NAMES: [&str; 31] = [
     "optional",
     "unsubscribe_url",
     "answers",
+    "headline",
+    "update",
+    "next_update",
+    "support_url",
+    "values",
     "works",
     "broken",
     "help",
+    "late",
+    "began",
+    "corrects",
+    "sent_at",
+    "drill",
 ];

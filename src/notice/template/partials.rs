@@ -1,7 +1,7 @@
 //! The partials that templates can use.
 
 /// The partials that templates may use, by name.
-pub(super) const PARTIALS: [(&str, &str); 10] = [
+pub(super) const PARTIALS: [(&str, &str); 12] = [
     (
         "layout.html",
         include_str!("../../../templates/email/layout.html.hbs"),
@@ -33,6 +33,14 @@ pub(super) const PARTIALS: [(&str, &str); 10] = [
     (
         "answers.html",
         include_str!("../../../templates/email/answers.html.hbs"),
+    ),
+    (
+        "next_update.txt",
+        include_str!("../../../templates/email/next_update.txt.hbs"),
+    ),
+    (
+        "next_update.html",
+        include_str!("../../../templates/email/next_update.html.hbs"),
     ),
     (
         "action.txt",

@@ -1,0 +1,18 @@
+//! The settings of the service that notices need.
+
+/// The settings that a notice needs.
+#[derive(Clone, Debug)]
+pub struct Sending {
+    /// The number of recipients above which another person must approve, unless other limits are stored.
+    pub max_audience: usize,
+    /// The base URL of links.
+    pub public_url: String,
+    /// The display name of the sender.
+    pub sender: String,
+    /// The page where customers get help, if it is set.
+    pub support_url: Option<String>,
+    /// The part of a Message-ID after the @.
+    pub domain: String,
+    /// The addresses that all emails of drills go to.
+    pub drill_to: Vec<String>,
+}
