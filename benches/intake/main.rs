@@ -374,12 +374,14 @@ async fn by_candor(
         ));
     }
     let cpu = Cpu::of(service.id()).each(before, u64::from(args.alerts) * 2);
-    // There must be exactly one incident, and it must have counted each alert.
+    // There must be exactly one incident, and it must have counted each alert and each repeat.
     let incidents = service.get("/api/v1/incidents").await?;
     let items = incidents["items"]
         .as_array()
         .context("the answer has no list of incidents")?;
-    let counted = items.first().and_then(|incident| incident["alerts"].as_i64());
+    let counted = items
+        .first()
+        .and_then(|incident| incident["alerts_received"].as_i64());
     if items.len() != 1 || counted != Some(i64::from(args.alerts) * 2) {
         return Err(format!(
             "there must be one incident with all alerts, but there are {} incidents, and the first counts {counted:?} alerts",
