@@ -15,11 +15,16 @@ use crate::alert::lookup::Lookups;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
 use crate::answers;
+use crate::audit::time_stamp::Trust;
 use crate::audit::{self, Actor};
+use crate::auth::uses::TokenUses;
 use crate::auth::{self, Links};
 use crate::automation::worker::Policies;
+use crate::backup::Backups;
 use crate::base::error::{Error, Result};
+use crate::base::sealed;
 use crate::base::time::Clock;
+use crate::comparison::{self, Comparisons};
 use crate::config::Config;
 use crate::db::file::{self, FileLock};
 use crate::db::foreign::Limit;
@@ -38,15 +43,19 @@ use crate::directory::source;
 use crate::directory::source::cancel::Cancel;
 use crate::directory::source::runner::SourceRuns;
 use crate::egress::client::Client;
+use crate::emergency::copy::{Copies, CopySettings};
 use crate::feedback::Keys;
 use crate::http::App;
 use crate::http::pages::Pages;
 use crate::http::refusals::{Refusals, Summaries};
 use crate::http::stats::{FeedbackStats, HttpStats};
+use crate::http::token_uses::StoredUses;
 use crate::notice::{Sending, templates};
 use crate::operators::mail::Post;
 use crate::operators::worker as operators;
 use crate::schedule::Schedule;
+use crate::system::secrets;
+use crate::time_stamps::Authorities;
 use crate::watch::beats;
 use crate::watch::runner::Checks;
 use crate::work::{Part, Supervisor, Wake, WorkStats};
@@ -111,6 +120,19 @@ impl Running {
     }
 }
 
+/// Reads the certificate authorities that time stamps are verified with, if the settings name a file.
+///
+/// # Errors
+/// `Invalid` with what is wrong with the file.
+pub fn trust(config: &Config) -> Result<Option<Trust>> {
+    config
+        .audit_timestamp_ca_file
+        .as_deref()
+        .map(Trust::load)
+        .transpose()
+        .map_err(|reason| Error::invalid("audit_timestamp_ca_file", reason))
+}
+
 /// Opens the database of the settings and migrates it.
 ///
 /// # Errors
@@ -123,8 +145,16 @@ pub async fn open_database(config: &Config, clock: Clock) -> Result<Db> {
 async fn open_serving(config: &Config, clock: Clock, admin: Option<&str>) -> Result<Db> {
     let url =
         DatabaseUrl::parse(&config.database_url).map_err(|reason| Error::invalid("database_url", reason))?;
+    let old: Vec<String> = config.encryption_key_old.iter().cloned().collect();
+    sealed::set_keys(config.encryption_key.as_deref(), &old)?;
     let db = Db::open_serving(url, clock, admin).await?;
     migrate(&db).await?;
+    let others = db.read(secrets::check).await?;
+    if others > 0 {
+        tracing::warn!(
+            "{others} stored secrets are not encrypted with CANDOR_ENCRYPTION_KEY; `candor rotate-key` encrypts them"
+        );
+    }
     Ok(db)
 }
 
@@ -166,6 +196,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
         db: app.db.clone(),
     };
     work.start(refusals, Wake::Never);
+    work.start(StoredUses { app: app.clone() }, Wake::Never);
     let handle = server.handle();
     let serving = tokio::spawn(server);
     Ok(Running {
@@ -182,10 +213,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
 /// # Errors
 /// The first thing that is wrong. In this case nothing is sent.
 pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
-    let public_url = config
-        .public_url
-        .clone()
-        .unwrap_or_else(|| format!("http://{}", config.listen));
+    let public_url = config.base_url();
     let lock = take_lock(&config)?;
     let endpoints = Endpoints::builtin(config.webhook_allow)?;
     let (app, setup, post) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
@@ -239,11 +267,13 @@ async fn prepare(
         .map(|keys| Signer::load(keys, from.email.domain()))
         .transpose()
         .map_err(|reason| Error::invalid("dkim_keys", reason))?;
+    let trust = trust(config)?;
     let admin = config.admin_token.clone().filter(|_| tokens == Tokens::AsSet);
     let hash = admin.as_deref().map(auth::hash_secret);
     let db = open_serving(config, clock, hash.as_deref()).await?;
     let key = config.secret_key.clone();
-    let (key, accepted) = db
+    let (origin, audit_key) = (config.audit_origin(&public_url), config.audit_key.clone());
+    let (key, accepted, audit_key) = db
         .write(&Actor::system(auth::STARTING), move |tx| {
             dialect::lock_start(tx.conn)?;
             let accepted = match &admin {
@@ -251,7 +281,8 @@ async fn prepare(
                 None => true,
             };
             audit::follow::begin(tx.conn)?;
-            Ok((auth::secret_key(tx, key.as_deref())?, accepted))
+            let audit_key = audit::key::signing_key(tx, audit_key.as_ref(), &origin)?;
+            Ok((auth::secret_key(tx, key.as_deref())?, accepted, audit_key))
         })
         .await?;
     db.read(templates::warn_of_unsafe).await?;
@@ -274,6 +305,11 @@ async fn prepare(
         .clone()
         .unwrap_or_else(|| from.email.domain().to_owned());
     let conditions = Arc::new(ConditionCache::new(db.clone()));
+    let post = Post {
+        exit: exit.clone(),
+        from: from.clone(),
+        dkim: dkim.clone(),
+    };
     let app = Arc::new(App {
         db: db.clone(),
         links: links.clone(),
@@ -284,6 +320,13 @@ async fn prepare(
             sender,
             domain: from.email.domain().to_owned(),
             support_url: config.support_url.clone(),
+            audit_origin: audit_key.origin().to_owned(),
+        },
+        authorities: Authorities {
+            client: Arc::new(Client::new(config.audit_timestamp_allow)?),
+            urls: config.audit_timestamp_urls.clone(),
+            trust,
+            key: audit_key,
         },
         endpoints: endpoints.clone(),
         wake: wake.clone(),
@@ -294,10 +337,20 @@ async fn prepare(
             setting: source::TEST_LIMIT,
         },
         lookups: Arc::new(Notify::new()),
+        comparisons: Arc::new(Notify::new()),
+        backups: Arc::new(Notify::new()),
+        backup_settings: config.backups(),
         callout_allow: config.callout_allow,
         check_allow: config.check_allow,
+        listings: Client::new(config.listing_allow)?,
+        listing_limit: Limit {
+            most: config.source_sync_limit,
+            setting: source::SYNC_LIMIT,
+        },
         update_every: config.update_every,
         outbox: config.smtp_url.is_none(),
+        kept: kept(config),
+        outbox_folder: config.smtp_url.is_none().then(|| config.outbox.clone()),
         stats: stats.clone(),
         feedback: Keys {
             links: links.clone(),
@@ -306,23 +359,27 @@ async fn prepare(
         feedback_stats: FeedbackStats::default(),
         sns: Sns::new(config.sns.clone()),
         intake: Queue::start(conditions.clone()),
+        used_integrations: Default::default(),
         conditions,
         answers: answers::queue::Queue::start(db.clone()),
         body_grace: config.body_grace,
         refusals: Arc::new(Refusals::new(config.trusted_proxies.clone())),
+        started_at: db.clock().now(),
+        relay: match &exit {
+            Exit::Relay(relay) => Some(relay.clone()),
+            Exit::Outbox(_) => None,
+        },
+        token_uses: TokenUses::default(),
         http_stats: HttpStats::default(),
         work_stats: WorkStats::default(),
         audience_cache: Arc::default(),
+        plans: Arc::default(),
+        post: post.clone(),
         pages,
         delivers: config.workers,
         lifetime: config.delivery_lifetime,
     });
     let domain = from.email.domain().to_owned();
-    let post = Post {
-        exit: exit.clone(),
-        from: from.clone(),
-        dkim: dkim.clone(),
-    };
     let writer = Writer {
         from,
         reply_to,
@@ -331,9 +388,12 @@ async fn prepare(
         clock: db.clock().clone(),
         dkim,
     };
+    let settings = writer.settings();
     let schedule = config.retry_schedule.clone();
     let mails: Arc<dyn Channel> = Arc::new(Mailing::new(exit, config.send_concurrency, schedule, writer));
     let setup = Setup {
+        sending: settings,
+        origin: app.sending.audit_origin.clone(),
         receipts: db
             .url()
             .sqlite_path()
@@ -392,7 +452,20 @@ async fn start_background(
         domain: setup.domain.clone(),
         delivery: setup.wake.clone(),
     };
-    let schedule = Schedule::start(db.clone(), config.body_retention).await?;
+    // The folder for backups is created here, so a wrong setting stops the start.
+    let backups = config
+        .backups()
+        .map(|settings| Backups::new(db.clone(), settings))
+        .transpose()?;
+    comparison::begin(&db).await?;
+    let schedule = Schedule::start(
+        db.clone(),
+        config.body_retention,
+        app.authorities.clone(),
+        config.retention,
+        config.smtp_url.is_none().then(|| config.outbox.clone()),
+    )
+    .await?;
     let workers = match Workers::start(setup).await {
         Ok(workers) => workers,
         Err(error) => {
@@ -412,6 +485,20 @@ async fn start_background(
         SourceRuns::new(db.clone(), sync_limit),
         Wake::Notify(app.sources.clone()),
     );
+    work.start(
+        Comparisons { db: db.clone() },
+        Wake::Notify(app.comparisons.clone()),
+    );
+    if let Some(backups) = backups {
+        work.start(backups, Wake::Notify(app.backups.clone()));
+    }
+    if let (Some(file), Some(key)) = (config.contacts_file.clone(), config.contacts_key.clone()) {
+        let schedule = config.contacts_schedule.clone();
+        work.start(
+            Copies::new(db.clone(), CopySettings { file, key, schedule }),
+            Wake::Never,
+        );
+    }
     work.start(lookups, Wake::Notify(app.lookups.clone()));
     work.start(checks, Wake::Never);
     work.start(policies, Wake::Commit(db.written()));
@@ -424,4 +511,15 @@ async fn start_background(
         );
     }
     Ok(())
+}
+
+/// How long what is kept, for the page of the system.
+fn kept(config: &Config) -> crate::system::Kept {
+    let seconds = |time: Option<std::time::Duration>| time.map(|time| time.as_secs());
+    crate::system::Kept {
+        saved_requests: seconds(config.body_retention),
+        mails: seconds(config.retention.mails),
+        answers: seconds(config.retention.answers),
+        archived_people: seconds(config.retention.archived_people),
+    }
 }

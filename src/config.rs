@@ -8,18 +8,27 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::alert::provider::fetch::Fetch;
+use crate::audit::checkpoint::check_origin;
+use crate::audit::note::SigningKey;
+use crate::backup::{self, BackupSettings, Keep};
 use crate::base::mailbox::{self, Mailbox};
 use crate::base::network::Networks;
+use crate::base::sealed::SHORTEST_KEY;
 use crate::db::DatabaseUrl;
 use crate::delivery::dispatch::Limits;
 use crate::delivery::verp::Verp;
+use crate::directory::source::cron;
 use crate::egress::Policy;
+use crate::forgetting::retention::Retention;
 
 /// Variables with the prefix that are not settings. Tests and CI set them.
-const NOT_SETTINGS: [&str; 3] = [
+const NOT_SETTINGS: &[&str] = &[
     "CANDOR_TEST_POSTGRES_URL",
     "CANDOR_TEST_MYSQL_URL",
     "CANDOR_REQUIRE_POSTGRES",
+    // Only a debug build reads it (`http/template_source.rs`).
+    #[cfg(debug_assertions)]
+    "CANDOR_TEMPLATES_FROM_DISK",
 ];
 
 const NAMES: &[&str] = &[
@@ -35,6 +44,8 @@ const NAMES: &[&str] = &[
     "bounce_address",
     "admin_token",
     "secret_key",
+    "encryption_key",
+    "encryption_key_old",
     "send_concurrency",
     "max_audience",
     "drill_to",
@@ -46,16 +57,41 @@ const NAMES: &[&str] = &[
     "webhook_allow",
     "callout_allow",
     "check_allow",
+    "listing_allow",
     "update_every",
     "body_retention",
+    "mail_retention",
+    "answer_retention",
+    "archived_people_retention",
     "source_sync_limit",
     "source_test_limit",
+    "audit_origin",
+    "audit_key",
+    "audit_timestamp_urls",
+    "audit_timestamp_allow",
+    "audit_timestamp_ca_file",
     "log_format",
+    "backup_dir",
+    "backup_schedule",
+    "backup_keep",
+    "backup_check",
+    "contacts_file",
+    "contacts_key",
+    "contacts_schedule",
 ];
 
 /// The settings that contain a secret or may contain one. Each of them can also be given as the path of a
 /// file that contains the value. The name of this setting ends in `_file`.
-const SECRETS: [&str; 4] = ["database_url", "smtp_url", "admin_token", "secret_key"];
+const SECRETS: [&str; 8] = [
+    "database_url",
+    "smtp_url",
+    "admin_token",
+    "secret_key",
+    "audit_key",
+    "contacts_key",
+    "encryption_key",
+    "encryption_key_old",
+];
 
 /// The largest size of a file that contains a secret, in bytes.
 const LONGEST_SECRET: u64 = 64 * 1024;
@@ -104,6 +140,10 @@ pub struct Config {
     /// The key that signs links and sessions. Without it, a key is created at the first start and stored in
     /// the database.
     pub secret_key: Option<String>,
+    /// The key that encrypts stored secrets. Without it, they are stored as they are.
+    pub encryption_key: Option<String>,
+    /// An earlier key, with which stored secrets can still be read.
+    pub encryption_key_old: Option<String>,
     /// The largest number of open SMTP connections.
     pub send_concurrency: usize,
     /// The largest number of people that a notice may have without the approval of a second person.
@@ -126,21 +166,50 @@ pub struct Config {
     pub callout_allow: Policy,
     /// Which addresses HTTP checks may have.
     pub check_allow: Policy,
+    /// Which addresses the listings of comparisons may be downloaded from.
+    pub listing_allow: Policy,
     /// How often customers should get an update about an unresolved incident. `None` means that operators are
     /// not reminded.
     pub update_every: Option<Duration>,
     /// How long saved requests are kept. `None` means until 100 newer ones have arrived.
     pub body_retention: Option<Duration>,
+    /// How long the personal parts of emails, the texts of answers, and archived people are kept. By default nothing is deleted.
+    pub retention: Retention,
     /// How long a run may read a source of the directory.
     pub source_sync_limit: Duration,
     /// How long a test may read a source of the directory.
     pub source_test_limit: Duration,
+    /// The name of this installation in checkpoints of the audit trail. Without it, the name of the key of the settings, or else
+    /// the host of the public URL.
+    pub audit_origin: Option<String>,
+    /// The key that signs checkpoints. Without it, a key is created at the first start and stored in the database.
+    pub audit_key: Option<SigningKey>,
+    /// The authorities that stamp checkpoints with the time.
+    pub audit_timestamp_urls: Vec<String>,
+    /// Which addresses these authorities may have.
+    pub audit_timestamp_allow: Policy,
+    /// A PEM file with the certificate authorities that time stamps are verified with.
+    pub audit_timestamp_ca_file: Option<PathBuf>,
     /// Whether this process does background work and sends deliveries.
     pub workers: bool,
     /// How long the body of a request may take to arrive, for every size. This cannot be set by a user.
     pub body_grace: Duration,
     /// The format of log lines.
     pub log_format: LogFormat,
+    /// The folder for backups. Without it, Candor makes no backups by itself.
+    pub backup_dir: Option<PathBuf>,
+    /// When a backup is made: a cron expression in UTC. `None` means only when somebody asks.
+    pub backup_schedule: Option<String>,
+    /// Which backups are kept.
+    pub backup_keep: Keep,
+    /// Whether each backup of the schedule is restored into a temporary place and verified.
+    pub backup_check: bool,
+    /// The encrypted copy of the contacts. Without it, no copy is made.
+    pub contacts_file: Option<PathBuf>,
+    /// The key of the copy of the contacts.
+    pub contacts_key: Option<String>,
+    /// When the copy of the contacts is refreshed: a cron expression in UTC.
+    pub contacts_schedule: String,
     /// How the certificates of SNS are fetched and its subscriptions confirmed: over https, or by a test.
     /// This cannot be set by a user.
     pub sns: Fetch,
@@ -162,6 +231,8 @@ impl Default for Config {
             bounce_address: None,
             admin_token: None,
             secret_key: None,
+            encryption_key: None,
+            encryption_key_old: None,
             send_concurrency: 32,
             max_audience: 500,
             drill_to: Vec::new(),
@@ -175,13 +246,27 @@ impl Default for Config {
             webhook_allow: Policy::Public,
             callout_allow: Policy::Public,
             check_allow: Policy::Public,
+            listing_allow: Policy::Public,
             update_every: Some(Duration::from_secs(3_600)),
             body_retention: Some(Duration::from_secs(30 * 24 * 3_600)),
+            retention: Retention::default(),
             source_sync_limit: Duration::from_secs(30 * 60),
             source_test_limit: Duration::from_secs(60),
+            audit_origin: None,
+            audit_key: None,
+            audit_timestamp_urls: Vec::new(),
+            audit_timestamp_allow: Policy::Public,
+            audit_timestamp_ca_file: None,
             workers: true,
             body_grace: Duration::from_secs(20),
             log_format: LogFormat::Text,
+            backup_dir: None,
+            backup_schedule: Some("0 2 * * *".to_owned()),
+            backup_keep: Keep::Files(14),
+            backup_check: true,
+            contacts_file: None,
+            contacts_key: None,
+            contacts_schedule: "*/15 * * * *".to_owned(),
             sns: Fetch::https(),
         }
     }
@@ -280,7 +365,57 @@ impl Config {
                 .set(&name, value)
                 .map_err(|reason| format!("{shown}: {reason}"))?;
         }
+        config.check_together()?;
         Ok(config)
+    }
+
+    /// Checks the settings that depend on each other.
+    fn check_together(&self) -> Result<(), String> {
+        if self.contacts_file.is_some() && self.contacts_key.is_none() {
+            return Err(
+                "CANDOR_CONTACTS_FILE: the copy of the contacts is encrypted, so CANDOR_CONTACTS_KEY or CANDOR_CONTACTS_KEY_FILE \
+                 is needed too"
+                    .to_owned(),
+            );
+        }
+        if let (Some(origin), Some(key)) = (&self.audit_origin, &self.audit_key)
+            && origin != key.origin()
+        {
+            return Err(format!(
+                "audit_origin: is {origin}, but audit_key is the key of {}; leave audit_origin out, or create another key",
+                key.origin()
+            ));
+        }
+        for url in &self.audit_timestamp_urls {
+            crate::egress::check_url(url, self.audit_timestamp_allow).map_err(|reason| {
+                format!(
+                    "audit_timestamp_urls: a URL {reason} (audit_timestamp_allow decides what is allowed)"
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Returns the name of this installation in checkpoints, where `public_url` is the base of its links.
+    pub fn audit_origin(&self, public_url: &str) -> String {
+        if let Some(origin) = &self.audit_origin {
+            return origin.clone();
+        }
+        if let Some(key) = &self.audit_key {
+            return key.origin().to_owned();
+        }
+        url::Url::parse(public_url)
+            .ok()
+            .and_then(|url| url.host_str().map(str::to_owned))
+            .filter(|host| check_origin(host).is_ok())
+            .unwrap_or_else(|| "candor".to_owned())
+    }
+
+    /// Returns the base URL of all links: the one of the settings, or else the listen address.
+    pub fn base_url(&self) -> String {
+        self.public_url
+            .clone()
+            .unwrap_or_else(|| format!("http://{}", self.listen))
     }
 
     fn set(&mut self, name: &str, value: String) -> Result<(), String> {
@@ -336,6 +471,8 @@ impl Config {
                 }
                 self.secret_key = Some(value);
             }
+            "encryption_key" => self.encryption_key = Some(encryption_key(value)?),
+            "encryption_key_old" => self.encryption_key_old = Some(encryption_key(value)?),
             "send_concurrency" => self.send_concurrency = number(&value, 1, 1_000)?,
             "max_audience" => self.max_audience = number(&value, 0, 100_000_000)?,
             "drill_to" => self.drill_to = drill_to(&value)?,
@@ -352,6 +489,7 @@ impl Config {
             "webhook_allow" => self.webhook_allow = policy(&value)?,
             "callout_allow" => self.callout_allow = policy(&value)?,
             "check_allow" => self.check_allow = policy(&value)?,
+            "listing_allow" => self.listing_allow = policy(&value)?,
             "update_every" => {
                 self.update_every = match value.as_str() {
                     "off" => None,
@@ -374,6 +512,18 @@ impl Config {
                     ),
                 };
             }
+            "mail_retention" => self.retention.mails = kept_for(&value)?,
+            "answer_retention" => self.retention.answers = kept_for(&value)?,
+            "archived_people_retention" => self.retention.archived_people = kept_for(&value)?,
+            "audit_origin" => {
+                check_origin(&value)?;
+                self.audit_origin = Some(value);
+            }
+            "audit_key" => self.audit_key = Some(SigningKey::parse(&value)?),
+            "audit_timestamp_urls" => self.audit_timestamp_urls = urls(&value)?,
+            "audit_timestamp_allow" => self.audit_timestamp_allow = policy(&value)?,
+            // The file is read and checked at the start.
+            "audit_timestamp_ca_file" => self.audit_timestamp_ca_file = Some(PathBuf::from(value)),
             "log_format" => {
                 self.log_format = match value.as_str() {
                     "text" => LogFormat::Text,
@@ -381,11 +531,69 @@ impl Config {
                     _ => return Err("must be text or json".to_owned()),
                 }
             }
+            // The folder is created at the start.
+            "backup_dir" => self.backup_dir = Some(PathBuf::from(value)),
+            "backup_schedule" => self.backup_schedule = backup::settings::schedule(&value)?,
+            "backup_keep" => self.backup_keep = Keep::parse(&value)?,
+            "backup_check" => self.backup_check = on_or_off(&value)?,
+            "contacts_file" => self.contacts_file = Some(PathBuf::from(value)),
+            "contacts_key" => {
+                if value.len() < 32 {
+                    return Err("is too short; use at least 32 random characters".to_owned());
+                }
+                self.contacts_key = Some(value);
+            }
+            "contacts_schedule" => {
+                cron::check(&value)?;
+                self.contacts_schedule = value;
+            }
             _ => return Err(format!("unknown setting; {}", known())),
         }
         Ok(())
     }
+
+    /// Returns the settings of the backups that Candor makes by itself. None if it makes none.
+    pub fn backups(&self) -> Option<BackupSettings> {
+        Some(BackupSettings {
+            folder: self.backup_dir.clone()?,
+            schedule: self.backup_schedule.clone(),
+            keep: self.backup_keep,
+            check: self.backup_check,
+        })
+    }
 }
+
+fn on_or_off(value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off".to_owned()),
+    }
+}
+
+/// Checks a key for the encryption of stored secrets.
+fn encryption_key(text: String) -> Result<String, String> {
+    if text.chars().count() < SHORTEST_KEY {
+        return Err(format!(
+            "is too short; use at least {SHORTEST_KEY} random characters"
+        ));
+    }
+    Ok(text)
+}
+
+/// Returns how long something is kept. `None` means forever.
+fn kept_for(text: &str) -> Result<Option<Duration>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    wait(text)
+        .filter(|time| *time >= SHORTEST_RETENTION)
+        .map(Some)
+        .ok_or_else(|| "must be a time of at least a day, such as 8760h, or off".to_owned())
+}
+
+/// The shortest time that something is kept for. A mistake in a unit must not delete what is still needed.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(24 * 3_600);
 
 /// Returns the addresses for drills, as they are sent to.
 fn drill_to(text: &str) -> Result<Vec<String>, String> {
@@ -401,6 +609,20 @@ fn drill_to(text: &str) -> Result<Vec<String>, String> {
         addresses.push(address);
     }
     Ok(addresses)
+}
+
+/// Returns a list of URLs, which are checked when all settings are known.
+fn urls(text: &str) -> Result<Vec<String>, String> {
+    let mut urls: Vec<String> = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let url = url::Url::parse(part)
+            .map_err(|_| "must be URLs such as https://stamps.example.com, separated by commas")?;
+        if urls.iter().any(|other| other == url.as_str()) {
+            return Err(format!("'{url}' is given twice"));
+        }
+        urls.push(url.to_string());
+    }
+    Ok(urls)
 }
 
 /// The file with settings, in the current directory.

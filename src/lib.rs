@@ -16,27 +16,37 @@ pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod egress;
+pub mod listing;
+pub mod time_stamps;
 pub mod work;
 
 pub mod directory;
+
+pub mod backup;
 
 pub mod alert;
 pub mod watch;
 
 pub mod audience;
+pub mod comparison;
 pub mod incident;
+pub mod search;
 
 pub mod answers;
 pub mod delivery;
+pub mod evidence;
 pub mod feedback;
+pub mod forgetting;
 pub mod notice;
 
 pub mod automation;
+pub mod emergency;
+pub mod now;
 pub mod operators;
 
 pub mod http;
 pub mod schedule;
+pub mod system;
 
 pub mod app;
-pub mod backup;
 pub mod demo;

@@ -1,15 +1,19 @@
 //! The commands. Each of them reads the settings, calls the library, and ends with an exit code for its
 //! result.
 
+mod audit_command;
+mod compare;
 mod console;
+mod emergency_command;
 
 use std::io::{BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use candor::audit::{self, Actor};
+use candor::audit::Actor;
 use candor::auth::{self, NewToken, Role};
+use candor::base::count::counted;
 use candor::base::error::Error;
 use candor::base::id::TokenId;
 use candor::base::time::Clock;
@@ -54,6 +58,9 @@ enum Command {
     },
     /// Migrates the database to the schema of this version.
     Migrate,
+    /// Encrypts the stored secrets with CANDOR_ENCRYPTION_KEY, or decrypts them if it is not set. To change the key, set the earlier one
+    /// as CANDOR_ENCRYPTION_KEY_OLD first.
+    RotateKey,
     /// Imports a directory from a file, completely or not at all: lines of JSON, or a table in a .csv or .tsv
     /// file.
     Import {
@@ -66,6 +73,8 @@ enum Command {
         #[arg(long)]
         columns: Option<String>,
     },
+    /// Compares a listing of what should be there with a listing of what is there, for an incident.
+    Compare(Box<compare::Arguments>),
     /// Reads a source of the directory now.
     Sync {
         /// The name of the source.
@@ -76,15 +85,19 @@ enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Verifies the audit trail.
+    /// Verifies the audit trail, and manages the key of its checkpoints.
     Audit {
         #[command(subcommand)]
-        command: AuditCommand,
+        command: audit_command::AuditCommand,
     },
-    /// Writes one consistent copy of the database to a file. The service may run.
+    /// Writes one consistent copy of the database to a file, or checks one. The service may run.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Backup {
-        /// The file to write. It must not exist.
-        file: PathBuf,
+        #[command(subcommand)]
+        command: Option<BackupCommand>,
+        /// The file to write. It must not exist. A file with the name check is written as ./check.
+        #[arg(required = true)]
+        file: Option<PathBuf>,
     },
     /// Replaces the database with a backup.
     Restore {
@@ -93,6 +106,22 @@ enum Command {
         /// Replaces the database even if it contains data.
         #[arg(long)]
         force: bool,
+    },
+    /// Sends one message to the people of chosen accounts, with nothing but the copy of the contacts and a mail server.
+    EmergencyNotify(Box<emergency_command::Notify>),
+    /// Shows the content of the copy of the contacts as lines of JSON.
+    EmergencyContacts(emergency_command::Show),
+    /// Imports the record of an emergency notice onto an incident.
+    EmergencyImport(emergency_command::Import),
+}
+
+#[derive(Subcommand)]
+enum BackupCommand {
+    /// Restores a backup into a temporary place and verifies it there. If it cannot be restored, prints the fault and ends with exit
+    /// code 1. It needs no database.
+    Check {
+        /// The backup. The default is the newest one in CANDOR_BACKUP_DIR.
+        file: Option<PathBuf>,
     },
 }
 
@@ -117,13 +146,6 @@ enum TokenCommand {
         /// The ID of the token, as `candor token list` shows it.
         id: String,
     },
-}
-
-#[derive(Subcommand)]
-enum AuditCommand {
-    /// Verifies the whole audit trail. If it is not intact, prints the first wrong event and ends with exit
-    /// code 1.
-    Verify,
 }
 
 fn main() -> ExitCode {
@@ -182,6 +204,11 @@ async fn run(command: Command) -> Result<ExitCode, String> {
         start_log(LogFormat::Text, "off");
         return demo::run(Config::load()?, exit, StopSignal::listen()?.received()).await;
     }
+    if let Command::Audit { command } = &command
+        && let Some(verified) = audit_command::verify_evidence(command)
+    {
+        return verified;
+    }
     console::set_format(Config::log_format_alone());
     let config = Config::load()?;
     console::set_format(config.log_format);
@@ -225,12 +252,28 @@ async fn run(command: Command) -> Result<ExitCode, String> {
                 .map_err(shown)?;
             console::say("the database is up to date")?;
         }
+        Command::RotateKey => {
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
+            let changed = db
+                .write(&command_line(), candor::system::secrets::rotate)
+                .await
+                .map_err(shown)?;
+            console::say(&format!("{changed} secrets are changed"))?;
+        }
         Command::Import { file, kind, columns } => {
             let table = table_of(&file, kind.as_deref(), columns.as_deref()).map_err(shown)?;
             let db = app::open_database(&config, Clock::system())
                 .await
                 .map_err(shown)?;
             import_file(&db, file, table).await?;
+        }
+        Command::Compare(arguments) => {
+            let db = app::open_database(&config, Clock::system())
+                .await
+                .map_err(shown)?;
+            return compare::run(&db, &config, &command_line(), *arguments).await;
         }
         Command::Sync { name } => {
             let db = app::open_database(&config, Clock::system())
@@ -244,7 +287,12 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             let db = app::open_database(&config, Clock::system())
                 .await
                 .map_err(shown)?;
-            let new = NewToken { name, role, person };
+            let new = NewToken {
+                name,
+                role,
+                person,
+                expires_at: None,
+            };
             let created = db
                 .write(&command_line(), move |tx| auth::create(tx, &new))
                 .await
@@ -274,23 +322,13 @@ async fn run(command: Command) -> Result<ExitCode, String> {
                 .map_err(shown)?;
             console::say(&format!("token {id} is revoked"))?;
         }
-        Command::Audit {
-            command: AuditCommand::Verify,
-        } => {
-            let db = app::open_database(&config, Clock::system())
-                .await
-                .map_err(shown)?;
-            let result = db.read(audit::verify).await.map_err(shown)?;
-            if let (Some(at), Some(reason)) = (result.broken_at, &result.reason) {
-                console::say(&format!("broken at event {at}: {reason}"))?;
-                return Ok(ExitCode::FAILURE);
-            }
-            console::say(&format!(
-                "the chain is intact: {} events, head {}",
-                result.events, result.head
-            ))?;
-        }
-        Command::Backup { file } => {
+        Command::Audit { command } => return audit_command::run(&config, command).await,
+        Command::Backup {
+            command: Some(BackupCommand::Check { file }),
+            ..
+        } => return check_backup(&config, file).await,
+        Command::Backup { command: None, file } => {
+            let file = file.ok_or("the file to write is missing")?;
             let db = app::open_database(&config, Clock::system())
                 .await
                 .map_err(shown)?;
@@ -298,10 +336,41 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             console::say(&format!("written to {}", file.display()))?;
         }
         Command::Restore { file, force } => {
-            backup::restore(&config, &file, force).await.map_err(shown)?;
+            backup::restore(&config.database_url, &file, force)
+                .await
+                .map_err(shown)?;
             console::say(&format!("restored from {}", file.display()))?;
         }
+        Command::EmergencyNotify(arguments) => return emergency_command::notify(&config, *arguments).await,
+        Command::EmergencyContacts(arguments) => return emergency_command::show(&config, &arguments),
+        Command::EmergencyImport(arguments) => return emergency_command::import(&config, arguments).await,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Restores a backup into a temporary place. The folder for temporary files must have room for it.
+async fn check_backup(config: &Config, file: Option<PathBuf>) -> Result<ExitCode, String> {
+    let file = match (file, &config.backup_dir) {
+        (Some(file), _) => file,
+        (None, Some(folder)) => backup::newest(folder).map_err(|error| error.chain())?,
+        (None, None) => {
+            return Err(
+                "give the backup to check, or set CANDOR_BACKUP_DIR: then its newest one is checked"
+                    .to_owned(),
+            );
+        }
+    };
+    let found = backup::check(&file, &std::env::temp_dir())
+        .await
+        .map_err(|error| format!("{}: {}", file.display(), error.chain()))?;
+    console::say(&format!(
+        "{} can be restored: {} audit events with an intact chain, {} accounts, {} people, {} incidents",
+        file.display(),
+        found.events,
+        found.accounts,
+        found.people,
+        found.incidents
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -527,8 +596,12 @@ async fn import_file(
     bar.finish_and_clear();
     match result {
         Ok(counts) => console::say(&format!(
-            "imported {} accounts, {} people, {} resources, {} members, {} collaborators",
-            counts.accounts, counts.people, counts.resources, counts.members, counts.collaborators
+            "imported {}, {}, {}, {}, {}",
+            counted(counts.accounts, "account", "accounts"),
+            counted(counts.people, "person", "people"),
+            counted(counts.resources, "resource", "resources"),
+            counted(counts.members, "member", "members"),
+            counted(counts.collaborators, "collaborator", "collaborators")
         )),
         Err(Error::Invalid { errors, .. }) if !errors.is_empty() => {
             for error in &errors {

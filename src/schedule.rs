@@ -1,6 +1,7 @@
 //! Work at fixed times. tokio-cron-scheduler is used only as a clock. Each job is one idempotent function,
 //! and every deadline is stored in the database.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use tokio_cron_scheduler::{Job, JobScheduler};
 use tracing::Instrument;
 
 use crate::alert::{messages, people, saved_requests};
-use crate::audit::{Actor, idempotency};
+use crate::audit::{Actor, idempotency, tiles};
 use crate::auth::sessions;
 use crate::base::error::{Error, Result};
 use crate::base::outage::Outage;
@@ -18,10 +19,16 @@ use crate::db::Db;
 use crate::delivery::queue;
 use crate::directory::source::runner;
 use crate::feedback::record;
+use crate::forgetting;
+use crate::forgetting::retention::{self, LastRun, Retention};
+use crate::time_stamps::{self, Authorities};
 use crate::work::Part;
 
 /// How long the answer to an idempotency key is kept.
 const KEY_LIFETIME: Duration = Duration::from_secs(48 * 3600);
+
+/// The shortest time between two tries to clean up after erasures.
+const CLEAN_EVERY: Duration = Duration::from_secs(60);
 
 /// The scheduler and its jobs, which run at fixed intervals.
 pub struct Schedule {
@@ -32,18 +39,32 @@ pub struct Schedule {
 
 impl Schedule {
     /// Starts the jobs. Saved requests that are older than `body_retention` are deleted at once and every
-    /// hour.
+    /// hour. Checkpoints of the audit trail are stored every hour and stamped by the authorities. What is older than `retention` says is
+    /// removed every hour. `outbox` is the folder of emails, if there is no mail server.
     ///
     /// # Errors
     /// `Internal` if the scheduler does not start.
-    pub async fn start(db: Db, body_retention: Option<Duration>) -> Result<Schedule> {
+    pub async fn start(
+        db: Db,
+        body_retention: Option<Duration>,
+        authorities: Authorities,
+        retention: Retention,
+        outbox: Option<PathBuf>,
+    ) -> Result<Schedule> {
         // A process that restarts more often than once an hour must delete them too.
         forget_bodies(&db, body_retention).await;
         let schedule = Schedule {
             scheduler: JobScheduler::new().await.map_err(Error::internal)?,
             stopped: Arc::default(),
         };
-        let (hourly, early, due, users) = (db.clone(), db.clone(), db.clone(), db);
+        let (hourly, early, due, trail, stamps, users) = (
+            db.clone(),
+            db.clone(),
+            db.clone(),
+            db.clone(),
+            db.clone(),
+            db.clone(),
+        );
         // The job runs at minute 7, because most other scheduled jobs of a machine run at minute 0.
         schedule
             .job("0 7 * * * *", "cleanup", move || {
@@ -62,11 +83,38 @@ impl Schedule {
                 async move { runner::queue_due(&db).await }
             })
             .await?;
+        // The tree of the audit trail stays at most some thousand events behind, so that a checkpoint is made quickly.
+        schedule
+            .job("*/5 * * * * *", "audit tree", move || {
+                let db = trail.clone();
+                async move { tiles::catch_up(&db).await }
+            })
+            .await?;
+        schedule
+            .job("0 11 * * * *", "audit checkpoint", move || {
+                let (db, authorities) = (stamps.clone(), authorities.clone());
+                async move { time_stamps::hourly(&db, &authorities).await }
+            })
+            .await?;
         let position = Arc::new(people::SearchPosition::default());
         schedule
             .job("*/2 * * * * *", "unknown users", move || {
                 let (db, position) = (users.clone(), position.clone());
                 async move { people::identify(&db, &position).await }
+            })
+            .await?;
+        let last = Arc::new((LastRun::default(), LastRun::default()));
+        schedule
+            .job("*/5 * * * * *", "retention", move || {
+                let (db, last, outbox) = (db.clone(), last.clone(), outbox.clone());
+                async move {
+                    retention::run_if_due(&db, retention, &last.0).await?;
+                    // This also repeats what failed after an erasure. It rewrites the file of an embedded database.
+                    if last.1.is_due(db.clock().now(), CLEAN_EVERY) {
+                        forgetting::clean(&db, outbox.as_deref()).await?;
+                    }
+                    Ok(())
+                }
             })
             .await?;
         schedule.scheduler.start().await.map_err(Error::internal)?;

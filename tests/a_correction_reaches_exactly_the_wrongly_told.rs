@@ -130,7 +130,7 @@ async fn a_wrong_selector_is_corrected_for_those_who_got_the_email(env: Env) {
             .find(|wrong| wrong.to == mail.to)
             .expect("the wrong email");
         assert!(mail.subject.starts_with("Correction: "), "{}", mail.subject);
-        for part in [&mail.text, &mail.html] {
+        for part in [&mail.flat(), &mail.html] {
             assert!(part.contains(&wrong.subject), "{part}");
             assert!(part.contains("does not affect you"), "{part}");
             assert!(part.contains("We are sorry."), "{part}");
@@ -346,7 +346,7 @@ async fn the_correction_is_drafted_on_the_page(env: Env) {
         .await
         .expect(303);
     let shown = operator.page(made.header("location")).await;
-    for text in ["Correction notice of #1", "It was a mistake.", "3 emails"] {
+    for text in ["Correction notice of #1", "It was a mistake.", "3 people"] {
         assert!(shown.contains(text), "{text}: {shown}");
     }
     let wrong = operator

@@ -276,7 +276,7 @@ async fn a_drill_is_opened_and_shown_on_the_pages(env: Env) {
         let page = operator.page(path).await;
         assert_eq!(page.contains("<h2>DRILL</h2>"), drill == "true", "{page}");
     }
-    let list = operator.page("/admin").await;
+    let list = operator.page("/admin/incidents").await;
     assert_eq!(list.matches(">DRILL<").count(), 1, "{list}");
     let id = app.all("/api/v1/incidents").await[1]["id"]
         .as_str()
@@ -285,7 +285,7 @@ async fn a_drill_is_opened_and_shown_on_the_pages(env: Env) {
     app.affect(&id, "file", FILES[0]).await;
     let notice = app.draft(&id, "detection").await;
     let page = operator.page(&format!("/admin/notices/{notice}")).await;
-    for text in ["<h2>DRILL</h2>", "2 emails", "3 emails to customers", "[DRILL]"] {
+    for text in ["<h2>DRILL</h2>", "2 people", "3 emails to customers", "[DRILL]"] {
         assert!(page.contains(text), "{text}: {page}");
     }
     let wrong = operator

@@ -56,7 +56,7 @@ async fn the_subject_says_the_headline(env: Env) {
         for mail in of_phase {
             assert_eq!(mail.subject, *subject);
             assert!(mail.html.contains(HEADLINE), "{}", mail.html);
-            for part in [&mail.text, &mail.html] {
+            for part in [&mail.flat(), &mail.html] {
                 assert!(
                     !part.contains(INTERNAL) && !part.contains("is internal"),
                     "{part}"

@@ -878,7 +878,7 @@ async fn the_page_of_a_notice_has_the_forms_for_those_who_may(env: Env) {
         .send_from(&page, &approve, &[("digest", digest.as_str())])
         .await
         .expect(303);
-    assert_eq!(done.header("location"), format!("{page}#approval"));
+    assert_eq!(done.header("location"), page);
     let text = approver.page(&page).await;
     assert!(
         text.contains("Enough people approved exactly this list and text."),
@@ -907,9 +907,9 @@ async fn the_limits_have_a_page(env: Env) {
     let app = start(&env).await;
     let approver = Browser::signed_in(&app, &app.token("approver").await).await;
     approver.open("/admin/limits").await.expect(403);
-    assert!(!approver.page("/admin").await.contains("/admin/limits"));
+    assert!(!approver.page("/admin/templates").await.contains("/admin/limits"));
     let admin = Browser::signed_in(&app, ADMIN_TOKEN).await;
-    assert!(admin.page("/admin").await.contains("/admin/limits"));
+    assert!(admin.page("/admin/templates").await.contains("/admin/limits"));
     let page = admin.page("/admin/limits").await;
     assert!(page.contains("value=\"500\"") && page.contains("never"), "{page}");
     let fields = [
@@ -950,8 +950,34 @@ async fn the_limits_have_a_page(env: Env) {
     assert_eq!(app.get("/api/v1/limits").await.expect(200).json, stored);
     let page = admin.page("/admin/limits").await;
     assert!(
-        page.contains("minor update &#x3D; 5") && page.contains("still_broken &#x3D; 0.5"),
+        page.contains("minor update &#x3D; 5") && page.contains("still_broken &#x3D; 50 %"),
         "{page}"
+    );
+    // What the form shows is what it takes.
+    assert!(
+        page.contains("value=\"25 %\"") && page.contains("value=\"30 minutes\""),
+        "{page}"
+    );
+    let mut words = fields;
+    words[3].1 = "20 %";
+    words[6].1 = "2 hours";
+    words[7].1 = "bounced = 0.2 %\ncomplained = 1%\nstill_broken = 50 %";
+    admin
+        .send_from("/admin/limits", "/admin/limits", &words)
+        .await
+        .expect(303);
+    let stored = app.get("/api/v1/limits").await.expect(200);
+    assert_eq!(
+        (
+            &stored["share_of_directory"],
+            &stored["approval_expires_after"],
+            &stored["hold_if"]
+        ),
+        (
+            &json!(0.2),
+            &json!("PT2H"),
+            &json!({"bounced": 0.002, "complained": 0.01, "still_broken": 0.5})
+        )
     );
     let said = [("reason", "Rehearsed with the night shift.")];
     admin

@@ -8,7 +8,9 @@ use candor::base::time::Timestamp;
 use candor::delivery::email::Addressing;
 use candor::delivery::email_template::Prepared;
 use candor::notice::compose::{Content, CorrectedNotice, RecipientContext};
-use candor::notice::template::{MailAction, MailReport, MailResource, MailSection, Phase, Source, Template};
+use candor::notice::template::{
+    MailAction, MailRecovery, MailReport, MailResource, MailSection, Phase, Source, Template,
+};
 use proptest::prelude::*;
 
 /// Text as people and attackers write it: words, other scripts, markup, quotes, dots and spaces at the ends
@@ -36,14 +38,36 @@ fn lines() -> impl Strategy<Value = String> {
 }
 
 fn recipient() -> impl Strategy<Value = RecipientContext> {
-    let resource = (text(), text(), text(), prop_oneof![Just(String::new()), text()]).prop_map(
-        |(type_, id, label, account)| MailResource {
+    let empty_or_text = || prop_oneof![Just(String::new()), text()];
+    let resource = (
+        text(),
+        text(),
+        text(),
+        empty_or_text(),
+        empty_or_text(),
+        any::<bool>(),
+    )
+        .prop_map(|(type_, id, label, account, finding, restored)| MailResource {
             type_,
             id,
             label,
             account,
-        },
-    );
+            finding,
+            restored,
+        });
+    // Without restored resources, an email has other words.
+    let recovery = prop::option::of((0_usize..3, 0_usize..3)).prop_map(|figures| {
+        figures.map(|(restored, left)| MailRecovery {
+            restored: restored.to_string(),
+            affected: (restored + left).to_string(),
+            left: if left == 0 {
+                String::new()
+            } else {
+                left.to_string()
+            },
+            summary: format!("{restored} of {} <files>.", restored + left),
+        })
+    });
     // Not every recipient has each value: a preview shows an empty text for it.
     let values = prop::collection::btree_map(
         prop::sample::select(vec!["code".to_owned(), "link".to_owned()]),
@@ -57,10 +81,18 @@ fn recipient() -> impl Strategy<Value = RecipientContext> {
         prop_oneof![Just(0_usize), 1..200_usize],
         text(),
         text(),
-        (any::<bool>(), prop::option::of(text()), values),
+        (any::<bool>(), prop::option::of(text()), values, recovery),
     )
         .prop_map(
-            |(name, zone, resources, more_resources, what, reason, (late, wrong_subject, values))| {
+            |(
+                name,
+                zone,
+                resources,
+                more_resources,
+                what,
+                reason,
+                (late, wrong_subject, values, recovery),
+            )| {
                 RecipientContext {
                     people: vec!["p1".to_owned()],
                     name,
@@ -72,6 +104,7 @@ fn recipient() -> impl Strategy<Value = RecipientContext> {
                     late,
                     wrong_subject,
                     values,
+                    recovery,
                 }
             },
         )
@@ -109,7 +142,9 @@ fn content(phase: Phase) -> impl Strategy<Value = Content> {
                 severity: "major".to_owned(),
                 subject,
                 message: match with_values {
-                    true => format!("{{{{values.code}}}} {message} <{{{{values.link}}}}>"),
+                    true => format!(
+                        "{{{{values.code}}}} {message} <{{{{values.link}}}}> {{{{recovery.restored}}}}/{{{{recovery.left}}}} {{{{recovery.summary}}}}"
+                    ),
                     false => message,
                 },
                 action,
@@ -131,7 +166,10 @@ fn content(phase: Phase) -> impl Strategy<Value = Content> {
                 update: (phase == Phase::Update).then_some(2),
                 next_update: promises.then(|| Timestamp::parse("2024-03-14T08:30:00Z").unwrap()),
                 support_url: promises.then(|| "https://support.example/?a=1&b=2".to_owned()),
-                values: vec!["code".to_owned(), "link".to_owned()],
+                values: ["code", "link", "recovery.restored", "recovery.left", "recovery.summary"]
+                    .map(str::to_owned)
+                    .into(),
+                acknowledges_impaired: phase == Phase::Resolution && promises,
             },
         )
 }
@@ -178,6 +216,11 @@ fn source(phase: Phase) -> impl Strategy<Value = Source> {
             "<p title=\"{{values.code}}\">{{values.link}}</p>{{> paragraphs.html}}",
         ),
         own(
+            "{{#if recovery}}{{recovery.restored}}{{else}}-{{/if}} restored",
+            "{{#if recovery}}{{recovery.summary}}{{#if recovery.left}} {{recovery.left}} of {{recovery.affected}}{{/if}}{{/if}}",
+            "{{#each resources}}{{#if restored}}ok{{else}}{{finding}}{{/if}}{{/each}}{{#if recovery}}{{#if (gt recovery.restored \"1\")}}many{{/if}}{{/if}}",
+        ),
+        own(
             "Hi",
             "{{#each values}}{{@key}} {{this}}{{/each}}",
             "{{#with values}}{{@root.values.code}}{{/with}}",
@@ -218,6 +261,11 @@ proptest! {
                     .iter()
                     .map(|(key, value)| (key.clone(), if value.is_empty() { String::new() } else { format!("{number}{value}") }))
                     .collect(),
+                recovery: own.recovery.clone().map(|recovery| MailRecovery {
+                    affected: format!("{}{number}", recovery.affected),
+                    left: if recovery.left.is_empty() { String::new() } else { format!("{number}{}", recovery.left) },
+                    ..recovery
+                }),
                 what: if own.what.is_empty() { String::new() } else { format!("{number} {}", own.what) },
                 ..own.clone()
             };
@@ -226,6 +274,7 @@ proptest! {
                 let (address, message_id) = (format!("a{number}@example.com"), format!("{number}.n@quickbyte.example"));
                 let url = format!("https://candor.example/unsubscribe/{number}.abc");
                 let answers = format!("https://candor.example/answers/{number}.def");
+                let audit = format!("candor.example {number} LrXl3B8pFD6EpSKnCLvbW6KLAzeIBzTbcF5FRP9Kw8U=");
                 let addressing = Addressing {
                     from: &from,
                     reply_to: None,
@@ -237,6 +286,7 @@ proptest! {
                     unsubscribe_url: &url,
                     answers_url: &answers,
                     date: Timestamp::parse("2024-03-14T07:00:00Z").unwrap(),
+                    audit: &audit,
                 };
                 let whole = prepared.plain(own, optional, &addressing).expect("the mail is rendered");
                 let pieces = prepared.write(own, optional, &addressing).expect("the mail is put together");
@@ -265,6 +315,12 @@ fn the_built_in_mails_are_made_from_pieces() {
             late: false,
             wrong_subject: None,
             values: [("code".to_owned(), "A-1".to_owned())].into(),
+            recovery: Some(MailRecovery {
+                restored: "12".to_owned(),
+                affected: "40".to_owned(),
+                left: "28".to_owned(),
+                summary: "12 of your 40 affected files are restored so far.".to_owned(),
+            }),
         };
         let content = Content {
             phase,
@@ -283,6 +339,7 @@ fn the_built_in_mails_are_made_from_pieces() {
             next_update: None,
             support_url: None,
             values: vec!["code".to_owned()],
+            acknowledges_impaired: false,
         };
         let prepared = Prepared::new(content, Arc::new(template));
         let from = "help@quickbyte.example".parse().unwrap();
@@ -297,6 +354,7 @@ fn the_built_in_mails_are_made_from_pieces() {
             unsubscribe_url: "https://candor.example/unsubscribe/1.abc",
             answers_url: "https://candor.example/answers/1.def",
             date: Timestamp::parse("2024-03-14T07:00:00Z").unwrap(),
+            audit: "candor.example 1 LrXl3B8pFD6EpSKnCLvbW6KLAzeIBzTbcF5FRP9Kw8U=",
         };
         assert!(!prepared.is_ready(&own, false));
         prepared.write(&own, false, &addressing).unwrap();

@@ -118,7 +118,7 @@ async fn other_roles_are_told_where_the_rule_says_so(env: Env) {
     let mail = app.mails(1).await.remove(0);
     assert!(mail.to.starts_with("otieno@"), "{}", mail.to);
     assert!(
-        mail.text.contains("you are a member of Nyota Films"),
+        mail.flat().contains("you are a member of Nyota Films"),
         "{}",
         mail.text
     );

@@ -286,7 +286,7 @@ async fn who_cannot_be_reached_is_listed_with_the_reason(env: Env) {
         unreachable,
         [
             json!(["baraka", "no address"]),
-            json!(["wanjiru", "deleted from the directory"])
+            json!(["wanjiru", "archived in the directory"])
         ]
     );
     assert_eq!(audience["counts"]["unreachable"], 2);

@@ -71,7 +71,10 @@ async fn whoever_heard_the_resolution_hears_that_it_is_back(env: Env) {
     );
     let page = app.admin_page(&format!("/admin/incidents/{incident}")).await;
     assert!(page.contains("reopened 1 time"), "{page}");
-    assert!(page.contains("told customers that it is resolved"), "{page}");
+    assert!(
+        page.contains("the last notice to customers says that it is resolved"),
+        "{page}"
+    );
     // An update would not be sent to a person who opted out.
     let update = app.draft(&incident, "update").await;
     let warnings = app.preview(&update).await.expect(200)["warnings"].to_string();

@@ -280,7 +280,7 @@ fn found(
         Err(Error::Invalid { .. }) => return Ok(None),
         Err(other) => return Err(other),
     }
-    let items = affected::list(tx.conn, &incident, None, 500)?;
+    let items = affected::list(tx.conn, &incident, None, None, 500)?;
     let index = |item: &affected::Affected| item.resource.id.as_str().parse().expect("an index");
     Ok(Some(items.iter().map(index).collect()))
 }

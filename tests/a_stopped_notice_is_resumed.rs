@@ -316,6 +316,7 @@ async fn whoever_may_have_got_it_is_left_out(env: Env) {
         .unwrap();
     let resumed = act(&app, &notice, "resume").await.expect(202);
     assert_eq!(resumed["resumed"], 9);
+    wave_ended(&app, &notice).await;
     act(&app, &notice, "continue").await.expect(202);
     let done = app.done(&notice).await;
     assert_eq!(

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::browser::Browser;
 use crate::support::shop::{SOURCES, Shop, made, run_over, synced, tried};
 use crate::support::{DEADLINE, Env, TestApp, eventually, on_both_databases};
 
@@ -479,6 +480,13 @@ async fn operators_hear_of_a_sync_that_fails_or_waits(env: Env) {
     }
     let all = sent(2).await;
     assert_eq!(all[0]["event"], "sync_waiting", "{all:#?}");
+    // The message leads to the source, whose page leads to the run that waits.
+    let viewer = Browser::signed_in(&app, &app.token("viewer").await).await;
+    let source = format!("/admin/directory/sources/{id}");
+    let page = viewer.page("/admin/operators").await;
+    assert!(page.contains(&format!("href=\"{source}\"")), "{page}");
+    let page = viewer.page(&source).await;
+    assert!(page.contains("Review and decide"), "{page}");
     // There is a new message if a sync has succeeded in between.
     shop.sql("UPDATE users SET name = ''");
     assert_eq!(synced(&app, &id).await["state"], "failed");

@@ -293,7 +293,18 @@ async fn a_token_is_shown_once_and_ends_at_once(env: Env) {
         .find(|token| token["id"] == made["id"])
         .expect("the token");
     let fields: Vec<&String> = shown.as_object().unwrap().keys().collect();
-    assert_eq!(fields, ["created_at", "id", "name", "person", "role"]);
+    assert_eq!(
+        fields,
+        [
+            "created_at",
+            "expires_at",
+            "id",
+            "last_used_at",
+            "name",
+            "person",
+            "role"
+        ]
+    );
     assert_eq!(
         (&shown["name"], &shown["role"]),
         (&json!("A script"), &json!("operator"))

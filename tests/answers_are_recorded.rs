@@ -682,18 +682,19 @@ async fn the_pages_record_and_remind_like_the_api(env: Env) {
         .await
         .expect(200);
     let browser = Browser::signed_in(&app, ADMIN_TOKEN).await;
-    let page = browser.page("/admin/incidents/1").await;
+    let page = browser.page("/admin/incidents/1/answers").await;
     for shown in [
         "id=\"answers\"",
         "/admin/incidents/1/answers.svg",
         "&lt;b&gt;Nothing&lt;/b&gt; opens",
-        "Draft a reminder",
+        "Draft a reminder to 2 people",
+        "2 people were asked and have not answered.",
     ] {
         assert!(page.contains(shown), "{shown} in {page}");
     }
     let image = browser.open("/admin/incidents/1/answers.svg").await.expect(200);
     assert_eq!(image.header("content-type"), "image/svg+xml");
-    let none = browser.page("/admin/incidents/1?answers=none").await;
+    let none = browser.page("/admin/incidents/1/answers?answers=none").await;
     let (_, section) = none.split_once("id=\"answers\"").expect("the section");
     assert!(
         section.contains(ADDRESSES[1]) && !section.contains("&lt;b&gt;Nothing"),
@@ -741,7 +742,7 @@ async fn the_pages_record_and_remind_like_the_api(env: Env) {
         .to_owned();
     assert_eq!(app.preview(&notice).await.expect(200)["recipients"], 1);
     let viewer = Browser::signed_in(&app, &app.token("viewer").await).await;
-    let seen = viewer.page("/admin/incidents/1").await;
+    let seen = viewer.page("/admin/incidents/1/answers").await;
     assert!(seen.contains("id=\"answers\"") && !seen.contains("Draft a reminder"));
     viewer.send(send, &right).await.expect(403);
     let _ = eventually("the page of the answers", DEADLINE, async || {

@@ -1,4 +1,4 @@
-//! The automation page shows policies, what they did, operators and their messages, and no secret.
+//! The page of the policies shows them and what they did, and the page of the operators shows them and their messages. Neither shows a secret.
 
 use reqwest::Method;
 use serde_json::json;
@@ -45,11 +45,15 @@ async fn the_page_shows_what_the_api_knows(env: Env) {
     let empty = open(&app, "/admin/automation").await;
     for text in [
         "No policies: nothing is sent automatically.",
-        "No operators: nobody of our own team is notified.",
-        "/api/v1/automation/policies",
+        "/admin/automation/new",
     ] {
         assert!(empty.contains(text), "{text}: {empty}");
     }
+    let empty = open(&app, "/admin/operators").await;
+    assert!(
+        empty.contains("No operators: nobody of our own team is notified."),
+        "{empty}"
+    );
     app.import(story_directory()).await.expect(200);
     let monitoring = app.monitoring().await;
     let hook = Receiver::start();
@@ -80,6 +84,11 @@ async fn the_page_shows_what_the_api_knows(env: Env) {
         "2. Later",
         "1 min 30 s",
         "#1 storage is broken",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    let page = open(&app, "/admin/operators").await;
+    for text in [
         "&lt;Rota&gt;",
         "on-call@ours.example",
         "of critical incidents",

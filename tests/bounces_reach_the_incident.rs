@@ -261,9 +261,9 @@ async fn a_hard_bounce_by_mail_shows_on_the_incident_and_spares_the_address(env:
         })
         .collect();
     assert_eq!(others, [("otieno", false), ("wanjiru", true), ("zuri", false)]);
-    let page = told.page("/admin/incidents/1").await;
+    let page = told.page("/admin/incidents/1/unreached").await;
     for words in [
-        "1 person could not be reached",
+        "1 person missed at least one email, or has no address",
         "Amina Njeri",
         "bounced permanently",
         "Could be notified instead",

@@ -678,7 +678,10 @@ async fn the_page_shows_them(env: Env) {
     let (service, status) = service();
     let app = started(&env).await;
     let empty = app.admin_page("/admin/watching").await;
-    assert!(empty.contains("POST") && empty.contains("/checks"), "{empty}");
+    assert!(
+        empty.contains("No checks.") && empty.contains("/admin/watching/checks/new"),
+        "{empty}"
+    );
     let id = make(
         &app,
         json!({"name": "Uploads <b>", "url": service.url("/health"), "every_seconds": 10, "failures": 1}),

@@ -69,7 +69,7 @@ async fn nothing_follows_a_correction(env: Env) {
     app.tell(&incident, "report").await;
     assert_eq!(recipients(&app.mails(10).await[8..]), left);
     assert_eq!(app.notice(&detection).await["not_told_yet"], 0);
-    let page = app.admin_page("/admin/incidents/1").await;
+    let page = app.admin_page("/admin/incidents/1/people").await;
     assert!(
         page.contains("1 person was notified by mistake and got a correction"),
         "{page}"

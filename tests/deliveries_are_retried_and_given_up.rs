@@ -74,9 +74,11 @@ async fn a_temporary_refusal_is_tried_again_when_its_time_has_come(env: Env) {
     assert_eq!(
         json!([first["state"], first["attempts"]]),
         json!(["pending", [{
+            "number": 1,
             "at": "2024-03-14T07:00:00Z",
             "outcome": "retry",
             "reply": first["attempts"][0]["reply"],
+            "sha256": null,
         }]])
     );
     let reply = first["attempts"][0]["reply"].as_str().expect("a reply");

@@ -49,8 +49,7 @@ async fn drafted(app: &TestApp, incident: &str, message: &str) -> String {
 async fn each_gets_their_own(env: Env) {
     let app = TestApp::start(&env).await;
     let incident = app.story_incident().await;
-    let message =
-        "Your code is {{values.code}}.\n\n{{name}} {{ values.code }} {{{{values}}}} {{#each values}}";
+    let message = "Your code is {{values.code}}.\n\n{name} { values.code } {#each values} {%x%}";
     let notice = drafted(&app, &incident, message).await;
     let given = upload(&app, &notice, &codes(&AFFECTED)).await.expect(200);
     assert_eq!((&given["people"], &given["keys"]), (&json!(3), &json!(["code"])));
@@ -90,8 +89,7 @@ async fn each_gets_their_own(env: Env) {
         );
         // All other text stays as it was written.
         assert!(
-            mail.text
-                .contains("{{name}} {{ values.code }} {{{{values}}}} {{#each values}}"),
+            mail.text.contains("{name} { values.code } {#each values} {%x%}"),
             "{}",
             mail.text
         );
@@ -326,8 +324,9 @@ async fn they_are_uploaded_on_the_page(env: Env) {
     let page = format!("/admin/notices/{notice}");
     let to = format!("{page}/values");
     let csv = "person,code,link\r\namina,A-1,https://a.example\r\nbaraka,\"B, 2\",\r\nwanjiru,W-3,\r\n";
+    let key = operator.key(&page).await;
     let sent = operator
-        .send_from(&page, &to, &[("values", csv)])
+        .upload(&to, &key, &[("values", csv)], None)
         .await
         .expect(303);
     assert_eq!(sent.header("location"), page);
@@ -335,10 +334,11 @@ async fn they_are_uploaded_on_the_page(env: Env) {
     assert_eq!(given["keys"], json!(["code", "link"]));
     assert_eq!(given["items"][1]["values"], json!({"code": "B, 2"}));
     let wrong = operator
-        .send_from(
-            &page,
+        .upload(
             &to,
+            &key,
             &[("values", "person,code\r\namina,1\r\nnobody,2\r\n")],
+            None,
         )
         .await
         .expect(422);
@@ -352,6 +352,20 @@ async fn they_are_uploaded_on_the_page(env: Env) {
         "what was typed is kept: {}",
         wrong.text
     );
+    // A file replaces the values, and a file with a mistake replaces nothing.
+    let file = "\u{feff}person,code\r\namina,F-1\r\nbaraka,F-2\r\nwanjiru,F-3\r\n";
+    operator.upload(&to, &key, &[], Some(file)).await.expect(303);
+    let given = app.get(&path(&notice)).await.expect(200);
+    assert_eq!(given["keys"], json!(["code"]));
+    let file = "person,code\r\namina,G-1\r\nnobody,G-2\r\n";
+    let wrong = operator.upload(&to, &key, &[], Some(file)).await.expect(422);
+    assert!(
+        wrong.text.contains("line 3: there is no person nobody"),
+        "{}",
+        wrong.text
+    );
+    assert_eq!(app.get(&path(&notice)).await.expect(200).json, given.json);
+    operator.upload(&to, "wrong", &[], Some(file)).await.expect(403);
     let viewer = Browser::signed_in(&app, &app.token("viewer").await).await;
     assert!(!viewer.page(&page).await.contains("name=\"values\""));
     app.finish().await;

@@ -201,7 +201,9 @@ async fn no_word_for_long_is_shown(env: Env) {
     let alert_now = newest(&app).await;
     assert_eq!(alert_now["no_word_since"], "2024-03-14T07:00:00Z");
     assert_eq!(alert_now["last_received_at"], "2024-03-14T07:00:00Z");
-    let page = app.admin_page(&format!("/admin/incidents/{incident}")).await;
+    let page = app
+        .admin_page(&format!("/admin/incidents/{incident}/alerts"))
+        .await;
     assert!(page.contains("No message about this alert since"), "{page}");
     // A status change by a person ends it, and so does the end of the alert.
     post(&app, &hook, "g", &[alert("A", 1, "firing")]).await;

@@ -230,7 +230,7 @@ async fn a_kept_body_is_taken_in_again_by_a_button(env: Env) {
     assert_eq!((alerts.len(), &alerts[0]["repeats"]), (1, &json!(1)));
     let shown = admin.page(&page).await;
     assert!(
-        shown.contains("1 alerts, 0 incidents opened, 1 attached to"),
+        shown.contains("1 alert, 0 incidents opened, attached to 1 incident"),
         "{shown}"
     );
     let events = app.all("/api/v1/audit?action=hook.replayed").await;

@@ -144,7 +144,7 @@ async fn late_found_people_are_told_so(env: Env) {
     let notice = app.tell(&incident, "detection").await;
     for mail in app.mails(3).await {
         assert!(
-            !mail.text.contains(LATE) && !mail.html.contains(LATE),
+            !mail.flat().contains(LATE) && !mail.html.contains(LATE),
             "{}",
             mail.text
         );
@@ -155,7 +155,7 @@ async fn late_found_people_are_told_so(env: Env) {
     app.send_as_previewed(&late).await;
     app.done(&late).await;
     let hers = app.mails(4).await.remove(3);
-    for part in [&hers.text, &hers.html] {
+    for part in [&hers.flat(), &hers.html] {
         assert!(part.contains(LATE), "{part}");
         assert!(
             part.contains("It began 14 March 2024, 08:51 (Africa/Kigali), 06:51 UTC"),
@@ -168,7 +168,7 @@ async fn late_found_people_are_told_so(env: Env) {
     app.tell(&incident, "update").await;
     for mail in &app.mails(9).await[4..] {
         let is_late = mail.to == "tumaini@kilele-studio.example";
-        assert_eq!(mail.text.contains(LATE), is_late, "{}", mail.text);
+        assert_eq!(mail.flat().contains(LATE), is_late, "{}", mail.text);
     }
     app.finish().await;
 }

@@ -62,6 +62,7 @@ async fn a_mail_is_signed_with_every_key(env: Env) {
                 "message-id",
                 "list-unsubscribe",
                 "list-unsubscribe-post",
+                "candor-audit",
             ] {
                 assert!(signed.contains(&header), "{header} is not signed");
             }
@@ -70,6 +71,7 @@ async fn a_mail_is_signed_with_every_key(env: Env) {
                 ("Subject: ", "Subject: Re: "),
                 ("List-Unsubscribe: <http", "List-Unsubscribe: <https"),
                 ("To: ", "To: x"),
+                ("Candor-Audit: ", "Candor-Audit: x"),
                 ("</html>", "!</html>"),
             ] {
                 let changed = message.replacen(is, instead, 1);

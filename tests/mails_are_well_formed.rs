@@ -7,7 +7,11 @@ use serde_json::json;
 
 use crate::support::{Env, Mail, TestApp, on_both_databases, on_one_database, story_directory};
 
-on_both_databases!(hostile_data_stays_data, names_and_subjects_of_all_scripts_arrive,);
+on_both_databases!(
+    long_lines_of_the_text_are_wrapped,
+    hostile_data_stays_data,
+    names_and_subjects_of_all_scripts_arrive,
+);
 on_one_database!(
     the_headers_are_what_mail_clients_want,
     the_parts_are_text_and_html,
@@ -104,6 +108,42 @@ async fn the_parts_are_text_and_html(env: Env) {
     app.finish().await;
 }
 
+/// Lines that are written by operators and those that name resources and reasons are wrapped too. No link is broken.
+async fn long_lines_of_the_text_are_wrapped(env: Env) {
+    let app = TestApp::start(&env).await;
+    let incident = app.story_incident().await;
+    let paragraph = "Our systems have detected failures when files of your project are opened. We are sorry for the trouble, and we are \
+                     working on it. The page https://status.quickbyte.example/incidents/2024-03-14-files-cannot-be-opened says more.";
+    let body =
+        json!({"phase": "detection", "message": format!("{paragraph}\n\nShort."), "headline": "Files fail"});
+    let notice = app
+        .post(&format!("/api/v1/incidents/{incident}/notices"), body)
+        .await
+        .expect(201)
+        .id();
+    app.send_as_previewed(&notice).await;
+    for mail in app.mails(3).await {
+        let text = mail.text.replace("\r\n", "\n");
+        for line in text.lines() {
+            let has_link = line.split(' ').any(|word| word.contains("://"));
+            assert!(line.chars().count() <= 78 || has_link, "{line:?} in {text}");
+        }
+        let wrapped = "Our systems have detected failures when files of your project are opened. We\n\
+                       are sorry for the trouble, and we are working on it. The page\n\
+                       https://status.quickbyte.example/incidents/2024-03-14-files-cannot-be-opened\n\
+                       says more.\n\nShort.\n";
+        assert!(text.contains(wrapped), "{text}");
+        for label in ["Works for me: ", "Still broken: ", "I need help: "] {
+            assert!(text.contains(&format!("\n{label}http")), "{label}: {text}");
+        }
+        assert!(
+            mail.flat()
+                .contains(&paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
+        );
+    }
+    app.finish().await;
+}
+
 /// Hostile markup in text and in an attribute.
 const HOSTILE: &str = r#"<script>alert("1")</script>'"><img src=x onerror=alert(2)>{{sender}} &amp;"#;
 
@@ -164,7 +204,7 @@ async fn hostile_data_stays_data(env: Env) {
         // A value is not interpreted as a template.
         assert!(mail.html.contains("{{sender}}"), "{}", mail.html);
         // The text part is not changed.
-        assert!(mail.text.contains(HOSTILE), "{}", mail.text);
+        assert!(mail.flat().contains(HOSTILE), "{}", mail.text);
         assert_eq!(mail.subject, HOSTILE);
     }
     app.finish().await;
@@ -348,7 +388,8 @@ async fn what_is_previewed_is_what_is_read(env: Env) {
                     "{name}"
                 );
                 assert!(
-                    mail.text.contains(name.trim_end_matches('…')),
+                    mail.flat().contains(name.trim_end_matches('…'))
+                        || mail.text.contains(name.trim_end_matches('…')),
                     "the header's name is the one of the text: {name}"
                 );
             }

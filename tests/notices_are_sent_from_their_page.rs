@@ -58,12 +58,12 @@ async fn a_draft_is_sent_from_its_page(env: Env) {
     shows(
         &page,
         &[
-            "Send to 3 people, LIVE",
+            "Send to 3 people",
             &format!("action=\"{path}/send\""),
             "<option value=\"at_once\" selected>",
         ],
     );
-    hides(&page, &["/stop\"", "/resume\"", "/api/v1/notices/"]);
+    hides(&page, &["/stop\"", "/resume\""]);
     let previewed = digest(&page);
     assert_eq!(previewed, app.digest(&notice).await);
     let sent = operator
@@ -80,7 +80,7 @@ async fn a_draft_is_sent_from_its_page(env: Env) {
     app.mails(3).await;
     hides(
         &operator.page(&path).await,
-        &["Send to", "Stop sending", "Resume"],
+        &["Send to 3", "Stop sending", "Resume"],
     );
     // A second click sends nothing more.
     let again = operator
@@ -127,8 +127,8 @@ async fn a_changed_list_is_not_sent(env: Env) {
     shows(
         &refused.text,
         &[
-            "have changed since the preview. Nothing was sent.",
-            "Send to 6 people, LIVE",
+            "The list changed since you looked: 1 person added, 0 dropped.",
+            "Send to 6 people",
         ],
     );
     let now = digest(&refused.text);
@@ -177,15 +177,36 @@ async fn waves_are_held_and_continued_on_the_page(env: Env) {
         ],
     );
     app.mails(10).await;
+    shows(
+        &operator.page("/admin").await,
+        &["20 emails are not sent yet. The next wave begins"],
+    );
+    shows(&page, &["It sends a part of 20 emails"]);
     operator
-        .send_from(&path, &format!("{path}/hold"), &[])
+        .send_from(&path, &format!("{path}/hold"), &[("reason", "Look first")])
         .await
         .expect(303);
+    // The notice waits for a person, and the first page says so.
+    for first in ["/admin", "/admin/incidents/1"] {
+        shows(
+            &operator.page(first).await,
+            &[
+                "The detection is held: a test&#x27;s operator held it: Look first. 20 emails are not sent yet",
+                &format!("href=\"{path}\">Review"),
+            ],
+        );
+    }
+    let needs = app.get("/api/v1/now").await.expect(200)["needs"].clone();
+    assert_eq!(
+        (&needs[0]["kind"], &needs[0]["count"]),
+        (&serde_json::json!("wave"), &serde_json::json!(20)),
+        "{needs}"
+    );
     let page = operator.page(&path).await;
     shows(
         &page,
         &[
-            "Held: the next wave does not begin by itself.",
+            "Held: the next wave does not begin automatically.",
             "a test&#x27;s operator held it",
         ],
     );
@@ -242,7 +263,7 @@ async fn a_notice_is_stopped_and_resumed_on_its_page(env: Env) {
     });
     stopped.expect(303);
     let page = operator.page(&path).await;
-    shows(&page, &["Resume and send to 26 people, LIVE"]);
+    shows(&page, &["Resume and send to 26 people"]);
     hides(&page, &["Stop sending now"]);
     operator
         .send_from(&path, &format!("{path}/resume"), &[])
@@ -259,7 +280,7 @@ async fn a_missing_approval_leaves_out_the_form(env: Env) {
     let incident = app.story_incident().await;
     let notice = app.draft(&incident, "detection").await;
     let path = format!("/admin/notices/{notice}");
-    hides(&operator.page(&path).await, &["LIVE"]);
+    hides(&operator.page(&path).await, &["Send to 3 people"]);
     let digest = app.digest(&notice).await;
     let fields = [
         ("digest", digest.as_str()),
@@ -272,7 +293,7 @@ async fn a_missing_approval_leaves_out_the_form(env: Env) {
         .expect(403);
     let approver = app.as_role(&app.token("approver").await);
     approver.approve(&notice, &digest).await.expect(200);
-    shows(&operator.page(&path).await, &["Send to 3 people, LIVE"]);
+    shows(&operator.page(&path).await, &["Send to 3 people"]);
     operator
         .send_from(&path, &format!("{path}/send"), &fields)
         .await
@@ -290,7 +311,7 @@ async fn only_operators_with_a_form_of_their_session_send(env: Env) {
     let path = format!("/admin/notices/{notice}");
     hides(
         &viewer.page(&path).await,
-        &["LIVE", "method=\"post\" action=\"/admin/notices"],
+        &["Send to 3 people", "method=\"post\" action=\"/admin/notices"],
     );
     let digest = app.digest(&notice).await;
     let fields = [

@@ -208,7 +208,7 @@ async fn pages_show_a_readable_domain(env: Env) {
     for path in [
         "/admin/directory/people".to_owned(),
         format!("/admin/directory/people/{person}"),
-        format!("/admin/incidents/{incident}"),
+        format!("/admin/incidents/{incident}/people"),
         format!("/admin/notices/{notice}"),
     ] {
         let page = app.admin_page(&path).await;

@@ -20,9 +20,11 @@ on_both_databases!(
     every_change_is_recorded,
     the_list_has_pages_and_can_be_searched,
     resources_are_removed_by_the_same_requests,
+    a_button_of_an_older_page_says_that_nothing_was_changed,
     thousands_are_added_by_one_selector,
     the_explanation_says_who_was_added,
     people_are_added_and_removed_on_the_page,
+    people_are_added_by_a_filter_on_the_page,
     a_wrong_form_changes_nothing_and_keeps_what_was_typed,
 );
 
@@ -467,7 +469,7 @@ async fn who_is_archived_stays_in_the_list_and_is_not_notified(env: Env) {
         .collect();
     assert_eq!(
         unreachable,
-        [("mute", "no address"), ("dan", "deleted from the directory")]
+        [("mute", "no address"), ("dan", "archived in the directory")]
     );
     let list = listed(&app, &incident).await;
     assert_eq!(
@@ -712,6 +714,57 @@ async fn resources_are_removed_by_the_same_requests(env: Env) {
     app.finish().await;
 }
 
+/// Somebody else was faster: the thing of the button is gone, and no page says that something was done.
+async fn a_button_of_an_older_page_says_that_nothing_was_changed(env: Env) {
+    let (app, incident) = started(&env).await;
+    name(&app, &incident, &["ann"]).await;
+    let project = json!({"resources": [{"type": "project", "id": "p"}]});
+    app.post(&format!("{incident}/affected"), project.clone())
+        .await
+        .expect(200);
+    let operator = Browser::signed_in(&app, &app.token("operator").await).await;
+    let (people, resources) = ("/admin/incidents/1/people", "/admin/incidents/1/resources");
+    for (form, field, says) in [
+        (
+            format!("{people}/remove"),
+            ("people", "ann"),
+            "were not added to this incident, or were removed since",
+        ),
+        (
+            format!("{resources}/remove"),
+            ("resources", "project p"),
+            "is not affected by this incident any more",
+        ),
+    ] {
+        operator.send_from(resources, &form, &[field]).await.expect(303);
+        let late = operator.send_from(resources, &form, &[field]).await.expect(422);
+        assert!(late.text.contains(says), "{}", late.text);
+    }
+    let late = operator
+        .send_from(
+            resources,
+            &format!("{resources}/remove"),
+            &[("selector", "type:project")],
+        )
+        .await
+        .expect(422);
+    assert!(late.text.contains("Nothing was removed."), "{}", late.text);
+    // What was deleted has no page any more. The answer to its button says so.
+    for form in [
+        format!("/admin/notices/{NOTHING}/discard"),
+        "/admin/directory/accounts/nobody/delete".to_owned(),
+    ] {
+        let late = operator.send_from(resources, &form, &[]).await.expect(404);
+        for text in ["Nothing was changed", "does not exist any more", "Sign out"] {
+            assert!(late.text.contains(text), "{text}: {}", late.text);
+        }
+    }
+    app.finish().await;
+}
+
+/// An ID of Candor that nothing has.
+const NOTHING: &str = "01900000-0000-7000-8000-000000000000";
+
 async fn thousands_are_added_by_one_selector(env: Env) {
     const MANY: usize = 6_000;
     let app = TestApp::builder(&env).at(START).start().await;
@@ -787,24 +840,21 @@ async fn the_explanation_says_who_was_added(env: Env) {
         (&json!(true), &json!(true))
     );
     assert_eq!(dan["reasons"][0]["role"], "named");
-    assert_eq!(
-        named(&dan),
-        [(true, format!("is named directly: added manually at {START}"))]
-    );
+    assert_eq!(named(&dan), [(true, format!("was added manually at {START}"))]);
     let ann = explained("ann").await;
     assert_eq!(ann["in_audience"], false);
     assert_eq!(
         named(&ann),
         [(
             false,
-            format!("was named directly: added by a selector at {START}, and removed at {START}")
+            format!("was added by filter at {START}, and removed at {START}")
         )]
     );
     assert_eq!(
         named(&explained("ben").await),
         [(
             false,
-            "is not one of the people who are named directly".to_owned()
+            "is not one of the people who were added to the incident".to_owned()
         )]
     );
     app.finish().await;
@@ -820,24 +870,22 @@ async fn people_are_added_and_removed_on_the_page(env: Env) {
     let (app, incident) = started(&env).await;
     let page = page_of(&app, &incident).await;
     let operator = Browser::signed_in(&app, &app.token("operator").await).await;
-    let form = format!("{page}/people");
-    assert!(operator.page(&page).await.contains("Nobody is named directly"));
+    let (form, page) = (format!("{page}/people"), format!("{page}/named"));
+    assert!(operator.page(&page).await.contains("Nobody is added manually"));
     // A line is an ID or an address, in any spelling.
     let text = "ann\r\n\r\n  Ben@Example.COM \r\neve";
     let answer = operator
         .send_from(&page, &form, &[("people", text)])
         .await
         .expect(303);
-    assert_eq!(answer.header("location"), format!("{page}#people-named"));
+    assert_eq!(answer.header("location"), page);
     let shown = operator.page(&page).await;
-    for text in [
-        "3 people",
-        "added manually",
-        "eve@example.com",
-        "named directly",
-        "3 named directly",
-    ] {
+    for text in ["3 people", "added manually", "eve@example.com"] {
         assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let affected = operator.page(&form).await;
+    for text in ["<strong>added manually</strong>", "3 people are added manually"] {
+        assert!(affected.contains(text), "{text}: {affected}");
     }
     assert_eq!(ids(&audience(&app, &incident).await), ["ann", "ben", "eve"]);
     let found = operator.page(&format!("{page}?named=EVE")).await;
@@ -871,7 +919,7 @@ async fn people_are_added_and_removed_on_the_page(env: Env) {
     loop {
         let text = operator.page(&next).await;
         let (_, section) = text.split_once("id=\"people-named\"").expect("the section");
-        seen += section.matches("added manually").count();
+        seen += section.matches(">added manually<").count();
         let Some((before, _)) = section.split_once("rel=\"next\"") else {
             break;
         };
@@ -893,11 +941,66 @@ async fn people_are_added_and_removed_on_the_page(env: Env) {
     app.finish().await;
 }
 
+async fn people_are_added_by_a_filter_on_the_page(env: Env) {
+    let (app, incident) = started(&env).await;
+    let path = page_of(&app, &incident).await;
+    let operator = Browser::signed_in(&app, &app.token("operator").await).await;
+    let (form, page) = (format!("{path}/people/selector"), format!("{path}/named"));
+    let counted = operator
+        .page(&format!("{page}?accounts=acme%2C+beta&roles=owner&labels="))
+        .await;
+    for text in ["2 people", "2 accounts", "Add 2 people</button>"] {
+        assert!(counted.contains(text), "{text}: {counted}");
+    }
+    let wrong = operator.page(&format!("{page}?accounts=nowhere")).await;
+    assert!(
+        wrong.contains("\u{201c}nowhere\u{201d}") && !wrong.contains("people/selector"),
+        "{wrong}"
+    );
+    let refused = operator
+        .send_from(
+            &page,
+            &form,
+            &[("accounts", "nowhere"), ("roles", ""), ("labels", "")],
+        )
+        .await
+        .expect(422);
+    assert!(refused.text.contains("value=\"nowhere\""), "{refused}");
+    assert_eq!(env.count("incident_people"), 0);
+    operator
+        .send_from(
+            &page,
+            &form,
+            &[("accounts", ""), ("roles", "member"), ("labels", "tier:pro")],
+        )
+        .await
+        .expect(303);
+    assert_eq!(ids(&audience(&app, &incident).await), ["ben", "cat"]);
+    operator
+        .send_from(
+            &page,
+            &form,
+            &[
+                ("accounts", ""),
+                ("roles", ""),
+                ("labels", "region, tier:free, tier:pro"),
+            ],
+        )
+        .await
+        .expect(303);
+    assert_eq!(ids(&audience(&app, &incident).await), ["ann", "ben", "cat"]);
+    let viewer = Browser::signed_in(&app, &app.token("viewer").await).await;
+    viewer.send(&form, &[("roles", "member")]).await.expect(403);
+    let shown = viewer.page(&format!("{page}?roles=member")).await;
+    assert!(!shown.contains("people/selector"), "{shown}");
+    app.finish().await;
+}
+
 async fn a_wrong_form_changes_nothing_and_keeps_what_was_typed(env: Env) {
     let (app, incident) = started(&env).await;
     let page = page_of(&app, &incident).await;
     let operator = Browser::signed_in(&app, &app.token("operator").await).await;
-    let form = format!("{page}/people");
+    let (form, page) = (format!("{page}/people"), format!("{page}/named"));
     for (id, email) in [
         ("twin-1", "twin@example.com"),
         ("twin-2", "TWIN@example.com"),
@@ -940,7 +1043,7 @@ async fn a_wrong_form_changes_nothing_and_keeps_what_was_typed(env: Env) {
         .await
         .expect(422);
     assert_eq!(env.count("incident_people"), 0);
-    operator.open("/admin/incidents/4711/people").await.expect(404);
+    operator.open("/admin/incidents/4711/named").await.expect(404);
     operator
         .send_from(&page, "/admin/incidents/4711/people", &[("people", "ann")])
         .await

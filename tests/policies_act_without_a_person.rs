@@ -262,10 +262,14 @@ async fn a_wait_ends_for_whoever_was_quicker(env: Env) {
     let written = app.fires(&monitoring, "a", PROJECT, "info").await;
     let resolved = app.fires(&monitoring, "b", PROJECT, "info").await;
     let withdrawn = app.fires(&monitoring, "c", PROJECT, "critical").await;
-    for incident in [&written, &resolved, &withdrawn] {
+    let discarded = app.fires(&monitoring, "d", PROJECT, "info").await;
+    for incident in [&written, &resolved, &withdrawn, &discarded] {
         app.waits(incident).await;
     }
     app.draft(&written, "detection").await;
+    // Whoever discards a draft decides that nobody is notified.
+    let draft = app.draft(&discarded, "detection").await;
+    app.delete(&format!("/api/v1/notices/{draft}")).await.expect(204);
     app.resolve(&resolved).await;
     app.delete(&format!("/api/v1/automation/policies/{policy}"))
         .await
@@ -273,6 +277,7 @@ async fn a_wait_ends_for_whoever_was_quicker(env: Env) {
     app.clock.advance(Duration::from_secs(60));
     for (incident, reason) in [
         (&written, "a person has already written a notice"),
+        (&discarded, "a person has already written a notice"),
         (&resolved, "the incident is already resolved"),
         (&withdrawn, "the policy was deleted or disabled before it acted"),
     ] {

@@ -90,7 +90,7 @@ async fn the_promise_is_in_every_email(env: Env) {
         };
         // The next day has begun there.
         let time = format!("We will write again by 15 March 2024, 02:30 ({zone}), 14 March, 23:30 UTC");
-        for part in [&mail.text, &mail.html] {
+        for part in [&mail.flat(), &mail.html] {
             assert!(part.contains(&time), "{part}");
             assert!(part.contains("even if there is no news"), "{part}");
         }
@@ -180,7 +180,7 @@ async fn operators_are_reminded_and_a_missed_promise_is_recorded_once(env: Env) 
     );
     let events = app.all("/api/v1/audit?action=incident.update_missed").await;
     assert_eq!(events.len(), 1, "{events:#?}");
-    let page = app.admin_page("/admin/incidents/1").await;
+    let page = app.admin_page("/admin/incidents/1/times").await;
     assert!(page.contains("Promised update missed"), "{page}");
     // The same promise is missed only once, however often it is looked at.
     app.clock.advance(Duration::from_secs(3_600));

@@ -467,7 +467,11 @@ async fn headers(env: Env) {
             let answer = caller.get(path).await;
             assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
             assert_eq!(answer.header("x-frame-options"), "DENY", "{path}");
-            assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
+            let referrer = match path.starts_with("/admin") {
+                true => "same-origin",
+                false => "no-referrer",
+            };
+            assert_eq!(answer.header("referrer-policy"), referrer, "{path}");
             let policy = answer.header("content-security-policy");
             assert!(policy.contains("default-src 'none'"), "{path}: {policy}");
             assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");

@@ -81,7 +81,7 @@ async fn what_is_left_to_do_is_in_every_mail(env: Env) {
     app.send_as_previewed(&notice).await;
     for mail in app.mails(3).await {
         assert!(mail.subject.contains("action needed"), "{}", mail.subject);
-        for part in [&mail.text, &mail.html] {
+        for part in [&mail.flat(), &mail.html] {
             assert!(part.contains("What you need to do"), "{part}");
             assert!(
                 part.contains("Please accept the invitation that we sent you."),
@@ -99,7 +99,7 @@ async fn nothing_to_do_is_said_too(env: Env) {
     app.send_as_previewed(&notice).await;
     for mail in app.mails(3).await {
         assert!(!mail.subject.contains("action needed"), "{}", mail.subject);
-        for part in [&mail.text, &mail.html] {
+        for part in [&mail.flat(), &mail.html] {
             assert!(part.contains("You do not need to do anything."), "{part}");
             assert!(!part.contains("What you need to do"), "{part}");
         }

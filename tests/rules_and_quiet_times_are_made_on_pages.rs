@@ -62,7 +62,7 @@ fn with<'a>(fields: &[(&'a str, &'a str)], change: &[(&'a str, &'a str)]) -> Vec
 
 #[track_caller]
 fn shows(page: &str, texts: &[&str]) {
-    let (_, body) = page.split_once("<body>").expect("a page");
+    let (_, body) = page.split_once("<body").expect("a page");
     let body = body.replace("&#x3D;", "=");
     for text in texts {
         assert!(body.contains(text), "{text:?} is not on the page:\n{body}");
@@ -71,7 +71,7 @@ fn shows(page: &str, texts: &[&str]) {
 
 #[track_caller]
 fn hides(page: &str, texts: &[&str]) {
-    let (_, body) = page.split_once("<body>").expect("a page");
+    let (_, body) = page.split_once("<body").expect("a page");
     for text in texts {
         assert!(!body.contains(text), "{text:?} is on the page:\n{body}");
     }
@@ -106,7 +106,10 @@ async fn actions(app: &TestApp, subject: &str) -> Vec<(String, String)> {
 
 async fn a_rule_is_made_changed_moved_and_deleted(env: Env) {
     let (app, browser) = started(&env).await;
-    shows(&browser.page(RULES).await, &["No alert rules.", "New rule"]);
+    shows(
+        &browser.page(RULES).await,
+        &["<h1>Alert grouping</h1>", "No rules.", "New rule"],
+    );
     let made = browser.send_from(NEW_RULE, RULES, &RULE).await.expect(303);
     let rule = rules(&app).await.remove(0);
     let id = rule["id"].as_str().expect("an id").to_owned();
@@ -434,7 +437,7 @@ async fn a_rule_is_tried_on_a_kept_body(env: Env) {
             "matches neither this rule nor another rule",
         ],
     );
-    shows(&try_it(&[], 422).await, &["choose a saved request"]);
+    shows(&try_it(&[], 422).await, &["Choose a saved request"]);
     shows(
         &try_it(&[("body", &body), ("name", "")], 422).await,
         &["id=\"e-name\""],
@@ -521,7 +524,7 @@ async fn a_silence_is_made_and_ended(env: Env) {
             "active",
             "End now",
             "Cancel",
-            "until <time datetime=\"2024-03-14T09:00:00Z\">",
+            "until <time datetime=\"2024-03-14T09:00:00Z\"",
         ],
     );
     hides(&page, &[">Past<"]);
@@ -531,7 +534,7 @@ async fn a_silence_is_made_and_ended(env: Env) {
     assert_eq!(app.all("/api/v1/silences?state=ended").await.len(), 1);
     shows(
         &browser.page(QUIET).await,
-        &[">Past<", "ended <time datetime=\"2024-03-14T06:56:00Z\">"],
+        &[">Past<", "ended <time datetime=\"2024-03-14T06:56:00Z\""],
     );
     browser.send_from(QUIET, &end, &[]).await.expect(409);
     // A silence is not a maintenance window, and neither is an ID that does not exist.
@@ -556,8 +559,8 @@ async fn a_silence_is_made_and_ended(env: Env) {
     }
     app.set_clock("2024-03-14T07:00:00Z");
     let page = browser.page(QUIET).await;
-    shows(&page, &["Old 20", "Old 1 <", "silences_before="]);
-    hides(&page, &["Old 0 <", "The lab is rebuilt"]);
+    shows(&page, &["Old 20", "Old 1<", "silences_before="]);
+    hides(&page, &["Old 0<", "The lab is rebuilt"]);
     let links = page.replace("&#x3D;", "=");
     let next = links
         .split("href=\"")
@@ -566,7 +569,7 @@ async fn a_silence_is_made_and_ended(env: Env) {
     let next = next.split(['#', '"']).next().expect("a path").to_owned();
     shows(
         &browser.page(&next).await,
-        &["Old 0 <", "The lab is rebuilt", "From the start"],
+        &["Old 0<", "The lab is rebuilt", "From the start"],
     );
     app.finish().await;
 }
@@ -617,8 +620,8 @@ async fn a_window_is_made_and_ended(env: Env) {
         &[
             "planned, not active now",
             "1 h 30 min",
-            "0 22 * * *",
-            "next <time datetime=\"2024-03-14T22:00:00Z\">",
+            "every day at 22:00 UTC",
+            "next <time datetime=\"2024-03-14T22:00:00Z\"",
             "All day",
             "project savanna",
         ],

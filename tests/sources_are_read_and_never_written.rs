@@ -513,11 +513,11 @@ async fn the_page_shows_every_state_of_a_source(env: Env) {
         .text;
     for shown in [
         "accounts: 30 added",
-        "the data is",
+        "Data from",
         "failed",
         "no such column",
         "never",
-        "/sync",
+        "All sources",
     ] {
         assert!(page.contains(shown), "{shown}: {page}");
     }

@@ -364,7 +364,7 @@ async fn the_command_imports_tables_too(env: Env) {
         ])
         .await
         .expect(0);
-    assert!(done.stdout.contains("imported 1200 accounts"), "{}", done.stdout);
+    assert!(done.stdout.contains("imported 1,200 accounts"), "{}", done.stdout);
     assert_eq!(env.count("accounts"), 1_200);
     let refused = candor.run(["import", &file]).await.expect(1);
     assert!(refused.stderr.contains("kind"), "{}", refused.stderr);

@@ -387,6 +387,7 @@ fn begin(
         let request = AddPeople {
             people: Some(people.collect()),
             selector: None,
+            as_of: None,
             relevance: None,
         };
         affected_people::add(tx, &incident, &request)?;

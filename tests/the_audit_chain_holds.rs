@@ -249,6 +249,7 @@ async fn changed_delivery_attempts_are_found(env: Env) {
         ("outcome", "'failed'"),
         ("at", "at - 1"),
         ("batch", "'another'"),
+        ("mail_hash", "NULL"),
     ] {
         let tamper = format!("{keep} UPDATE delivery_attempts SET {field} = {value} WHERE {first}");
         let repair =

@@ -276,13 +276,16 @@ fn postgres_never_hears_of_a_commit() {
 
 /// The connection breaks between the claim of an email and reading its text. This is not a failure of the
 /// email.
+///
+/// The text of a statement is sent only once over each connection, because statements stay prepared. So the
+/// first reading of a new connection is broken, and the rule cannot depend on what was sent before.
 #[test]
 fn postgres_breaks_off_while_mails_are_prepared() {
-    const TIMES: usize = 20;
-    broken_by(|sent| {
+    const TIMES: usize = 5;
+    broken_by(|_| {
         let broken = AtomicUsize::new(0);
         move |message: &[u8]| {
-            let is_one = contains(message, b"notice_recipients") && sent.load(Ordering::SeqCst);
+            let is_one = contains(message, b"LATERAL (SELECT * FROM notice_recipients");
             if is_one && broken.fetch_add(1, Ordering::SeqCst) < TIMES {
                 Break::Before
             } else {

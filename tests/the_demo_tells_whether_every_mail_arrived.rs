@@ -16,7 +16,8 @@ fn it_plays_to_the_end() {
             "Incident #1 is open",
             "3 people of 1 account",
             "6 alerts in total",
-            "9 emails",
+            "2 files are recovered, 0 are impaired",
+            "12 emails",
             "the chain is intact",
         ] {
             assert!(

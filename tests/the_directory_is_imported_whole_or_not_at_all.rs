@@ -208,8 +208,14 @@ async fn a_wrong_line_is_named_with_its_reason(env: Env) {
         (r#"{"kind":"account","id":"b"}"#, "name"),
         (r#"{"kind":"house","id":"b","name":"B"}"#, "house"),
         (r#"{"id":"b","name":"B"}"#, "kind"),
-        (r#"{"kind":"account","id":"b","name":"B""#, "EOF"),
-        (r#"{"kind":"account","id":"b","name":"B"} {}"#, "trailing"),
+        (
+            r#"{"kind":"account","id":"b","name":"B""#,
+            "before its object is closed",
+        ),
+        (
+            r#"{"kind":"account","id":"b","name":"B"} {}"#,
+            "more than one JSON object",
+        ),
         (r#"["account"]"#, ""),
         ("not JSON", ""),
         (r#"{"kind":"account","id":"","name":"B"}"#, "empty"),

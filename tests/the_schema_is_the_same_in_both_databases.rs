@@ -39,10 +39,10 @@ fn the_migrations_have_the_same_names() {
 }
 
 /// The columns of a table, by name: the kind, and whether null is allowed.
-type Columns = BTreeMap<String, (String, bool)>;
+pub(crate) type Columns = BTreeMap<String, (String, bool)>;
 
 /// Returns the tables of `schema.rs`.
-fn declared() -> BTreeMap<String, Columns> {
+pub(crate) fn declared() -> BTreeMap<String, Columns> {
     let mut tables: BTreeMap<String, Columns> = BTreeMap::new();
     let mut table: Option<String> = None;
     let mut name: Option<String> = None;

@@ -416,6 +416,13 @@ async fn a_person_holds_and_continues(env: Env) {
         "{because}"
     );
     assert_eq!(kept["wave"]["next_at"], Value::Null);
+    act(&app, &notice, "hold", json!({"reason": "Another one"}))
+        .await
+        .expect_problem(409);
+    assert_eq!(
+        app.notice(&notice).await["wave"]["held_because"],
+        because.as_str()
+    );
     app.set_clock("2024-03-14T08:00:00Z");
     // A form that is sent twice begins one wave only.
     act(&app, &notice, "continue", json!({"wave": 3}))
@@ -637,8 +644,15 @@ async fn a_refusal_holds_like_a_bounce(env: Env) {
         "{}",
         told.text
     );
-    // Whoever holds a notice knows it.
-    act(&app, &notice, "hold", json!({})).await.expect(200);
+    // It is held already, so a button of an older page changes nothing.
+    let again = act(&app, &notice, "hold", json!({})).await.expect_problem(409);
+    assert!(
+        again["detail"]
+            .as_str()
+            .expect("a text")
+            .contains("is held already"),
+        "{again}"
+    );
     assert_eq!(app.all("/api/v1/operators/messages").await.len(), 1);
     app.finish().await;
 }

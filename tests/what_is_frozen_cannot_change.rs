@@ -63,6 +63,10 @@ async fn no_statement_replaces_a_row(env: Env) {
         "UPDATE notices SET template_id = NULL".to_owned(),
         "DELETE FROM templates".to_owned(),
         "DELETE FROM notices".to_owned(),
+        "UPDATE sending_settings SET body = '{}'".to_owned(),
+        "DELETE FROM sending_settings".to_owned(),
+        "UPDATE sending_contexts SET checkpoint = 'x'".to_owned(),
+        "DELETE FROM sending_contexts".to_owned(),
     ];
     match env.backend {
         Backend::Sqlite => {
@@ -81,7 +85,7 @@ async fn no_statement_replaces_a_row(env: Env) {
                             "INSERT OR REPLACE INTO notice_recipients {columns} SELECT notice_id, ordinal + 100, person_id, \
                              'x', address, optional, context, domain, channel FROM notice_recipients"
                         ),
-                        "INSERT OR REPLACE INTO delivery_attempts SELECT delivery_id, attempt, at, 'failed', reply, batch \
+                        "INSERT OR REPLACE INTO delivery_attempts (delivery_id, attempt, at, outcome, reply, batch) SELECT delivery_id, attempt, at, 'failed', reply, batch \
                          FROM delivery_attempts"
                             .to_owned(),
                         "INSERT OR REPLACE INTO templates SELECT id, phase, 'other', body_text, body_html, created_at \

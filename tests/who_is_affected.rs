@@ -244,7 +244,7 @@ async fn what_is_gone_tells_nobody(env: Env) {
     assert_eq!(without["counts"]["unreachable"], 1);
     assert_eq!(without["unreachable"][0]["person"]["id"], "wanjiru");
     let reason = without["unreachable"][0]["reason"].as_str().unwrap();
-    assert!(reason.contains("deleted"), "{reason}");
+    assert!(reason.contains("archived"), "{reason}");
 
     // Nobody of an archived account is included, not even collaborators.
     app.delete("/api/v1/accounts/kilele-studio").await.expect(204);

@@ -76,7 +76,7 @@ async fn it_is_asked_as_of_a_time(env: Env) {
     // A person who was archived since was affected at that time and cannot be reached.
     assert_eq!(
         impact.items()[2]["unreachable"],
-        "deleted from the directory since"
+        "archived in the directory since"
     );
     assert_eq!(impact["counts"]["unreachable"], 1);
     let of = async |time: &str| {

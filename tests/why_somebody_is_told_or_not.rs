@@ -173,7 +173,7 @@ async fn whoever_is_out_is_explained(env: Env) {
             &[
                 "but this does not count",
                 "file interview-v1 was removed from the incident at 20",
-                "file interview-v2 is affected, but was deleted from the directory",
+                "file interview-v2 is affected, but is archived in the directory",
             ],
         );
     }
@@ -183,7 +183,7 @@ async fn whoever_is_out_is_explained(env: Env) {
     says(
         &explained(&app, &incident, "person=wanjiru").await,
         false,
-        &["file interview-v1 is part of media interview, which was deleted"],
+        &["file interview-v1 is part of media interview, which is archived"],
     );
     let media = json!({"parent": {"type": "project", "id": "savanna"}});
     app.put("/api/v1/resources/media/interview", media)
@@ -193,18 +193,18 @@ async fn whoever_is_out_is_explained(env: Env) {
     says(
         &explained(&app, &incident, "person=wanjiru").await,
         false,
-        &["file interview-v1 belongs to the account nyota-films, which was deleted"],
+        &["file interview-v1 belongs to the account nyota-films, which is archived"],
     );
     says(
         &explained(&app, &incident, "person=amina").await,
         false,
-        &["is owner of the account nyota-films, which was deleted from the directory at 20"],
+        &["is owner of the account nyota-films, which was archived in the directory at 20"],
     );
     app.delete("/api/v1/people/amina").await.expect(204);
     says(
         &explained(&app, &incident, "person=amina").await,
         false,
-        &["directory no: was deleted from the directory at 20"],
+        &["directory no: was archived in the directory at 20"],
     );
     app.finish().await;
 }

@@ -118,10 +118,19 @@ fn theirs(n: u32) -> String {
     .to_string()
 }
 
-/// Returns the body with which Alertmanager posts an alert to a webhook.
+/// Returns the body with which Alertmanager posts an alert of a group that all alerts share.
 fn ours(n: u32) -> String {
+    ours_of("{}:{service=\"media\"}", n)
+}
+
+/// Returns the body with which Alertmanager posts an alert that is a group of its own, so that it opens an incident.
+fn ours_alone(n: u32) -> String {
+    ours_of(&format!("{{}}:{{service=\"media\", number=\"{n}\"}}"), n)
+}
+
+fn ours_of(group: &str, n: u32) -> String {
     json!({
-        "version": "4", "groupKey": "{}:{service=\"media\"}", "status": "firing", "receiver": "candor",
+        "version": "4", "groupKey": group, "status": "firing", "receiver": "candor",
         "alerts": [{
             "status": "firing", "labels": labels(n), "annotations": annotations(), "startsAt": "2024-03-14T06:50:00Z",
             "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "https://prometheus.example/graph",
@@ -222,7 +231,7 @@ async fn measure(args: &Args) -> Result<()> {
     }
     let (their_bodies, our_bodies) = (Bodies::of(args, self::theirs), Bodies::of(args, ours));
     let followed = |body: fn(u32) -> String| (0..args.followed).map(body).collect::<Vec<_>>();
-    let (their_followed, our_followed) = (followed(self::theirs), followed(ours));
+    let (their_followed, our_followed) = (followed(self::theirs), followed(ours_alone));
     let mut theirs = Rates::default();
     let mut their_delay = Series::default();
     for round in 1..=args.rounds {

@@ -393,6 +393,27 @@ impl Service {
         self.call(ADMIN, Method::POST, path, Some(body)).await
     }
 
+    /// Sends a PUT request with a body as the admin and returns the answer.
+    ///
+    /// # Errors
+    /// The status and the body of the answer, if the service refuses the request.
+    pub async fn put(&self, path: &str, content_type: &str, body: Vec<u8>) -> Result<Value> {
+        let what = format!("PUT {path}");
+        let request = self.client.put(format!("{}{path}", self.base)).bearer_auth(ADMIN);
+        let response = request
+            .header("content-type", content_type)
+            .body(body)
+            .send()
+            .await
+            .context(&what)?;
+        let status = response.status();
+        let text = response.text().await.context(&what)?;
+        if !status.is_success() {
+            return Err(format!("{what}: {status}: {text}"));
+        }
+        serde_json::from_str(&text).context(format!("{what}: {text}"))
+    }
+
     /// Opens an incident that affects the resources of the selector.
     ///
     /// # Errors

@@ -43,6 +43,7 @@ use super::messages::Messages;
 use super::saved_requests;
 use super::source::{self, Batch, Request};
 use crate::audit::{Action, Event, Tx};
+use crate::base::count::counted;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, MuteId};
 use crate::base::text::one_line;
@@ -272,7 +273,10 @@ impl<'b> Work<'b> {
                 let incident = self.fire(tx, (matched, index), integration, alert)?;
                 if let Some(incident) = incident.filter(|_| batch.truncated > 0) {
                     let left = batch.truncated;
-                    let text = format!("The sender left out {left} alerts: more resources may be affected");
+                    let text = format!(
+                        "The sender left out {}: more resources may be affected",
+                        counted(left, "alert", "alerts")
+                    );
                     self.say_once(tx, &incident, &text)?;
                 }
             } else {
@@ -398,10 +402,10 @@ impl<'b> Work<'b> {
         for outcome in &self.outcomes {
             let batch = outcome.body.batch;
             let mut detail = format!(
-                "{} alerts, {} incidents opened, {} attached to",
-                batch.alerts.len(),
-                outcome.opened.len(),
-                outcome.attached.len()
+                "{}, {} opened, attached to {}",
+                counted(batch.alerts.len(), "alert", "alerts"),
+                counted(outcome.opened.len(), "incident", "incidents"),
+                counted(outcome.attached.len(), "incident", "incidents")
             );
             for (count, what) in [
                 (outcome.reopened.len(), "reopened"),

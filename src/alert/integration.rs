@@ -12,6 +12,7 @@ use crate::auth::{hash_secret, random_secret};
 use crate::base::check::Check;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::IntegrationId;
+use crate::base::sealed::{open, seal};
 use crate::base::shown_once::ShownOnce;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
@@ -133,10 +134,28 @@ struct IntegrationRow {
     version: i64,
 }
 
+/// The places of the secrets of an integration, for their encryption.
+pub(super) fn places(id: &IntegrationId) -> (String, String) {
+    (
+        format!("integrations.secret/{id}"),
+        format!("integrations.secrets/{id}"),
+    )
+}
+
+/// Returns the further secrets of an integration as they are stored.
+pub(super) fn sealed_list(secrets: &[String], place: &str) -> Result<String> {
+    match secrets {
+        [] => Ok("[]".to_owned()),
+        secrets => seal(&serde_json::to_string(secrets)?, place),
+    }
+}
+
 impl IntegrationRow {
     fn view(self) -> Result<Integration> {
-        let more: Vec<String> = serde_json::from_str(&self.secrets)?;
-        let secrets: Vec<String> = self.secret.into_iter().chain(more).collect();
+        let (secret, secrets) = places(&self.id);
+        let more: Vec<String> = serde_json::from_str(&open(&self.secrets, &secrets)?)?;
+        let first = self.secret.map(|text| open(&text, &secret)).transpose()?;
+        let secrets: Vec<String> = first.into_iter().chain(more).collect();
         Ok(Integration {
             id: self.id,
             name: self.name,
@@ -235,14 +254,19 @@ pub fn create(tx: &mut Tx<'_>, new: &NewIntegration, public_url: &str) -> Result
     check.finish()?;
     let id = IntegrationId::new(tx.now);
     let token = random_secret()?;
+    let (secret, secrets) = places(&id);
     diesel::insert_into(i::table)
         .values((
             i::id.eq(id.as_str()),
             i::name.eq(new.name.trim()),
             i::source.eq(&new.source),
             i::token_hash.eq(hash_secret(&token)),
-            i::secret.eq(&new.secret),
-            i::secrets.eq(serde_json::to_string(&new.secrets)?),
+            i::secret.eq(new
+                .secret
+                .as_deref()
+                .map(|text| seal(text, &secret))
+                .transpose()?),
+            i::secrets.eq(sealed_list(&new.secrets, &secrets)?),
             i::mapping.eq(new.mapping.as_ref().map(serde_json::to_string).transpose()?),
             i::resource_rules.eq(serde_json::to_string(&new.resource_rules)?),
             i::open_incident.eq(new.open_incident),

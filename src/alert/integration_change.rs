@@ -5,7 +5,7 @@
 //! an explicit empty list removes the last secret.
 
 use diesel::prelude::*;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::integration::{self, Integration, MAX_SECRETS, check_mapping, check_rules, check_secret};
@@ -15,7 +15,9 @@ use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
+use crate::base::given::given;
 use crate::base::id::IntegrationId;
+use crate::base::sealed::seal;
 use crate::db::dialect;
 use crate::db::schema::integrations as i;
 
@@ -47,13 +49,6 @@ pub struct IntegrationPatch {
     /// Whether a new problem opens an incident if no alert rule matches.
     #[serde(default)]
     pub open_incident: Option<bool>,
-}
-
-/// Distinguishes a null from a field that is left out.
-fn given<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<Option<Mapping>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 impl IntegrationPatch {
@@ -113,11 +108,12 @@ pub fn change(tx: &mut Tx<'_>, id: &IntegrationId, patch: &IntegrationPatch) -> 
         .map_or(before.name.clone(), |name| name.trim().to_owned());
     let rules = patch.resource_rules.as_ref().unwrap_or(&before.resource_rules);
     let mapping = patch.mapping.as_ref().unwrap_or(&before.mapping);
+    let (first_place, more_place) = integration::places(id);
     diesel::update(i::table.find(id.as_str()))
         .set((
             i::name.eq(&name),
-            i::secret.eq(first),
-            i::secrets.eq(serde_json::to_string(more)?),
+            i::secret.eq(first.map(|text| seal(text, &first_place)).transpose()?),
+            i::secrets.eq(integration::sealed_list(more, &more_place)?),
             i::resource_rules.eq(serde_json::to_string(rules)?),
             i::mapping.eq(mapping.as_ref().map(serde_json::to_string).transpose()?),
             i::open_incident.eq(patch.open_incident.unwrap_or(before.open_incident)),

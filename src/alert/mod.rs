@@ -27,7 +27,9 @@ pub mod trial;
 
 use std::collections::HashMap;
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -210,22 +212,131 @@ pub fn list(
     limit: i64,
     now: Timestamp,
 ) -> Result<Vec<AlertView>> {
-    let mut query = a::table.into_boxed::<crate::db::Backend>();
-    if let Some(integration) = integration {
-        integration::get(conn, integration)?;
-        query = query.filter(a::integration_id.eq(integration.as_str()));
+    let filter = Filter {
+        integration: integration.cloned(),
+        incident: incident.cloned(),
+        status,
+        ..Filter::default()
+    };
+    filter.check(conn)?;
+    let rows: Vec<AlertRow> = filter.query(before).order(a::id.desc()).limit(limit).load(conn)?;
+    views(conn, rows, now)
+}
+
+/// Which alerts to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only alerts of this integration.
+    pub integration: Option<IntegrationId>,
+    /// Only alerts of this incident.
+    pub incident: Option<IncidentId>,
+    /// Only alerts with this status.
+    pub status: Option<Status>,
+    /// Only alerts with this severity, in the words of the source.
+    pub severity: Option<String>,
+    /// Only alerts whose title contains this text. Upper and lower case make no difference.
+    pub title: Option<String>,
+}
+
+/// The number of alerts that one call examines for a severity or a part of a title.
+const EXAMINED: i64 = 10_000;
+
+impl Filter {
+    fn check(&self, conn: &mut Conn) -> Result<()> {
+        if let Some(integration) = &self.integration {
+            integration::get(conn, integration)?;
+        }
+        if let Some(incident) = &self.incident {
+            crate::incident::get(conn, incident)?;
+        }
+        Ok(())
     }
-    if let Some(incident) = incident {
-        crate::incident::get(conn, incident)?;
-        query = query.filter(a::incident_id.eq(incident.as_str()));
+
+    /// The query for everything but the severity and the title, which no index finds.
+    fn query<'a>(&'a self, before: Option<&'a str>) -> a::BoxedQuery<'a, crate::db::Backend> {
+        let mut query = a::table.into_boxed::<crate::db::Backend>();
+        if let Some(integration) = &self.integration {
+            query = query.filter(a::integration_id.eq(integration.as_str()));
+        }
+        if let Some(incident) = &self.incident {
+            query = query.filter(a::incident_id.eq(incident.as_str()));
+        }
+        // The words stand in the statement, so that the index over the alerts that fire can be used.
+        query = match self.status {
+            None => query,
+            Some(Status::Firing) => query.filter(sql::<Bool>("alerts.status = 'firing'")),
+            Some(Status::Resolved) => query.filter(sql::<Bool>("alerts.status = 'resolved'")),
+        };
+        if let Some(before) = before {
+            query = query.filter(a::id.lt(before));
+        }
+        query
     }
-    if let Some(status) = status {
-        query = query.filter(a::status.eq(status.as_str()));
+
+    fn holds(&self, severity: &str, title: &str) -> bool {
+        let same = |word: &String| severity.to_lowercase() == word.to_lowercase();
+        let within = |part: &String| title.to_lowercase().contains(&part.to_lowercase());
+        self.severity.as_ref().is_none_or(same) && self.title.as_ref().is_none_or(within)
     }
-    if let Some(before) = before {
-        query = query.filter(a::id.lt(before));
+}
+
+/// Returns up to `limit` alerts that match the filter, newest first, before the given ID, and the ID before which to go on. It
+/// examines a limited number of alerts, so a page can have fewer rows although there are more.
+///
+/// # Errors
+/// `NotFound` if the incident or the integration does not exist.
+pub fn search(
+    conn: &mut Conn,
+    filter: &Filter,
+    before: Option<&str>,
+    limit: i64,
+    now: Timestamp,
+) -> Result<(Vec<AlertView>, Option<AlertId>)> {
+    filter.check(conn)?;
+    let examines = filter.severity.is_some() || filter.title.is_some();
+    let most = if examines { EXAMINED } else { limit };
+    let heads: Vec<(AlertId, String, String)> = filter
+        .query(before)
+        .order(a::id.desc())
+        .limit(most + 1)
+        .select((a::id, a::severity, a::title))
+        .load(conn)?;
+    let wanted = usize::try_from(limit).unwrap_or_default();
+    let mut found: Vec<&AlertId> = Vec::new();
+    let mut next = None;
+    for (index, (id, severity, title)) in heads.iter().enumerate() {
+        let full = found.len() >= wanted;
+        if full || index as i64 >= most {
+            next = index.checked_sub(1).map(|last| heads[last].0.clone());
+            break;
+        }
+        if filter.holds(severity, title) {
+            found.push(id);
+        }
     }
-    let rows: Vec<AlertRow> = query.order(a::id.desc()).limit(limit).load(conn)?;
+    let ids: Vec<&str> = found.iter().map(|id| id.as_str()).collect();
+    let rows: Vec<AlertRow> = a::table
+        .filter(a::id.eq_any(ids))
+        .order(a::id.desc())
+        .load(conn)?;
+    Ok((views(conn, rows, now)?, next))
+}
+
+/// Returns the number of alerts of an integration that are firing. It counts at most `most`.
+///
+/// # Errors
+/// An error of the database.
+pub fn firing_of(conn: &mut Conn, integration: &IntegrationId, most: i64) -> Result<i64> {
+    let filter = Filter {
+        integration: Some(integration.clone()),
+        status: Some(Status::Firing),
+        ..Filter::default()
+    };
+    let ids: Vec<AlertId> = filter.query(None).select(a::id).limit(most).load(conn)?;
+    Ok(ids.len() as i64)
+}
+
+fn views(conn: &mut Conn, rows: Vec<AlertRow>, now: Timestamp) -> Result<Vec<AlertView>> {
     let mut ids: Vec<&str> = rows
         .iter()
         .filter_map(|row| row.17.as_ref().map(MuteId::as_str))

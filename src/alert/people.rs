@@ -418,3 +418,56 @@ fn store(tx: &mut Tx<'_>, found: Vec<IdentifiedUser>) -> Result<()> {
     }
     Ok(())
 }
+
+/// The rows of users who can be one person: those that were found to be the person, and unknown users with the same hashes.
+fn rows_of(conn: &mut Conn, person: i64, id: &str, addresses: &[String]) -> Result<Vec<(AlertId, String)>> {
+    let mut found: Vec<(AlertId, String)> = ap::table
+        .filter(ap::person_key.eq(Some(person)))
+        .select((ap::alert_id, ap::mark))
+        .load(conn)?;
+    if let Some(key) = stored_key(conn)? {
+        let hasher = UserHasher::new(&key)?;
+        let mut marks = vec![hasher.id(id)];
+        marks.extend(addresses.iter().map(|address| hasher.address(address)));
+        let more: Vec<(AlertId, String)> = ap::table
+            .filter(
+                ap::id_mark
+                    .eq_any(marks.iter().map(Some).collect::<Vec<_>>())
+                    .or(ap::email_mark.eq_any(marks.iter().map(Some).collect::<Vec<_>>())),
+            )
+            .select((ap::alert_id, ap::mark))
+            .load(conn)?;
+        found.extend(more);
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Counts the users of errors who are one person.
+///
+/// # Errors
+/// An error of the database.
+pub(crate) fn count_of(conn: &mut Conn, person: i64, id: &str, addresses: &[String]) -> Result<i64> {
+    Ok(rows_of(conn, person, id, addresses)?.len() as i64)
+}
+
+/// Removes the hashes of a person from the users of errors. The users stay counted.
+///
+/// # Errors
+/// An error of the database.
+pub(crate) fn forget(conn: &mut Conn, person: i64, id: &str, addresses: &[String]) -> Result<i64> {
+    let rows = rows_of(conn, person, id, addresses)?;
+    for (alert, mark) in &rows {
+        // Nobody with the same hash may be counted into this row later.
+        let fresh = format!("erased-{}", random_secret()?);
+        diesel::update(ap::table.find((alert.as_str(), mark)))
+            .set((
+                ap::mark.eq(fresh),
+                ap::id_mark.eq(None::<String>),
+                ap::email_mark.eq(None::<String>),
+            ))
+            .execute(conn)?;
+    }
+    Ok(rows.len() as i64)
+}

@@ -127,12 +127,11 @@ impl Queue {
     /// `Unavailable` if the queue is full or storing takes too long.
     pub async fn take(
         &self,
-        integration: Integration,
+        integration: Arc<Integration>,
         batch: Batch,
         request: Request,
         actor: Actor,
     ) -> Result<Option<Taken>> {
-        let integration = Arc::new(integration);
         let size = u32::try_from(request.body.len() / 1_024 + 1).map_err(Error::internal)?;
         let room = self
             .room

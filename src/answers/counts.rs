@@ -8,6 +8,7 @@ use super::Choice;
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::db::Conn;
+use crate::incident::lineage;
 use crate::notice::{self, AskedPeople};
 
 /// The number of people whose current answer is each choice.
@@ -46,12 +47,17 @@ pub struct AnswerCounts {
     pub none: i64,
 }
 
-/// The entry of each person that counts, of the incident `$1` from the time `$2` on: the latest choice, or the latest reply if there is no choice. `entries` is the number
-/// of all entries of the person.
-pub(super) const CURRENT: &str = "SELECT * FROM (SELECT a.id, a.person_id, a.address, a.answer, a.text, a.at, a.notice_id, a.source, \
-     a.recorded_by, ROW_NUMBER() OVER (PARTITION BY a.person_id ORDER BY CASE WHEN a.answer IS NULL THEN 1 ELSE 0 END, a.at DESC, \
-     a.id DESC) AS place, COUNT(*) OVER (PARTITION BY a.person_id) AS entries FROM answers a WHERE a.incident_id = $1 AND a.at >= $2) latest \
-     WHERE place = 1";
+/// The entry of each person that counts, of the incident `$1` and those that are merged into it, from the time `$2` on: the latest
+/// choice, or the latest reply if there is no choice. `entries` is the number of all entries of the person.
+pub(super) fn current_entries() -> String {
+    format!(
+        "SELECT * FROM (SELECT a.id, a.person_id, a.address, a.answer, a.text, a.at, a.notice_id, a.source, a.recorded_by, \
+         ROW_NUMBER() OVER (PARTITION BY a.person_id ORDER BY CASE WHEN a.answer IS NULL THEN 1 ELSE 0 END, a.at DESC, a.id DESC) \
+         AS place, COUNT(*) OVER (PARTITION BY a.person_id) AS entries FROM answers a WHERE a.incident_id IN {} AND a.at >= $2) latest \
+         WHERE place = 1",
+        lineage::IDS
+    )
+}
 
 #[derive(QueryableByName)]
 struct Counted {
@@ -68,7 +74,8 @@ struct Counted {
 pub fn choices(conn: &mut Conn, incident: &IncidentId) -> Result<(Choices, i64)> {
     let from = notice::counted_from(conn, incident)?;
     let rows: Vec<Counted> = diesel::sql_query(format!(
-        "SELECT answer, COUNT(*) AS people FROM ({CURRENT}) counted GROUP BY answer"
+        "SELECT answer, COUNT(*) AS people FROM ({}) counted GROUP BY answer",
+        current_entries()
     ))
     .bind::<Text, _>(incident.as_str())
     .bind::<BigInt, _>(from)

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use serde::{Deserialize, Serialize};
 
-use super::counts::CURRENT;
+use super::counts::current_entries;
 use super::{AnsweredBy, Choice};
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
@@ -149,7 +149,8 @@ pub fn current(
     let (at, id) = before.unwrap_or((i64::MAX, i64::MAX));
     let from = notice::counted_from(conn, incident)?;
     let rows: Vec<Row> = diesel::sql_query(format!(
-        "{CURRENT}{matching} AND (at < $3 OR (at = $4 AND id < $5)) ORDER BY at DESC, id DESC LIMIT $6"
+        "{}{matching} AND (at < $3 OR (at = $4 AND id < $5)) ORDER BY at DESC, id DESC LIMIT $6",
+        current_entries()
     ))
     .bind::<Text, _>(incident.as_str())
     .bind::<BigInt, _>(from)
@@ -173,11 +174,12 @@ pub fn of_person(
     limit: i64,
 ) -> Result<Vec<Answer>> {
     let (at, id) = before.unwrap_or((i64::MAX, i64::MAX));
-    let rows: Vec<Row> = diesel::sql_query(
+    let rows: Vec<Row> = diesel::sql_query(format!(
         "SELECT a.id, a.person_id, a.address, a.answer, a.text, a.at, a.notice_id, a.source, a.recorded_by, \
-         COUNT(*) OVER () AS entries FROM answers a WHERE a.incident_id = $1 AND a.person_id = $2 \
+         COUNT(*) OVER () AS entries FROM answers a WHERE a.incident_id IN {} AND a.person_id = $2 \
          AND (a.at < $3 OR (a.at = $4 AND a.id < $5)) ORDER BY a.at DESC, a.id DESC LIMIT $6",
-    )
+        crate::incident::lineage::IDS
+    ))
     .bind::<Text, _>(incident.as_str())
     .bind::<Text, _>(person)
     .bind::<BigInt, _>(at)
@@ -248,10 +250,11 @@ pub fn unanswered(
 fn answers(conn: &mut Conn, incident: &IncidentId, rows: Vec<Row>) -> Result<Vec<Answer>> {
     let people: Vec<&str> = rows.iter().map(|row| row.person_id.as_str()).collect();
     let names = names(conn, people.iter().copied())?;
+    let incidents = crate::incident::lineage::ids_with_merged(conn, incident)?;
     let mut replies: HashMap<String, LastReply> = HashMap::new();
     for chunk in people.chunks(500) {
         let found: Vec<(String, Timestamp, String)> = a::table
-            .filter(a::incident_id.eq(incident.as_str()))
+            .filter(a::incident_id.eq_any(&incidents))
             .filter(a::person_id.eq_any(chunk))
             .filter(a::source.eq(AnsweredBy::Reply.as_str()))
             .order((a::at, a::id))

@@ -54,18 +54,24 @@ impl Course {
             .filter(|phase| phase.asks())
             .map(|phase| phase.as_str())
             .collect();
-        let first: Option<Option<Timestamp>> = n::table
-            .filter(n::incident_id.eq(incident.as_str()))
-            .filter(n::phase.eq_any(asking))
-            .filter(n::episode.eq(episode))
-            .filter(n::queued_at.is_not_null())
-            .filter(n::recipients.gt(0))
-            .order(n::queued_at)
-            .select(n::queued_at)
-            .first(conn)
-            .optional()?;
+        let counted = incident::lineage::counted_for(conn, incident)?;
+        let mut first: Vec<Timestamp> = Vec::new();
+        for of in &counted {
+            let asked: Option<Option<Timestamp>> = n::table
+                .filter(n::incident_id.eq(of.id.as_str()))
+                .filter(n::phase.eq_any(&asking))
+                .filter(n::episode.eq(episode - of.shift))
+                .filter(n::queued_at.is_not_null())
+                .filter(n::recipients.gt(0))
+                .order(n::queued_at)
+                .select(n::queued_at)
+                .first(conn)
+                .optional()?;
+            first.extend(asked.flatten());
+        }
+        let incidents: Vec<&str> = counted.iter().map(|of| of.id.as_str()).collect();
         let rows: Vec<(Timestamp, String, Option<String>)> = a::table
-            .filter(a::incident_id.eq(incident.as_str()))
+            .filter(a::incident_id.eq_any(incidents))
             .filter(a::at.ge(from))
             .filter(a::answer.is_not_null())
             .order((a::at, a::id))
@@ -76,10 +82,7 @@ impl Course {
             .filter_map(|(at, person, choice)| Some((at, person, choice?)))
             .map(|(at, person, choice)| Ok((at, person, Choice::parse(&choice).map_err(Error::internal)?)))
             .collect::<Result<Vec<_>>>()?;
-        let start = first
-            .flatten()
-            .into_iter()
-            .chain(answers.first().map(|(at, ..)| *at));
+        let start = first.into_iter().chain(answers.first().map(|(at, ..)| *at));
         Ok(Course {
             start: start.min(),
             answers,

@@ -9,6 +9,7 @@ use super::reason::Folded;
 use super::roles::Person;
 use super::{At, Rule};
 use crate::base::error::Result;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::directory::selector::{PeopleSelector, Selector};
 
@@ -24,6 +25,9 @@ pub struct SelectorCount {
     pub selector: String,
     /// The selector as an object.
     pub json: serde_json::Value,
+    /// The time as of which it was evaluated. Left out if this is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
     /// The number of resources.
     pub resources: i64,
     /// The number of resources of each type.
@@ -45,21 +49,38 @@ pub fn count(conn: &mut Conn, selector: &Selector) -> Result<SelectorCount> {
     let (mut accounts, mut people) = (None, None);
     if resources <= MAX {
         let graph = Graph::of_selector(conn, selector)?;
-        let folded = Folded::of(conn, graph, &Rule::default())?;
-        accounts = Some(folded.numbers.accounts);
-        let keys: Vec<i64> = folded.people().collect();
-        let there = super::roles::people(conn, At::Now, &keys)?;
-        let is_notified = |person: &&Person| person.there && folded.place(person.key, 0).is_some();
-        people = Some(there.iter().filter(is_notified).count());
+        let (owning, notified) = numbers(conn, graph)?;
+        (accounts, people) = (Some(owning), Some(notified));
     }
     Ok(SelectorCount {
         selector: selector.to_string(),
         json: selector.to_json(),
+        as_of: selector.as_of(),
         resources,
         by_type,
         accounts,
         people,
     })
+}
+
+/// Returns the number of accounts and of people who are notified by the default rule.
+fn numbers(conn: &mut Conn, graph: Graph) -> Result<(usize, usize)> {
+    let folded = Folded::of(conn, graph, &Rule::default())?;
+    let keys: Vec<i64> = folded.people().collect();
+    let there = super::roles::people(conn, At::Now, &keys)?;
+    let is_notified = |person: &&Person| person.there && folded.place(person.key, 0).is_some();
+    let people = there.iter().filter(is_notified).count();
+    Ok((folded.numbers.accounts, people))
+}
+
+/// Returns the number of accounts that own these resources, and of the people who would be notified by the default rule. The
+/// keys must be in their order, each once.
+///
+/// # Errors
+/// An error of the database.
+pub fn count_keys(conn: &mut Conn, keys: &[i64]) -> Result<(usize, usize)> {
+    let graph = Graph::of_keys(conn, keys)?;
+    numbers(conn, graph)
 }
 
 /// What a selector over people finds now.
@@ -70,6 +91,9 @@ pub struct FoundPeople {
     pub selector: String,
     /// The selector as an object.
     pub json: serde_json::Value,
+    /// The time as of which it was evaluated. Left out if this is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
     /// The number of people.
     pub people: i64,
     /// The number of accounts in which they are members. Other accounts of these people do not count.
@@ -85,6 +109,7 @@ pub fn count_people(conn: &mut Conn, selector: &PeopleSelector) -> Result<FoundP
     Ok(FoundPeople {
         selector: selector.to_string(),
         json: selector.to_json(),
+        as_of: selector.as_of(),
         people,
         accounts,
     })

@@ -11,6 +11,7 @@ use crate::base::id::EndpointId;
 use crate::db::Conn;
 use crate::db::keyed::{CHUNK, Keyed, load_keyed};
 use crate::directory::ResourceRef;
+use crate::incident::recovery::State;
 
 /// An affected resource with an endpoint of its account.
 pub(crate) struct EndpointRow {
@@ -22,6 +23,10 @@ pub(crate) struct EndpointRow {
     pub account_name: String,
     pub resource: ResourceRef,
     pub resource_name: Option<String>,
+    /// The key of the resource.
+    pub resource_key: i64,
+    /// How far the recovery of the resource is. `None` if the incident has no recovery states.
+    pub state: Option<State>,
 }
 
 /// Returns the endpoints of the accounts that own an affected resource, once for each affected resource. They
@@ -70,6 +75,8 @@ pub(crate) fn endpoints(conn: &mut Conn, audience: &Audience) -> Result<Vec<Endp
             account_name: account.name.to_string(),
             resource: graph.reference(affected.node),
             resource_name: graph.name(affected.node).map(ToString::to_string),
+            resource_key: graph.node(affected.node).key,
+            state: graph.state(affected.node),
         }));
     }
     Ok(found)

@@ -135,7 +135,7 @@ fn about_person(conn: &mut Conn, person: &PersonRef, gone_at: Option<Timestamp>)
         ok: gone_at.is_none(),
         detail: match gone_at {
             Some(at) => {
-                format!("was deleted from the directory at {at}, and Candor does not notify deleted people")
+                format!("was archived in the directory at {at}, and Candor does not notify archived people")
             }
             None => "is in the directory".to_owned(),
         },
@@ -175,20 +175,23 @@ fn about_naming(named: Option<&Named>, anybody: bool) -> Option<Step> {
     let (ok, detail) = match named {
         Some(named) => {
             let by = match named.source {
-                Source::Selector => "by a selector",
+                Source::Selector => "by filter",
+                Source::Comparison => "by a comparison",
                 Source::Operator | Source::Alert => "manually",
             };
             let at = named.added_at;
+            let as_of = named.as_of.map(|at| format!(" as of {at}")).unwrap_or_default();
+            let added = format!("was added {by}{as_of} at {at}");
             match named.removed_at {
-                None => (true, format!("is named directly: added {by} at {at}")),
-                Some(removed) => (
-                    false,
-                    format!("was named directly: added {by} at {at}, and removed at {removed}"),
-                ),
+                None => {
+                    let found = named.finding.iter().map(|found| format!(": {found}"));
+                    (true, format!("{added}{}", found.collect::<String>()))
+                }
+                Some(removed) => (false, format!("{added}, and removed at {removed}")),
             }
         }
         None if anybody => {
-            let detail = "is not one of the people who are named directly";
+            let detail = "is not one of the people who were added to the incident";
             (false, detail.to_owned())
         }
         None => return None,
@@ -282,7 +285,13 @@ impl Scene<'_> {
             let end = whole.get(depth).copied().unwrap_or(affected.node);
             match self.closed(affected, &whole, &live, depth) {
                 Some(why) => ways.close(why),
-                None => ways.open.push(self.way(&whole, end)),
+                None => {
+                    let found = match self.graph.finding(affected.node) {
+                        Some(finding) => format!(" (a comparison found: {})", finding.internal()),
+                        None => String::new(),
+                    };
+                    ways.open.push(self.way(&whole, end) + &found);
+                }
             }
         }
         ways
@@ -306,8 +315,8 @@ impl Scene<'_> {
                 .map(|key| self.name(*key))
                 .unwrap_or_default();
             return Some(match live.len() {
-                0 => format!("{name} is affected, but was deleted from the directory"),
-                _ => format!("{name} is part of {cut}, which was deleted from the directory"),
+                0 => format!("{name} is affected, but is archived in the directory"),
+                _ => format!("{name} is part of {cut}, which is archived in the directory"),
             });
         }
         let owner = self.graph.owner(live)?;
@@ -315,7 +324,7 @@ impl Scene<'_> {
             return None;
         }
         Some(format!(
-            "{name} belongs to the account {}, which was deleted from the directory",
+            "{name} belongs to the account {}, which is archived in the directory",
             self.graph.account(owner.account).id
         ))
     }
@@ -339,7 +348,7 @@ impl Scene<'_> {
                 (false, format!("was {role} of the account {id} until {at}"))
             } else if let Some(at) = gone {
                 let detail =
-                    format!("is {role} of the account {id}, which was deleted from the directory at {at}");
+                    format!("is {role} of the account {id}, which was archived in the directory at {at}");
                 (false, detail)
             } else if ways.open.is_empty() && ways.closed.is_empty() {
                 let detail = format!("is {role} of the account {id}, which owns no affected resource");
@@ -392,7 +401,7 @@ impl Scene<'_> {
             let (ok, detail) = if let Some(at) = ended {
                 (false, format!("worked as {role} on {on} until {at}"))
             } else if let Some(at) = gone {
-                let detail = format!("works as {role} on {on}, which was deleted from the directory at {at}");
+                let detail = format!("works as {role} on {on}, which was archived in the directory at {at}");
                 (false, detail)
             } else if ways.open.is_empty() && ways.closed.is_empty() {
                 let detail =

@@ -28,13 +28,13 @@ mod rule;
 mod step;
 
 pub use at::At;
-pub use count::{FoundPeople, SelectorCount, count, count_people};
+pub use count::{FoundPeople, SelectorCount, count, count_keys, count_people};
 pub use difference::{Change, Changed, Difference, DifferenceCounts, Outline, compare, difference};
 pub use explain::{Explained, Who, explain};
 pub use step::{Step, StepAbout};
 
 pub(crate) use endpoints::{EndpointRow, endpoints};
 pub use person::PersonRef;
-pub use reason::{Reason, Reasons, Way};
+pub use reason::{Progress, Reason, Reasons, Way};
 pub use resolve::{Addressee, Audience, Counts, Unreachable, resolve, resolve_by};
 pub use rule::{Collaborators, OWNER, Rule};

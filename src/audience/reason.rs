@@ -19,6 +19,8 @@ use crate::db::Conn;
 use crate::directory::ResourceRef;
 use crate::incident::affected::Relevance;
 use crate::incident::affected_people::Named;
+use crate::incident::finding::Finding;
+use crate::incident::recovery::State;
 use crate::incident::users_in_events::SeenInEvents;
 
 /// The path from an affected resource to the place of a role, both ends included. It is computed when it is
@@ -84,6 +86,16 @@ pub struct Reason {
     pub by_account: bool,
     /// How certain it is that the resource, or the person who is named directly, is affected.
     pub relevance: Relevance,
+    /// What a comparison found about the resource, such as `expected 642,111,856 bytes, stored 0`. Left out if no comparison found
+    /// it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finding: Option<String>,
+    /// The same in words for customers.
+    #[serde(skip)]
+    pub(crate) finding_for_customers: Option<String>,
+    /// How far the recovery of the resource is. Left out if the incident has no recovery states.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<State>,
     /// The path from the affected resource to the place of the role: an ancestor of the resource, or at the
     /// end `{"type": "account", "id": …}`.
     #[schema(value_type = Vec<ResourceRef>)]
@@ -108,6 +120,9 @@ impl Reason {
             role: role.into(),
             by_account: false,
             relevance,
+            finding: None,
+            finding_for_customers: None,
+            recovery: None,
             path: Way(None),
             seen: None,
             named: None,
@@ -125,8 +140,10 @@ impl Reason {
     /// Makes the reason of a person who is named directly.
     fn named(named: Named) -> Reason {
         Reason {
+            finding: named.finding.clone(),
+            relevance: named.relevance,
             named: Some(named),
-            ..Reason::without_resource("named", named.relevance)
+            ..Reason::without_resource("named", Relevance::default())
         }
     }
 }
@@ -165,6 +182,23 @@ struct PersonRoles {
     start: u32,
     /// The account through which the person was found first, if there is one.
     first: Option<AccountIndex>,
+}
+
+/// How many of some affected resources are recovered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = RestoredShare)]
+pub struct Progress {
+    /// The number of recovered resources.
+    pub restored: usize,
+    /// The number of affected resources, recovered or not.
+    pub affected: usize,
+}
+
+impl Progress {
+    /// Returns whether all of them are recovered.
+    pub fn is_complete(self) -> bool {
+        self.affected > 0 && self.restored == self.affected
+    }
 }
 
 /// All reasons of one person.
@@ -308,6 +342,7 @@ impl Brief {
     fn in_words(&self, of: &Arc<Folded>) -> Reason {
         let graph = &of.graph;
         let account = self.account.map(|account| graph.account(account));
+        let finding = graph.finding(self.node);
         Reason {
             resource: Some(graph.reference(self.node)),
             name: graph.name(self.node).cloned(),
@@ -317,6 +352,9 @@ impl Brief {
             role: of.roles.get(self.role).clone(),
             by_account: self.by_account,
             relevance: self.relevance,
+            finding: finding.as_ref().map(Finding::internal),
+            finding_for_customers: finding.as_ref().map(Finding::for_customers),
+            recovery: graph.state(self.node),
             path: Way(Some((of.clone(), *self))),
             seen: None,
             named: None,
@@ -359,7 +397,7 @@ impl Reasons {
     /// Returns each reason as text: whether the person is named directly, then errors, and then by affected
     /// resource.
     pub fn iter(&self) -> impl Iterator<Item = Reason> {
-        let named = self.named.into_iter().map(Reason::named);
+        let named = self.named.iter().cloned().map(Reason::named);
         let seen = self.seen.iter().cloned().map(Reason::seen);
         let roles = self.briefs().iter().map(|brief| brief.in_words(&self.of));
         named.chain(seen).chain(roles)
@@ -391,11 +429,53 @@ impl Reasons {
         accounts.map(|account| &self.of.graph.account(account).id)
     }
 
+    /// Returns the keys of the affected resources, each once, with how far the recovery of each is.
+    fn own(&self) -> impl Iterator<Item = (i64, Option<State>)> {
+        let graph = &self.of.graph;
+        let mut last = None;
+        // The reasons about one resource stand next to each other.
+        self.briefs().iter().filter_map(move |brief| {
+            let is_new = last.replace(brief.node) != Some(brief.node);
+            is_new.then(|| (graph.node(brief.node).key, graph.state(brief.node)))
+        })
+    }
+
+    /// Returns the keys of the affected resources, each once, with whether the resource is recovered. It is if the incident has no
+    /// recovery states.
+    pub fn restored(&self) -> impl Iterator<Item = (i64, bool)> {
+        self.own()
+            .map(|(key, state)| (key, state.is_none_or(|state| state == State::Recovered)))
+    }
+
+    /// Returns the keys of the affected resources, each once.
+    pub fn resource_keys(&self) -> impl Iterator<Item = i64> {
+        self.own().map(|(key, _)| key)
+    }
+
+    /// Returns how many of the person's affected resources are recovered. `None` if the incident has no recovery states, or if no
+    /// resource of the person is affected.
+    pub fn progress(&self) -> Option<Progress> {
+        if !self.of.graph.has_states() || self.briefs().is_empty() {
+            return None;
+        }
+        let mut progress = Progress::default();
+        for (_, state) in self.own() {
+            progress.affected += 1;
+            progress.restored += usize::from(state == Some(State::Recovered));
+        }
+        Some(progress)
+    }
+
+    /// Returns whether the person is named directly.
+    pub fn is_named(&self) -> bool {
+        self.named.is_some()
+    }
+
     /// Returns the strongest relevance of the reasons.
     pub(super) fn relevance(&self) -> Relevance {
         let seen = self.seen.first().map(|_| Relevance::Impaired);
         let most = self.briefs().iter().map(|brief| brief.relevance).max();
-        let named = self.named.map(|named| named.relevance);
+        let named = self.named.as_ref().map(|named| named.relevance);
         most.max(seen).max(named).unwrap_or_default()
     }
 }
@@ -427,7 +507,7 @@ struct ByKeys<'a, Up> {
 
 impl Hash for Reasons {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.seen, self.named).hash(state);
+        (&self.seen, &self.named).hash(state);
         for one in self.by_keys() {
             one.up.for_each(|key| key.hash(state));
             (one.account, one.role, one.how).hash(state);
@@ -436,7 +516,7 @@ impl Hash for Reasons {
 }
 impl PartialEq for Reasons {
     fn eq(&self, other: &Self) -> bool {
-        (&self.seen, self.named) == (&other.seen, other.named)
+        (&self.seen, &self.named) == (&other.seen, &other.named)
             && self.briefs().len() == other.briefs().len()
             && self.by_keys().zip(other.by_keys()).all(|(one, other)| {
                 (one.account, one.role, one.how) == (other.account, other.role, other.how)

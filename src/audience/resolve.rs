@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::at::At;
 use super::graph::Graph;
 use super::person::{PersonRef, unreachable};
-use super::reason::{Folded, Reason, Reasons};
+use super::reason::{Folded, Progress, Reason, Reasons};
 use super::roles::{self, Person};
 use super::rule::Rule;
 use crate::base::error::Result;
@@ -19,6 +19,7 @@ use crate::db::schema::opt_outs;
 use crate::directory::normal_address;
 use crate::incident::affected::{self, Relevance, Unresolved};
 use crate::incident::affected_people;
+use crate::incident::recovery::State;
 use crate::incident::users_in_events::{self, UnidentifiedInEvents, UsersInEvents};
 
 /// A person of the audience.
@@ -102,6 +103,33 @@ pub struct Audience {
     pub(super) folded: Arc<Folded>,
 }
 
+impl Audience {
+    /// Returns how many of the affected resources of each account are recovered, by the ID of the account. Empty if the incident has no
+    /// recovery states.
+    pub fn progress_of_accounts(&self) -> HashMap<String, Progress> {
+        let graph = &self.folded.graph;
+        let mut found: HashMap<String, Progress> = HashMap::new();
+        if !graph.has_states() {
+            return found;
+        }
+        let mut chain = Vec::new();
+        for affected in graph.current() {
+            graph.climb(affected.node, false, &mut chain);
+            let Some(owner) = graph.owner(&chain).filter(|owner| graph.owner_is_active(*owner)) else {
+                continue;
+            };
+            let account = &*graph.account(owner.account).id;
+            let progress = match found.get_mut(account) {
+                Some(progress) => progress,
+                None => found.entry(account.to_owned()).or_default(),
+            };
+            progress.affected += 1;
+            progress.restored += usize::from(graph.state(affected.node) == Some(State::Recovered));
+        }
+        found
+    }
+}
+
 /// Computes the audience of an incident with the current directory and the default rule.
 ///
 /// # Errors
@@ -148,7 +176,7 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
         .collect();
     for (place, row) in by_id(found) {
         let seen = seen.remove(&row.key).unwrap_or_default();
-        let named = named.get(&row.key).copied();
+        let named = named.get(&row.key).cloned();
         let person = PersonRef {
             id: row.id,
             name: row.name,
@@ -160,7 +188,7 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
             continue;
         }
         if !row.there {
-            let reason = "deleted from the directory".to_owned();
+            let reason = "archived in the directory".to_owned();
             gone.insert(person.id.clone(), Unreachable { person, reason });
             continue;
         }
@@ -171,7 +199,7 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
             .map(|account| graph.account(account));
         let reasons = Reasons::new(&folded, place, seen, named);
         let unreachable = match row.gone_now {
-            true => Some("deleted from the directory since".to_owned()),
+            true => Some("archived in the directory since".to_owned()),
             false => unreachable(&person),
         };
         people.push(Addressee {

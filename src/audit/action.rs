@@ -26,10 +26,16 @@ actions! {
     AdminSignedOut = "admin.signed_out",
     TokenCreated = "token.created",
     TokenRevoked = "token.revoked",
+    PreferencesChanged = "preferences.changed",
     AccountPut = "account.put",
     AccountDeleted = "account.deleted",
     PersonPut = "person.put",
     PersonDeleted = "person.deleted",
+    PersonErased = "person.erased",
+    PersonExported = "person.exported",
+    PersonAllowed = "person.allowed_again",
+    RetentionApplied = "retention.applied",
+    SecretsRotated = "secrets.rotated",
     ResourcePut = "resource.put",
     ResourceDeleted = "resource.deleted",
     MemberPut = "member.put",
@@ -48,6 +54,7 @@ actions! {
     SourceTested = "source.tested",
     SyncRequested = "sync.requested",
     SyncConfirmed = "sync.confirmed",
+    SyncRefused = "sync.refused",
     SyncStopped = "sync.stopped",
     SyncFailed = "sync.failed",
     DirectorySynced = "directory.synced",
@@ -87,25 +94,50 @@ actions! {
     IncidentChanged = "incident.changed",
     IncidentStatus = "incident.status",
     IncidentReopened = "incident.reopened",
+    IncidentMerged = "incident.merged",
+    IncidentUnmerged = "incident.unmerged",
+    IncidentTookMerged = "incident.took_merged",
+    IncidentGaveBack = "incident.gave_back",
+    IncidentSplit = "incident.split",
     UpdateMissed = "incident.update_missed",
     TimelineAdded = "timeline.added",
     AffectedAdded = "affected.added",
     AffectedRemoved = "affected.removed",
     PeopleAdded = "people.added",
     PeopleRemoved = "people.removed",
+    ComparisonCreated = "comparison.created",
+    ComparisonUploaded = "comparison.uploaded",
+    ComparisonRequested = "comparison.requested",
+    ComparisonDone = "comparison.done",
+    ComparisonApplied = "comparison.applied",
+    ComparisonDiscarded = "comparison.discarded",
+    RecoveryImpaired = "recovery.impaired",
+    RecoveryBegun = "recovery.begun",
+    RecoveryObserved = "recovery.observed",
+    RecoveryRelapsed = "recovery.relapsed",
+    AttestationAsked = "recovery.attestation_asked",
+    AttestationConfirmed = "recovery.attestation_confirmed",
+    AttestationWithdrawn = "recovery.attestation_withdrawn",
     NextStepAdded = "next_step.added",
     NextStepChanged = "next_step.changed",
     ReportWritten = "report.written",
     ReportPublished = "report.published",
+    ReportUnpublished = "report.unpublished",
+    ReportCorrected = "report.corrected",
+    ReportMailed = "report.mailed",
     TemplateSaved = "template.saved",
+    TemplateRestored = "template.restored",
     TemplateReset = "template.reset",
     NoticeDrafted = "notice.drafted",
     NoticeCorrects = "notice.corrects",
     NoticeChanged = "notice.changed",
     NoticeValuesReplaced = "notice.values_replaced",
+    NoticeApprovalAsked = "notice.approval_asked",
     NoticeApproved = "notice.approved",
     BreakGlassUsed = "break_glass.used",
     BreakGlassRehearsed = "break_glass.rehearsed",
+    NoticeTested = "notice.tested",
+    NoticeDiscarded = "notice.discarded",
     LimitsChanged = "limits.changed",
     NoticeQueued = "notice.queued",
     NoticeExpanded = "notice.expanded",
@@ -130,10 +162,45 @@ actions! {
     PolicyDeleted = "policy.deleted",
     AutomationWaits = "automation.waits",
     AutomationDecided = "automation.decided",
+    AutomationHeld = "automation.held",
+    AutomationReleased = "automation.released",
     OperatorCreated = "operator.created",
     OperatorChanged = "operator.changed",
     OperatorDeleted = "operator.deleted",
+    OperatorTested = "operator.tested",
     OperatorTold = "operator.told",
     OperatorGivenUp = "operator.given_up",
+    EvidenceExported = "evidence.exported",
+    AuditCheckpointStored = "audit.checkpoint_stored",
+    AuditTimeStamped = "audit.time_stamped",
     DatabaseRestored = "database.restored",
+    BackupRequested = "backup.requested",
+    BackupMade = "backup.made",
+    BackupFailed = "backup.failed",
+    BackupChecked = "backup.checked",
+    BackupCheckFailed = "backup.check_failed",
+    BackupRemoved = "backup.removed",
+    ContactsCopied = "contacts.copied",
+    ContactsFailed = "contacts.failed",
+    EmergencyImported = "emergency.imported",
+}
+
+impl Action {
+    /// Returns whether an event with this action wakes the subscribers of the trail.
+    pub(super) fn wakes_subscribers(self) -> bool {
+        matches!(
+            self,
+            Action::IncidentOpened
+                | Action::IncidentReopened
+                | Action::RecoveryObserved
+                | Action::AttestationConfirmed
+                | Action::NoticeFinished
+                | Action::NoticeHeld
+                | Action::DeliveryBounced
+                | Action::AutomationDecided
+                | Action::BreakGlassUsed
+                | Action::SyncFailed
+                | Action::SyncStopped
+        )
+    }
 }

@@ -7,6 +7,9 @@
 //! work is done once, even after a crash and with several processes. A subscriber is woken after a write and
 //! also polls.
 //!
+//! Most events concern no subscriber. So that a subscriber does not read all of them again each time, it moves its cursor over
+//! them now and then ([`skip`]). One look at the trail reads about [`FAR`] events at most, however long the trail is.
+//!
 //! A subscriber never changes what was done before. A new subscriber begins at the end of the trail and does
 //! not handle earlier events.
 
@@ -14,31 +17,24 @@ use diesel::prelude::*;
 use serde_json::Value;
 
 use super::action::Action;
+use super::write::Actor;
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::dialect::{self, Lock, on_backend};
 use crate::db::schema::{audit_events as e, audit_head as h, trail_cursors as c};
-use crate::db::{Conn, FixedText};
+use crate::db::{Conn, Db, FixedText};
 
 /// The names of all subscribers.
-pub const FOLLOWERS: [&str; 3] = ["automation", "operators", "operators.syncs"];
+pub const FOLLOWERS: [&str; 4] = [
+    "automation",
+    "automation.recovery",
+    "operators",
+    "operators.syncs",
+];
 
-/// Returns whether an event with this action wakes the subscribers.
-pub(super) fn waited_for(action: Action) -> bool {
-    matches!(
-        action,
-        Action::IncidentOpened
-            | Action::IncidentReopened
-            | Action::NoticeFinished
-            | Action::NoticeHeld
-            | Action::DeliveryBounced
-            | Action::AutomationDecided
-            | Action::BreakGlassUsed
-            | Action::SyncFailed
-            | Action::SyncStopped
-    )
-}
+/// The number of events that do not concern a subscriber before it moves its cursor over them.
+const FAR: i64 = 1_000;
 
 /// The part of an event that subscribers need.
 #[derive(Clone, Debug)]
@@ -113,6 +109,41 @@ pub fn advance(conn: &mut Conn, subscriber: &str, seq: i64) -> Result<()> {
 pub fn any(conn: &mut Conn, subscriber: &str, actions: &[Action]) -> Result<bool> {
     let seq = cursor(conn, subscriber)?;
     Ok(!behind(conn, seq, actions, 1)?.is_empty())
+}
+
+/// Moves the cursor of a subscriber over events without any of these actions, if there are many of them. A subscriber calls this
+/// when it has found nothing to do.
+///
+/// # Errors
+/// An error of the database. The cursor does not move then.
+pub async fn skip(
+    db: &Db,
+    actor: &Actor,
+    subscriber: &'static str,
+    actions: &'static [Action],
+) -> Result<()> {
+    let over = db.read(move |conn| {
+        let seq = cursor(conn, subscriber)?;
+        // Both are read in one snapshot: an event that is committed later has a higher number.
+        let end: i64 = h::table.select(h::seq).first(conn)?;
+        if end - seq < FAR {
+            return Ok(None);
+        }
+        let next = behind(conn, seq, actions, 1)?.pop();
+        let until = next.map_or(end, |event| event.seq - 1);
+        Ok((until - seq >= FAR).then_some((seq, until)))
+    });
+    let Some((seq, until)) = over.await? else {
+        return Ok(());
+    };
+    db.write(actor, move |tx| {
+        // Another process may have moved the cursor in the meantime.
+        if hold(tx.conn, subscriber)? == seq {
+            advance(tx.conn, subscriber, until)?;
+        }
+        Ok(())
+    })
+    .await
 }
 
 type FollowedRow = (

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::row_tree::{RowTree, Salts};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::base::text::hex;
@@ -59,6 +60,15 @@ pub struct FrozenRecipient<'a> {
 pub struct FrozenDigest {
     hasher: Sha256,
     line: Vec<u8>,
+    tree: Option<RowTree>,
+}
+
+/// What the event of a queued notice contains about the notice and its recipients.
+pub struct Sealed {
+    /// The digest of all lines, in hexadecimal.
+    pub digest: String,
+    /// The root of the tree of the lines, in hexadecimal, which proves a single line.
+    pub root: Option<String>,
 }
 
 impl FrozenDigest {
@@ -71,6 +81,21 @@ impl FrozenDigest {
         let mut digest = FrozenDigest {
             hasher: Sha256::new(),
             line: Vec::with_capacity(1024),
+            tree: None,
+        };
+        digest.add(notice)?;
+        Ok(digest)
+    }
+
+    /// Starts the digest with the texts, and with the tree that proves single lines.
+    ///
+    /// # Errors
+    /// As [`FrozenDigest::of`].
+    pub fn with_tree(notice: &FrozenNotice<'_>, salts: Salts) -> Result<Self> {
+        let mut digest = FrozenDigest {
+            hasher: Sha256::new(),
+            line: Vec::with_capacity(1024),
+            tree: Some(RowTree::new(salts, notice.id)),
         };
         digest.add(notice)?;
         Ok(digest)
@@ -85,14 +110,20 @@ impl FrozenDigest {
         self.add(recipient)
     }
 
-    /// Returns the digest in hexadecimal.
-    pub fn finish(self) -> String {
-        hex(&self.hasher.finalize())
+    /// Returns the digest, and the root of the tree if there is one.
+    pub fn finish(self) -> Sealed {
+        Sealed {
+            digest: hex(&self.hasher.finalize()),
+            root: self.tree.map(|tree| tree.root()),
+        }
     }
 
     fn add(&mut self, value: &impl Serialize) -> Result<()> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, value)?;
+        if let Some(tree) = &mut self.tree {
+            tree.add(&self.line);
+        }
         self.line.push(b'\n');
         self.hasher.update(&self.line);
         Ok(())
@@ -226,7 +257,7 @@ pub(super) fn stored(conn: &mut Conn, id: &NoticeId) -> Result<Option<Stored>> {
     Ok(Some(Stored {
         preview,
         recipients,
-        digest: digest.finish(),
+        digest: digest.finish().digest,
         differs: beside.differs(&content),
     }))
 }

@@ -10,16 +10,33 @@
 //! - An event is never written outside the transaction of its change.
 
 mod action;
+pub mod anchors;
+mod attempts;
+pub mod checkpoint;
+pub mod erased;
 pub mod follow;
 pub mod frozen;
 pub mod idempotency;
+pub mod key;
+pub mod lineage;
+pub mod mailed;
+pub mod merkle;
+pub mod note;
 mod position;
+pub mod proof;
+pub mod row_tree;
+pub mod tiles;
+pub mod time_stamp;
 mod trail;
 mod verify;
+mod walk;
+mod whole;
 mod write;
 
 pub use action::Action;
-pub use position::{TrailPosition, position};
+pub use attempts::attempt_lines;
+pub use position::{Everywhere, TrailPosition, everywhere, last_at, position, position_in};
 pub use trail::{ActorView, EventView, Filter, SubjectView, list, page};
-pub use verify::{Verification, record_attempts, verify};
+pub use verify::record_attempts;
+pub use whole::{Verification, Verified, verify, verify_with};
 pub use write::{Actor, Event, Tx};

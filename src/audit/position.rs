@@ -1,10 +1,13 @@
 //! How far the trail has come for what is computed over the audience of an incident.
 
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable};
 
 use super::action::Action;
+use super::lineage;
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::audit_events;
 
@@ -17,6 +20,9 @@ const WITHOUT_INFLUENCE: &[Action] = &[
     Action::AdminSignedIn,
     Action::AdminSignedOut,
     Action::AlertRepeated,
+    Action::PersonExported,
+    Action::PersonAllowed,
+    Action::SecretsRotated,
     Action::HookRefused,
     Action::HookInvalid,
     Action::HookIgnored,
@@ -32,9 +38,19 @@ const WITHOUT_INFLUENCE: &[Action] = &[
     Action::OperatorGivenUp,
     Action::AnswerRecorded,
     Action::AnswersReminded,
+    Action::NoticeApprovalAsked,
+    Action::NoticeTested,
+    Action::ComparisonCreated,
+    Action::ComparisonUploaded,
+    Action::ComparisonRequested,
+    Action::ComparisonDone,
+    Action::ComparisonDiscarded,
+    Action::EvidenceExported,
+    Action::AuditCheckpointStored,
+    Action::AuditTimeStamped,
 ];
 
-/// The actions that influence only their own incident.
+/// The actions that influence only their own incident. Without an incident they influence none.
 const OF_ONE_INCIDENT: &[Action] = &[
     Action::AlertReceived,
     Action::AlertResolved,
@@ -49,6 +65,12 @@ const OF_ONE_INCIDENT: &[Action] = &[
     Action::AffectedRemoved,
     Action::PeopleAdded,
     Action::PeopleRemoved,
+    Action::ComparisonApplied,
+    Action::RecoveryImpaired,
+    Action::RecoveryBegun,
+    Action::RecoveryObserved,
+    Action::RecoveryRelapsed,
+    Action::AttestationConfirmed,
     Action::NextStepAdded,
     Action::NextStepChanged,
     Action::ReportWritten,
@@ -57,6 +79,7 @@ const OF_ONE_INCIDENT: &[Action] = &[
     Action::NoticeCorrects,
     Action::NoticeChanged,
     Action::NoticeApproved,
+    Action::NoticeDiscarded,
     Action::NoticeQueued,
     Action::NoticeExpanded,
     Action::NoticeStopped,
@@ -69,6 +92,8 @@ const OF_ONE_INCIDENT: &[Action] = &[
     Action::DeliveryBounced,
     Action::AutomationWaits,
     Action::AutomationDecided,
+    Action::AutomationHeld,
+    Action::AutomationReleased,
 ];
 
 /// A position in the trail. A result that was computed from the database stays valid as long as this position
@@ -81,32 +106,96 @@ pub struct TrailPosition {
     pub attempts: i64,
 }
 
+/// How far the trail has come for all incidents.
+#[derive(Clone, Copy, Debug)]
+pub struct Everywhere {
+    change: i64,
+    attempts: i64,
+}
+
+#[derive(QueryableByName)]
+struct Newest {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    seq: Option<i64>,
+}
+
+fn words(actions: &[Action]) -> Vec<&'static str> {
+    actions.iter().map(|action| action.as_str()).collect()
+}
+
+/// Returns the number of the last event with one of these actions. Each action costs one search of an index, however long the
+/// trail is.
+fn newest_of(conn: &mut Conn, actions: &[&str]) -> Result<i64> {
+    let each: Vec<String> = actions
+        .iter()
+        .map(|action| format!("SELECT MAX(seq) AS seq FROM audit_events WHERE action = '{action}'"))
+        .collect();
+    let newest: Newest = diesel::sql_query(format!(
+        "SELECT MAX(seq) AS seq FROM ({}) AS newest",
+        each.join(" UNION ALL ")
+    ))
+    .get_result(conn)?;
+    Ok(newest.seq.unwrap_or_default())
+}
+
+/// Returns how far the trail has come for all incidents. It can be used for many incidents in one view of the database.
+///
+/// # Errors
+/// An error of the database.
+pub fn everywhere(conn: &mut Conn) -> Result<Everywhere> {
+    let known = [words(WITHOUT_INFLUENCE), words(OF_ONE_INCIDENT)].concat();
+    let general: Vec<&str> = Action::ALL
+        .iter()
+        .copied()
+        .filter(|action| !known.contains(action))
+        .collect();
+    Ok(Everywhere {
+        change: newest_of(conn, &general)?,
+        attempts: newest_of(conn, &words(&[Action::DeliveryAttempts]))?,
+    })
+}
+
 /// Returns the position in the trail for results that are computed from the audience of an incident.
 ///
 /// # Errors
 /// An error of the database.
 pub fn position(conn: &mut Conn, incident: &IncidentId) -> Result<TrailPosition> {
-    let words = |actions: &[Action]| actions.iter().map(|action| action.as_str()).collect::<Vec<_>>();
-    let change: Option<i64> = audit_events::table
-        .filter(audit_events::action.ne_all(words(WITHOUT_INFLUENCE)))
-        .filter(
-            audit_events::action
-                .ne_all(words(OF_ONE_INCIDENT))
-                .or(audit_events::incident_id.is_null())
-                .or(audit_events::incident_id.eq(incident.as_str())),
-        )
-        .order(audit_events::seq.desc())
-        .select(audit_events::seq)
-        .first(conn)
-        .optional()?;
-    let attempts: Option<i64> = audit_events::table
-        .filter(audit_events::action.eq(Action::DeliveryAttempts.as_str()))
-        .order(audit_events::seq.desc())
-        .select(audit_events::seq)
-        .first(conn)
-        .optional()?;
+    let everywhere = everywhere(conn)?;
+    position_in(conn, everywhere, incident)
+}
+
+/// Returns the same position. [`everywhere`] was read in the same view of the database.
+///
+/// # Errors
+/// An error of the database.
+pub fn position_in(conn: &mut Conn, everywhere: Everywhere, incident: &IncidentId) -> Result<TrailPosition> {
+    let mut change = everywhere.change;
+    // What happens to the emails of a merged incident counts for the one that it is merged into.
+    for one in lineage::ids_with_merged(conn, incident)? {
+        let own: Option<i64> = audit_events::table
+            .filter(audit_events::incident_id.eq(one.as_str()))
+            .filter(audit_events::action.ne_all(words(WITHOUT_INFLUENCE)))
+            .order(audit_events::seq.desc())
+            .select(audit_events::seq)
+            .first(conn)
+            .optional()?;
+        change = change.max(own.unwrap_or_default());
+    }
     Ok(TrailPosition {
-        change: change.unwrap_or_default(),
-        attempts: attempts.unwrap_or_default(),
+        change,
+        attempts: everywhere.attempts,
     })
+}
+
+/// Returns the time of the last event with this action.
+///
+/// # Errors
+/// An error of the database.
+pub fn last_at(conn: &mut Conn, action: Action) -> Result<Option<Timestamp>> {
+    Ok(audit_events::table
+        .filter(audit_events::action.eq(action.as_str()))
+        .order(audit_events::seq.desc())
+        .select(audit_events::at)
+        .first(conn)
+        .optional()?)
 }

@@ -1,171 +1,97 @@
-//! Verifies the audit trail: every hash, the order and the head of the chain, and the data outside the chain
-//! that events contain digests of, which are the delivery attempts and the frozen notices.
+//! Verifies what events say about data outside the chain: the delivery attempts and the frozen notices. It also
+//! records the digests of delivery attempts. [`super::whole`] verifies the chain itself.
 
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::action::Action;
+use super::attempts::{Line, digest, digest_attempts};
+use super::erased::Erasures;
 use super::frozen;
-use super::write::{Event, Tx, rows_after};
+use super::row_tree::{RowTree, Salts};
+use super::write::{Event, EventRow, Tx};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
-use crate::base::text::hex;
-use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::AttemptRow;
-use crate::db::schema::{audit_head, delivery_attempts};
 
-/// The result of a verification.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Verification {
-    /// Whether the whole trail is intact.
-    pub ok: bool,
-    /// The number of events that were verified.
-    pub events: i64,
-    /// The hash of the last event that was verified.
-    pub head: String,
-    /// The first event that is not correct.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub broken_at: Option<i64>,
-    /// The reason why it is not correct.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// Verifies the whole trail: every hash, the order and the head of the chain, and the delivery attempts and
-/// the frozen notices against the digests in their events.
-///
-/// # Errors
-/// An error of the database. A broken chain is a result and not an error.
-pub fn verify(conn: &mut Conn) -> Result<Verification> {
-    const STEP: i64 = 1_000;
-    let (head_seq, head_hash): (i64, String) = audit_head::table
-        .select((audit_head::seq, audit_head::hash))
-        .first(conn)?;
-    let mut last = (0_i64, "0".repeat(64));
-    let mut attempts = 0_i64;
-    let mut queued = Queued::default();
-    let broken = |events, head: String, at, reason: String| Verification {
-        ok: false,
-        events,
-        head,
-        broken_at: Some(at),
-        reason: Some(reason),
-    };
-    loop {
-        let rows = rows_after(conn, last.0, STEP)?;
-        let count = rows.len();
-        for row in rows {
-            let expected = last.0 + 1;
-            if row.seq != expected {
-                return Ok(broken(
-                    last.0,
-                    last.1,
-                    expected,
-                    format!("event {expected} is missing"),
-                ));
-            }
-            if row.prev_hash != last.1 {
-                return Ok(broken(
-                    last.0,
-                    last.1,
-                    row.seq,
-                    "it does not contain the hash of the previous event".to_owned(),
-                ));
-            }
-            if row.compute_hash()? != row.hash {
-                return Ok(broken(
-                    last.0,
-                    last.1,
-                    row.seq,
-                    "its content does not match its hash".to_owned(),
-                ));
-            }
-            if row.action == Action::DeliveryAttempts.as_str() {
-                match check_attempts(conn, row.after_json.as_deref())? {
-                    Ok(count) => attempts += count,
-                    Err(reason) => return Ok(broken(last.0, last.1, row.seq, reason)),
-                }
-            }
-            if row.action == Action::NoticeQueued.as_str()
-                && let Some(reason) =
-                    check_frozen(conn, &row.subject_id, row.after_json.as_deref(), &mut queued)?
-            {
-                return Ok(broken(last.0, last.1, row.seq, reason));
-            }
-            last = (row.seq, row.hash);
-        }
-        if (count as i64) < STEP {
-            break;
+/// Checks what an event says about data outside the chain. Returns what is wrong, if anything is.
+pub(super) fn check(
+    conn: &mut Conn,
+    row: &EventRow,
+    erasures: &Erasures,
+    attempts: &mut i64,
+    queued: &mut Queued,
+) -> Result<Option<String>> {
+    if row.action == Action::DeliveryAttempts.as_str() {
+        match check_attempts(conn, row.after_json.as_deref(), erasures)? {
+            Ok(count) => *attempts += count,
+            Err(reason) => return Ok(Some(reason)),
         }
     }
-    if last != (head_seq, head_hash) {
-        let at = last.0 + 1;
-        return Ok(broken(
-            last.0,
-            last.1,
-            at,
-            "the last event does not match the stored head of the chain".to_owned(),
-        ));
+    if row.action == Action::NoticeQueued.as_str() {
+        return check_frozen(conn, &row.subject_id, row.after_json.as_deref(), erasures, queued);
     }
-    let stored: i64 = delivery_attempts::table.count().get_result(conn)?;
-    if stored != attempts {
-        let reason = format!("{stored} delivery attempts are stored, {attempts} were recorded");
-        return Ok(broken(last.0, last.1.clone(), last.0 + 1, reason));
-    }
-    if let Some(reason) = queued.compare(conn)? {
-        return Ok(broken(last.0, last.1.clone(), last.0 + 1, reason));
-    }
-    Ok(Verification {
-        ok: true,
-        events: last.0,
-        head: last.1,
-        broken_at: None,
-        reason: None,
-    })
+    Ok(None)
 }
 
 /// The numbers of notices and recipients according to the events.
 #[derive(Default)]
-struct Queued {
-    notices: i64,
-    recipients: i64,
+pub(super) struct Queued {
+    pub(super) notices: i64,
+    pub(super) recipients: i64,
 }
 
-impl Queued {
-    /// Compares the numbers with the stored data. Returns what is wrong, if anything is.
-    fn compare(&self, conn: &mut Conn) -> Result<Option<String>> {
+/// The numbers of notices and recipients that are stored.
+pub(super) struct StoredNumbers {
+    notices: i64,
+    recipients: i64,
+    /// A delivery that does not match the frozen recipient.
+    other: Option<i64>,
+}
+
+impl StoredNumbers {
+    pub(super) fn read(conn: &mut Conn) -> Result<StoredNumbers> {
         use crate::db::schema::{deliveries as d, notice_recipients as r, notices as n};
-        let notices: i64 = n::table
-            .filter(n::digest.is_not_null())
-            .count()
-            .get_result(conn)?;
-        if notices != self.notices {
-            return Ok(Some(format!(
-                "{notices} notices were queued, {} were recorded",
-                self.notices
-            )));
-        }
-        let recipients: i64 = r::table.count().get_result(conn)?;
-        if recipients != self.recipients {
-            return Ok(Some(format!(
-                "{recipients} recipients are stored, {} were recorded",
-                self.recipients
-            )));
-        }
         let same = d::notice_id
             .eq(r::notice_id)
             .and(d::ordinal.eq(r::ordinal))
             .and(d::address.eq(r::address))
             .and(d::channel.eq(r::channel));
-        let other: Option<i64> = d::table
-            .left_join(r::table.on(same))
-            .filter(r::notice_id.nullable().is_null())
-            .select(d::id)
-            .first(conn)
-            .optional()?;
-        Ok(other.map(|id| format!("delivery {id} does not match the frozen recipient")))
+        Ok(StoredNumbers {
+            notices: n::table
+                .filter(n::digest.is_not_null())
+                .count()
+                .get_result(conn)?,
+            recipients: r::table.count().get_result(conn)?,
+            other: d::table
+                .left_join(r::table.on(same))
+                .filter(r::notice_id.nullable().is_null())
+                .select(d::id)
+                .first(conn)
+                .optional()?,
+        })
+    }
+}
+
+impl Queued {
+    /// Compares the numbers with the stored data. Returns what is wrong, if anything is.
+    pub(super) fn compare(&self, stored: &StoredNumbers) -> Option<String> {
+        if stored.notices != self.notices {
+            return Some(format!(
+                "{} notices were queued, {} were recorded",
+                stored.notices, self.notices
+            ));
+        }
+        if stored.recipients != self.recipients {
+            return Some(format!(
+                "{} recipients are stored, {} were recorded",
+                stored.recipients, self.recipients
+            ));
+        }
+        stored
+            .other
+            .map(|id| format!("delivery {id} does not match the frozen recipient"))
     }
 }
 
@@ -185,6 +111,7 @@ fn check_frozen(
     conn: &mut Conn,
     id: &str,
     after: Option<&str>,
+    erasures: &Erasures,
     queued: &mut Queued,
 ) -> Result<Option<String>> {
     let said = after.and_then(|text| serde_json::from_str::<QueuedDigest>(text).ok());
@@ -205,7 +132,11 @@ fn check_frozen(
             stored.recipients
         )));
     }
-    if stored.preview != said.digest || said.frozen.is_some_and(|frozen| frozen != stored.digest) {
+    let frozen = match erasures.notice(id.as_str(), said.frozen) {
+        Ok(frozen) => frozen,
+        Err(reason) => return Ok(Some(reason)),
+    };
+    if stored.preview != said.digest || frozen.is_some_and(|frozen| frozen != stored.digest) {
         return Ok(Some(
             "the recipients or the text of the notice do not match the frozen ones".to_owned(),
         ));
@@ -226,46 +157,30 @@ struct AttemptsDigest {
     batch: String,
     count: i64,
     digest: String,
+    /// The root of the tree of the attempts, which proves a single one. Events of earlier versions do not contain it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root: Option<String>,
 }
 
-fn check_attempts(conn: &mut Conn, after: Option<&str>) -> Result<std::result::Result<i64, String>> {
+fn check_attempts(
+    conn: &mut Conn,
+    after: Option<&str>,
+    erasures: &Erasures,
+) -> Result<std::result::Result<i64, String>> {
     let Some(said) = after.and_then(|text| serde_json::from_str::<AttemptsDigest>(text).ok()) else {
         return Ok(Err("it does not say which attempts it covers".to_owned()));
     };
-    let (count, digest) = digest_attempts(conn, &said.batch)?;
-    if count != said.count || digest != said.digest {
+    let recorded = match erasures.batch(&said.batch, said.digest) {
+        Ok(digest) => digest,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let (count, digest) = digest_attempts(conn, &said.batch, |_, _| ())?;
+    if count != said.count || digest != recorded {
         return Ok(Err(
             "the delivery attempts of its batch do not match the recorded ones".to_owned(),
         ));
     }
     Ok(Ok(count))
-}
-
-fn digest_attempts(conn: &mut Conn, batch: &str) -> Result<(i64, String)> {
-    use delivery_attempts as d;
-    let rows: Vec<(i64, i64, Timestamp, String, String)> = d::table
-        .filter(d::batch.eq(batch))
-        .order((d::delivery_id, d::attempt))
-        .select((d::delivery_id, d::attempt, d::at, d::outcome, d::reply))
-        .load(conn)?;
-    let lines = rows.iter().map(|(delivery, attempt, at, outcome, reply)| {
-        (*delivery, *attempt, *at, outcome.as_str(), reply.as_str())
-    });
-    Ok((rows.len() as i64, digest(lines)?))
-}
-
-/// Returns the SHA-256 digest of the attempts of a batch, ordered by delivery and attempt number. Each
-/// attempt is a JSON array on its own line.
-fn digest<'a>(attempts: impl Iterator<Item = (i64, i64, Timestamp, &'a str, &'a str)>) -> Result<String> {
-    let mut hasher = Sha256::new();
-    let mut line = Vec::with_capacity(256);
-    for (delivery, attempt, at, outcome, reply) in attempts {
-        line.clear();
-        serde_json::to_writer(&mut line, &(delivery, attempt, at.as_micros(), outcome, reply))?;
-        line.push(b'\n');
-        hasher.update(&line);
-    }
-    Ok(hex(&hasher.finalize()))
 }
 
 /// Records the event for a batch of attempts that this transaction has just stored. The attempts are read
@@ -274,21 +189,28 @@ fn digest<'a>(attempts: impl Iterator<Item = (i64, i64, Timestamp, &'a str, &'a 
 /// # Errors
 /// An error of the database.
 pub fn record_attempts(tx: &mut Tx<'_>, batch: &str, known: Option<Vec<AttemptRow<'_>>>) -> Result<()> {
+    let mut tree = RowTree::new(Salts::of(tx)?, batch);
     let (count, digest) = match known {
         Some(mut attempts) => {
             attempts.sort_unstable_by_key(|row| (row.delivery_id, row.attempt));
             let now = tx.now;
-            let lines = attempts
-                .iter()
-                .map(|row| (row.delivery_id, row.attempt, now, row.outcome, row.reply));
-            (attempts.len() as i64, digest(lines)?)
+            let lines = attempts.iter().map(|row| Line {
+                delivery: row.delivery_id,
+                attempt: row.attempt,
+                at: now,
+                outcome: row.outcome,
+                reply: row.reply,
+                mail: row.mail.map(|mail| mail.hash),
+            });
+            (attempts.len() as i64, digest(lines, |_, line| tree.add(line))?)
         }
-        None => digest_attempts(tx.conn, batch)?,
+        None => digest_attempts(tx.conn, batch, |_, line| tree.add(line))?,
     };
     let after = serde_json::to_value(AttemptsDigest {
         batch: batch.to_owned(),
         count,
         digest,
+        root: Some(tree.root()),
     })?;
     tx.record(Event::new(Action::DeliveryAttempts, "batch", batch).after(after));
     Ok(())

@@ -1,12 +1,14 @@
 //! Write transactions, and the events that are appended at their end.
 
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::action::Action;
-use super::follow;
+use super::lineage;
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, TokenId};
 use crate::base::text::hex;
@@ -193,10 +195,11 @@ impl Db {
                 };
                 let value = work(&mut tx)?;
                 let Tx { conn, events, .. } = tx;
+                lineage::check_none_merged(conn, &changed(&events))?;
                 if let Some(request) = &request {
                     crate::audit::idempotency::carried_out(conn, request)?;
                 }
-                let followed = events.iter().any(|(_, event)| follow::waited_for(event.action));
+                let followed = events.iter().any(|(_, event)| event.action.wakes_subscribers());
                 append(conn, now, events)?;
                 if followed {
                     dialect::tell_followers(conn)?;
@@ -231,25 +234,50 @@ pub(super) struct EventRow {
 }
 
 impl EventRow {
-    /// Returns the SHA-256 hash of all fields and of the hash before, as one JSON array. This is unambiguous
-    /// and easy to recompute with other tools.
-    pub(super) fn compute_hash(&self) -> Result<String> {
-        let fields = serde_json::to_vec(&(
-            self.seq,
-            self.at.as_micros(),
-            &self.actor_kind,
-            &self.actor_id,
-            &self.actor_name,
-            &self.action,
-            &self.subject_type,
-            &self.subject_id,
-            &self.incident_id,
-            &self.before_json,
-            &self.after_json,
-            &self.prev_hash,
-        ))?;
-        Ok(hex(&Sha256::digest(&fields)))
+    /// Returns all fields and the hash before, as one JSON array. This is unambiguous and easy to recompute with
+    /// other tools.
+    pub(super) fn canonical(&self) -> Result<Vec<u8>> {
+        let mut fields = Vec::with_capacity(1024);
+        self.write_canonical(&mut fields)?;
+        Ok(fields)
     }
+
+    /// Writes the same behind what a buffer has already.
+    pub(super) fn write_canonical(&self, fields: &mut Vec<u8>) -> Result<()> {
+        Ok(serde_json::to_writer(
+            fields,
+            &(
+                self.seq,
+                self.at.as_micros(),
+                &self.actor_kind,
+                &self.actor_id,
+                &self.actor_name,
+                &self.action,
+                &self.subject_type,
+                &self.subject_id,
+                &self.incident_id,
+                &self.before_json,
+                &self.after_json,
+                &self.prev_hash,
+            ),
+        )?)
+    }
+
+    /// Returns the SHA-256 hash of the canonical form.
+    pub(super) fn compute_hash(&self) -> Result<String> {
+        Ok(hex(&Sha256::digest(self.canonical()?)))
+    }
+}
+
+/// Returns the incidents that the events say to have changed.
+fn changed(events: &[(Actor, Event)]) -> Vec<&str> {
+    let of_change = events
+        .iter()
+        .filter(|(_, event)| !lineage::is_of_merged(event.action));
+    let incidents: BTreeSet<&str> = of_change
+        .filter_map(|(_, event)| event.incident.as_deref())
+        .collect();
+    incidents.into_iter().collect()
 }
 
 fn append(conn: &mut Conn, now: Timestamp, events: Vec<(Actor, Event)>) -> Result<()> {

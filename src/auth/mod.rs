@@ -4,8 +4,11 @@
 //! - A token is never stored or logged in plain text.
 //! - The duration of a comparison never reveals how much of a guess was correct.
 
+mod email_links;
 mod person;
+pub mod preferences;
 pub mod sessions;
+pub mod uses;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use email_links::{ANSWERS, SIGNATURE, UNSUBSCRIBE, signed};
+pub use email_links::{EmailLinks, LINK_SIGNATURES};
 use person::ADMIN_NAME;
 pub use person::{Holder, holders, tokens_of_person};
 
@@ -74,23 +79,6 @@ impl Caller {
     }
 }
 
-/// Returns whether a token is valid now and its role includes `needed`.
-///
-/// # Errors
-/// An error of the database.
-pub fn holds(conn: &mut Conn, token: &str, needed: Role) -> Result<bool> {
-    let role: Option<String> = t::table
-        .find(token)
-        .filter(t::revoked_at.is_null())
-        .select(t::role)
-        .first(conn)
-        .optional()?;
-    match role {
-        Some(role) => Ok(Role::parse(&role).map_err(Error::internal)?.covers(needed)),
-        None => Ok(false),
-    }
-}
-
 /// The name and the role of an API token that is created.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -103,6 +91,9 @@ pub struct NewToken {
     /// people are needed. Without it, the token is its own person.
     #[serde(default)]
     pub person: Option<String>,
+    /// When the token stops working. Without it, the token works until it is revoked.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A new token. Its secret is shown only once.
@@ -129,6 +120,10 @@ pub struct TokenView {
     pub person: Option<String>,
     /// When the token was created.
     pub created_at: Timestamp,
+    /// When the token stops working. Null if it works until it is revoked.
+    pub expires_at: Option<Timestamp>,
+    /// When the token was last used. Uses in other processes can be missing for about a minute. Null if it was never used.
+    pub last_used_at: Option<Timestamp>,
 }
 
 type TokenRow = (
@@ -139,6 +134,8 @@ type TokenRow = (
     Timestamp,
     Option<Timestamp>,
     Option<String>,
+    Option<Timestamp>,
+    Option<Timestamp>,
 );
 
 /// Returns 32 random bytes of the operating system, as text without special characters.
@@ -175,9 +172,13 @@ pub fn create(tx: &mut Tx<'_>, new: &NewToken) -> Result<CreatedToken> {
     }
     let person = new.person.as_deref().map(person::check).transpose();
     let person = person.map_err(|detail| Error::invalid("/person", detail))?;
+    if new.expires_at.is_some_and(|at| at <= tx.now) {
+        return Err(Error::invalid("/expires_at", "must be in the future"));
+    }
     let secret = format!("cnd_{}", random_secret()?);
     let id = TokenId::new(tx.now);
-    insert(tx, &id, (name, person.as_deref()), new.role, &secret)?;
+    let holder = (name, person.as_deref());
+    insert(tx, &id, holder, new.role, &secret, new.expires_at)?;
     Ok(CreatedToken {
         id,
         token: ShownOnce::new(secret),
@@ -190,6 +191,7 @@ fn insert(
     (name, person): (&str, Option<&str>),
     role: Role,
     secret: &str,
+    expires_at: Option<Timestamp>,
 ) -> Result<()> {
     diesel::insert_into(t::table)
         .values((
@@ -199,17 +201,21 @@ fn insert(
             t::hash.eq(hash_secret(secret)),
             t::created_at.eq(tx.now),
             t::person.eq(person),
+            t::expires_at.eq(expires_at),
         ))
         .execute(tx.conn)?;
     let mut after = json!({"name": name, "role": role});
     if let Some(person) = person {
         after["person"] = json!(person);
     }
+    if let Some(at) = expires_at {
+        after["expires_at"] = json!(at);
+    }
     tx.record(Event::new(Action::TokenCreated, "token", id.as_str()).after(after));
     Ok(())
 }
 
-/// Returns the valid tokens after the given one, oldest first.
+/// Returns the tokens after the given one that are not revoked, oldest first. Tokens that have expired are included.
 ///
 /// # Errors
 /// An error of the database.
@@ -223,17 +229,20 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Toke
     rows.into_iter().map(view).collect()
 }
 
-fn view((id, name, role, _, created_at, _, person): TokenRow) -> Result<TokenView> {
+fn view(row: TokenRow) -> Result<TokenView> {
+    let (id, name, role, _, created_at, _, person, expires_at, last_used_at) = row;
     Ok(TokenView {
         id,
         name,
         role: Role::parse(&role).map_err(Error::internal)?,
         person,
         created_at,
+        expires_at,
+        last_used_at,
     })
 }
 
-/// Returns a valid token.
+/// Returns a token, even if it has expired.
 ///
 /// # Errors
 /// `NotFound` if it does not exist or was revoked.
@@ -278,10 +287,11 @@ fn caller((id, name, role, ..): TokenRow) -> Result<Caller> {
 ///
 /// # Errors
 /// An error of the database.
-pub fn authenticate(conn: &mut Conn, secret: &str) -> Result<Option<Caller>> {
+pub fn authenticate(conn: &mut Conn, secret: &str, now: Timestamp) -> Result<Option<Caller>> {
     t::table
         .filter(t::hash.eq(hash_secret(secret)))
         .filter(t::revoked_at.is_null())
+        .filter(t::expires_at.is_null().or(t::expires_at.gt(now)))
         .first::<TokenRow>(conn)
         .optional()?
         .map(caller)
@@ -292,10 +302,11 @@ pub fn authenticate(conn: &mut Conn, secret: &str) -> Result<Option<Caller>> {
 ///
 /// # Errors
 /// An error of the database.
-pub fn session_holder(conn: &mut Conn, id: &TokenId) -> Result<Option<Caller>> {
+pub fn session_holder(conn: &mut Conn, id: &TokenId, now: Timestamp) -> Result<Option<Caller>> {
     t::table
         .find(id.as_str())
         .filter(t::revoked_at.is_null())
+        .filter(t::expires_at.is_null().or(t::expires_at.gt(now)))
         .first::<TokenRow>(conn)
         .optional()?
         .map(caller)
@@ -337,6 +348,8 @@ pub fn ensure_admin(tx: &mut Tx<'_>, secret: &str) -> Result<bool> {
             diesel::update(t::table.find(id.as_str()))
                 .set((
                     t::revoked_at.eq(None::<Timestamp>),
+                    // The secret may be that of a token that expired.
+                    t::expires_at.eq(None::<Timestamp>),
                     t::role.eq(Role::Admin.as_str()),
                     t::name.eq(ADMIN_NAME),
                 ))
@@ -345,7 +358,7 @@ pub fn ensure_admin(tx: &mut Tx<'_>, secret: &str) -> Result<bool> {
         }
         None => {
             let id = TokenId::new(tx.now);
-            insert(tx, &id, (ADMIN_NAME, None), Role::Admin, secret)?;
+            insert(tx, &id, (ADMIN_NAME, None), Role::Admin, secret, None)?;
         }
     }
     Ok(true)
@@ -402,13 +415,18 @@ impl Links {
     }
 
     fn sign(&self, text: &str) -> String {
+        URL_SAFE_NO_PAD.encode(self.signature(text))
+    }
+
+    fn signature(&self, text: &str) -> [u8; SIGNATURE] {
         // HMAC accepts a key of any length.
         let mut mac = match Hmac::<Sha256>::new_from_slice(&self.key) {
             Ok(mac) => mac,
             Err(never) => unreachable!("{never}"),
         };
         mac.update(text.as_bytes());
-        URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..18])
+        let whole = mac.finalize().into_bytes();
+        std::array::from_fn(|index| whole[index])
     }
 
     fn holds(&self, text: &str, signature: &str) -> bool {
@@ -418,22 +436,22 @@ impl Links {
 
     /// Returns the link with which the recipient of a delivery opts out.
     pub fn unsubscribe(&self, delivery: i64) -> String {
-        self.of_delivery("unsubscribe", delivery)
+        self.of_delivery(UNSUBSCRIBE, delivery)
     }
 
     /// Returns the delivery of such a link. Returns `None` if this instance did not sign the link.
     pub fn unsubscribe_target(&self, token: &str) -> Option<i64> {
-        self.target("unsubscribe", token)
+        self.target(UNSUBSCRIBE, token)
     }
 
     /// Returns the link with which the recipient of a delivery answers, without the chosen answer.
     pub fn answers(&self, delivery: i64) -> String {
-        self.of_delivery("answers", delivery)
+        self.of_delivery(ANSWERS, delivery)
     }
 
     /// Returns the delivery of such a link. Returns `None` if this instance did not sign the link.
     pub fn answers_target(&self, token: &str) -> Option<i64> {
-        self.target("answers", token)
+        self.target(ANSWERS, token)
     }
 
     /// Returns the delivery of a link in an email, whatever the link is for. Returns `None` if this instance did not sign it.
@@ -442,25 +460,70 @@ impl Links {
             .or_else(|| self.answers_target(token))
     }
 
+    /// Returns both links of the email of a delivery.
+    pub fn of_email(&self, delivery: i64) -> EmailLinks {
+        let mut signatures = [0; LINK_SIGNATURES];
+        let (unsubscribe, answers) = signatures.split_at_mut(SIGNATURE);
+        unsubscribe.copy_from_slice(&self.signature(&signed(UNSUBSCRIBE, delivery)));
+        answers.copy_from_slice(&self.signature(&signed(ANSWERS, delivery)));
+        EmailLinks::with(&self.public_url, delivery, signatures)
+    }
+
+    /// Returns the URL that the links are below.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
     fn of_delivery(&self, page: &str, delivery: i64) -> String {
-        let signature = self.sign(&format!("{page}:{delivery}"));
-        format!("{}/{page}/{delivery}.{signature}", self.public_url)
+        let signature = self.signature(&signed(page, delivery));
+        email_links::link(&self.public_url, page, delivery, &signature)
     }
 
     fn target(&self, page: &str, token: &str) -> Option<i64> {
         let (delivery, signature) = token.split_once('.')?;
         let delivery: i64 = delivery.parse().ok()?;
-        self.holds(&format!("{page}:{delivery}"), signature)
-            .then_some(delivery)
+        self.holds(&signed(page, delivery), signature).then_some(delivery)
     }
 
-    /// Returns the key that the forms of a session contain. A page of another site cannot know it.
+    /// Returns the key that the forms of a session contain. A page of another site cannot know it. It looks different on each page,
+    /// so that the size of compressed pages reveals nothing about it (the attack BREACH).
     pub fn form_key(&self, session: &str) -> String {
-        self.sign(&format!("form:{session}"))
+        let mut masked = [0_u8; 2 * SIGNATURE];
+        let (pad, hidden) = masked.split_at_mut(SIGNATURE);
+        // Without random bytes the key is not masked, but still valid.
+        let _ = getrandom::fill(pad);
+        for ((hidden, pad), key) in hidden
+            .iter_mut()
+            .zip(pad)
+            .zip(self.signature(&format!("form:{session}")))
+        {
+            *hidden = *pad ^ key;
+        }
+        URL_SAFE_NO_PAD.encode(masked)
+    }
+
+    /// Returns the key of a message about what was just done. Only Candor can make it.
+    pub fn done_key(&self, text: &str) -> String {
+        self.sign(&format!("done:{text}"))
+    }
+
+    /// Returns whether Candor wrote this message.
+    pub fn is_done_key(&self, text: &str, key: &str) -> bool {
+        self.holds(&format!("done:{text}"), key)
     }
 
     /// Returns whether a form came from a page of this session.
     pub fn is_form_key(&self, session: &str, key: &str) -> bool {
-        self.holds(&format!("form:{session}"), key)
+        use subtle::ConstantTimeEq;
+        let Some(masked) = URL_SAFE_NO_PAD
+            .decode(key)
+            .ok()
+            .filter(|masked| masked.len() == 2 * SIGNATURE)
+        else {
+            return false;
+        };
+        let (pad, hidden) = masked.split_at(SIGNATURE);
+        let key: Vec<u8> = hidden.iter().zip(pad).map(|(hidden, pad)| hidden ^ pad).collect();
+        key.ct_eq(&self.signature(&format!("form:{session}"))).into()
     }
 }

@@ -57,6 +57,19 @@ fn key(token: &str, name: &str, person: Option<&str>) -> String {
     }
 }
 
+/// Returns what is equal for all tokens of the person who uses this token. `None` if the token does not exist.
+///
+/// # Errors
+/// An error of the database.
+pub(super) fn key_of(conn: &mut Conn, token: &str) -> Result<Option<String>> {
+    let row: Option<(String, Option<String>)> = t::table
+        .find(token)
+        .select((t::name, t::person))
+        .first(conn)
+        .optional()?;
+    Ok(row.map(|(name, person)| key(token, &name, person.as_deref())))
+}
+
 /// Returns the holders of these tokens by the ID of the token. Tokens that were revoked are included.
 ///
 /// # Errors

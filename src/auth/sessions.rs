@@ -47,7 +47,7 @@ pub fn holder(conn: &mut Conn, secret: &str, now: Timestamp) -> Result<Option<Ca
         .first(conn)
         .optional()?;
     match token {
-        Some(token) => session_holder(conn, &token),
+        Some(token) => session_holder(conn, &token, now),
         None => Ok(None),
     }
 }

@@ -11,6 +11,7 @@ use diesel::upsert::excluded;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Tx;
+use crate::base::count::grouped;
 use crate::base::error::{FieldError, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::{Timestamp, time_zone};
@@ -18,6 +19,7 @@ use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::automation_told as t;
 use crate::directory::source::status;
+use crate::notice::template::Phase;
 use crate::notice::{self, Packed, Plan, Sending};
 
 /// The period for `per_account_per_hour`.
@@ -37,7 +39,7 @@ pub struct Limits {
     pub audience_at_most: u32,
     /// The largest number of detection notices that policies send to one account within one hour: 1 to 60, or
     /// null for no limit. The default is 1. It does not hold back the notice that an incident is back after a
-    /// notice said that it is over.
+    /// notice said that it is over, and no recovery.
     #[serde(default = "once")]
     pub per_account_per_hour: Option<u32>,
     /// The hours of the day in which the policy sends. If not set, it sends at any time.
@@ -153,8 +155,9 @@ impl Limits {
                 "people and systems of accounts"
             };
             return Ok(Some(format!(
-                "{recipients} {what} are above the limit of the policy ({})",
-                self.audience_at_most
+                "{} {what} are above the limit of the policy ({})",
+                grouped(recipients as i64),
+                grouped(i64::from(self.audience_at_most))
             )));
         }
         if let Some(above) = plan.above(conn, incident, sending, now)? {
@@ -169,7 +172,9 @@ impl Limits {
         }
         // People who were notified that the incident is resolved must be notified that it is not. This cannot happen more
         // often than people resolve the incident, so the limit on the account is not needed.
-        if !notice::was_said_to_be_over(conn, incident)?
+        // Each person hears a recovery once, and a policy about recoveries waits between two notices.
+        if plan.content.phase != Phase::Recovery
+            && !notice::was_said_to_be_over(conn, incident)?
             && let Some(reason) = self.lately(conn, plan, now)?
         {
             return Ok(Some(reason));

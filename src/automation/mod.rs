@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! incident.opened ─► the first policy that matches ─► nothing | a draft | a detection, within the policy's limits
+//! evidence ─► the first policy about recoveries that matches ─► a draft | a recovery to those whose affected resources are all restored
 //! ```
 //!
 //! A [`worker`] subscribes to the audit trail and decides once about each episode of an incident. A policy
@@ -11,13 +12,18 @@
 //! An email is sent only by a policy that an admin wrote, and it never contains a text from an alert. The
 //! timeline names the policy for everything that was done.
 
+mod hold;
 pub mod limits;
 pub mod policy;
+mod recovery;
+pub mod recovery_run;
 pub mod run;
+pub mod runs;
 pub mod trial;
 pub mod worker;
 
-pub use policy::{NewPolicy, Policy, PolicyAction};
+pub use hold::{hold, release};
+pub use policy::{NewPolicy, Policy, PolicyAction, PolicyPhase};
 pub use run::{Outcome, Run};
 pub use trial::{Trial, attempt};
 

@@ -25,18 +25,32 @@ use crate::notice::{self, CustomerAction, NewNotice};
 const MAX: i64 = 200;
 /// The longest wait, in seconds.
 const MAX_WAIT: u32 = 3_600;
+/// The minutes between two notices of a policy about recoveries.
+const EVERY: std::ops::RangeInclusive<u32> = 5..=1_440;
 /// The largest position of a policy in the list of policies.
 const MAX_POSITION: i64 = 1_000_000;
 
 word_enum! {
-    /// What a policy does about an incident that is opened.
+    /// What a policy does.
     PolicyAction, "an action" {
         /// It does nothing. Later policies are not tried.
         Nothing = "nothing",
-        /// It drafts a detection notice, which a person checks and sends.
+        /// It drafts a notice, which a person checks and sends.
         Draft = "draft",
-        /// It sends a detection notice if the limits allow it. Otherwise the notice stays a draft.
+        /// It sends a notice if the limits allow it. Otherwise the notice stays a draft.
         Send = "send",
+    }
+}
+
+word_enum! {
+    /// What a policy is about.
+    #[derive(Default)]
+    PolicyPhase, "what a policy is about" {
+        /// An incident is opened or reopened. The policy writes a detection.
+        #[default]
+        Detection = "detection",
+        /// Everything of people is restored. The policy writes a recovery to them.
+        Recovery = "recovery",
     }
 }
 
@@ -46,6 +60,12 @@ word_enum! {
 pub struct NewPolicy {
     /// The name of the policy. It is shown on timelines.
     pub name: String,
+    /// What the policy is about. The default is `detection`.
+    #[serde(default)]
+    pub phase: PolicyPhase,
+    /// For a policy about recoveries: the smallest number of minutes between two of its notices about one incident, 5 to 1440.
+    #[serde(default)]
+    pub every_minutes: Option<u32>,
     /// The position in the order in which policies are tried, from the lowest. If several have the same
     /// position, the oldest is tried first. If not set, the policy comes last.
     #[serde(default)]
@@ -54,7 +74,7 @@ pub struct NewPolicy {
     #[serde(default = "enabled")]
     pub enabled: bool,
     /// The policy applies to incidents that alerts of these integrations opened. If not set, it applies to
-    /// all integrations, and to incidents that Candor itself opened. No policy applies to an incident that a
+    /// all integrations, and to incidents that Candor itself opened. No policy about detections applies to an incident that a
     /// person opened.
     #[serde(default)]
     pub integrations: Option<Vec<IntegrationId>>,
@@ -78,8 +98,8 @@ pub struct NewPolicy {
     /// The limits within which the policy sends. Required for `send`.
     #[serde(default)]
     pub limits: Option<Limits>,
-    /// Seconds between the opening of the incident and the action of the policy, 0 to 3600. In this time,
-    /// more resources can become affected. The default is 0.
+    /// Seconds between the opening of the incident, or the evidence that something is restored, and the action of the policy, 0 to
+    /// 3600. In this time, more resources can become affected or restored. The default is 0.
     #[serde(default)]
     pub wait_seconds: u32,
 }
@@ -109,6 +129,12 @@ pub struct Policy {
 pub struct PolicySays {
     /// The name of the policy. It is shown on timelines.
     pub name: String,
+    /// What the policy is about.
+    #[serde(default)]
+    pub phase: PolicyPhase,
+    /// The smallest number of minutes between two notices of a policy about recoveries about one incident. Null for other policies.
+    #[serde(default)]
+    pub every_minutes: Option<u32>,
     /// Whether the policy is tried.
     pub enabled: bool,
     /// The integrations whose incidents it applies to. Null means all.
@@ -135,8 +161,12 @@ impl PolicySays {
     /// Returns the notice of the policy. None if it has no message.
     pub fn notice(&self) -> Option<NewNotice> {
         Some(NewNotice {
-            phase: Phase::Detection,
+            phase: match self.phase {
+                PolicyPhase::Detection => Phase::Detection,
+                PolicyPhase::Recovery => Phase::Recovery,
+            },
             corrects: None,
+            acknowledge_impaired: false,
             message: self.message.clone()?,
             subject: self.subject.clone(),
             headline: None,
@@ -151,6 +181,8 @@ impl From<NewPolicy> for PolicySays {
     fn from(new: NewPolicy) -> Self {
         PolicySays {
             name: new.name.trim().to_owned(),
+            phase: new.phase,
+            every_minutes: new.every_minutes,
             enabled: new.enabled,
             integrations: new.integrations,
             severities: new.severities,
@@ -198,6 +230,23 @@ fn check(conn: &mut Conn, new: &NewPolicy) -> Result<()> {
     if new.wait_seconds > MAX_WAIT {
         let detail = format!("must be a whole number from 0 to {MAX_WAIT}");
         check.errors.push(FieldError::at("/wait_seconds", detail));
+    }
+    let every = match (new.phase, new.every_minutes) {
+        (PolicyPhase::Detection, Some(_)) => {
+            Some("must be left out: only a policy about recoveries has it".to_owned())
+        }
+        (PolicyPhase::Recovery, None) => {
+            Some("is missing; write how many minutes are between two notices".to_owned())
+        }
+        (PolicyPhase::Recovery, Some(every)) if !EVERY.contains(&every) => Some(format!(
+            "must be a whole number from {} to {}",
+            EVERY.start(),
+            EVERY.end()
+        )),
+        _ => None,
+    };
+    if let Some(detail) = every {
+        check.errors.push(FieldError::at("/every_minutes", detail));
     }
     for (pointer, empty) in [
         (
@@ -299,13 +348,15 @@ pub fn list(conn: &mut Conn) -> Result<Vec<Policy>> {
     rows.into_iter().map(PolicyRow::view).collect()
 }
 
-/// Returns the enabled policies, in the order in which they are tried.
-pub fn tried(conn: &mut Conn) -> Result<Vec<Policy>> {
+/// Returns the enabled policies about something, in the order in which they are tried.
+pub fn tried(conn: &mut Conn, phase: PolicyPhase) -> Result<Vec<Policy>> {
     let rows: Vec<PolicyRow> = p::table
         .filter(p::enabled.eq(true))
         .order((p::position, p::created_at, p::id))
         .load(conn)?;
-    rows.into_iter().map(PolicyRow::view).collect()
+    let mut policies: Vec<Policy> = rows.into_iter().map(PolicyRow::view).collect::<Result<_>>()?;
+    policies.retain(|policy| policy.says.phase == phase);
+    Ok(policies)
 }
 
 /// Replaces the content of a policy.

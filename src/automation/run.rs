@@ -6,7 +6,7 @@
 //! again, so that it does not delay the others.
 //!
 //! An episode has at most one run. A policy writes no notice if somebody has already written one in the
-//! episode.
+//! episode, even if it was a draft that was discarded.
 
 use std::time::Duration;
 
@@ -17,16 +17,17 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::limits::{self, LATEST};
-use super::policy::{self, Policy, PolicyAction};
+use super::policy::{self, Policy, PolicyAction, PolicyPhase};
 use crate::audit::follow::{self, Followed};
-use crate::audit::{Action, Event, Tx};
+use crate::audit::{Action, Actor, Event, Tx};
+use crate::base::count::counted;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId, PolicyId};
 use crate::base::time::Timestamp;
 use crate::db::dialect::{self, Lock};
-use crate::db::schema::{automation_runs as r, notices as n};
-use crate::db::{Conn, FixedText};
+use crate::db::schema::{automation_runs as r, discarded_notices as dn, incidents as i, notices as n};
+use crate::db::{Conn, Db, FixedText};
 use crate::incident::{self, Incident, Status, timeline};
 use crate::notice::{self, Sending, unattended};
 
@@ -44,9 +45,9 @@ word_enum! {
     Outcome, "an outcome" {
         /// The policy decided to do nothing.
         Nothing = "nothing",
-        /// A detection notice was drafted.
+        /// A notice was drafted.
         Drafted = "drafted",
-        /// A detection notice was sent.
+        /// A notice was sent.
         Sent = "sent",
         /// The policy could not be executed.
         Failed = "failed",
@@ -61,6 +62,9 @@ pub struct Run {
     pub incident: IncidentId,
     /// The episode of the incident: 1, or a higher number after a reopening.
     pub episode: i64,
+    /// What the policy is about: a detection when the incident opens, or recoveries. An incident has at most one run about a detection in
+    /// each episode, and any number of runs about recoveries.
+    pub phase: PolicyPhase,
     /// The policy. It can be deleted.
     pub policy: PolicyId,
     /// The name of the policy at that time.
@@ -73,12 +77,19 @@ pub struct Run {
     pub reason: Option<String>,
     /// The notice that the policy wrote.
     pub notice: Option<NoticeId>,
-    /// When the incident was opened or reopened.
+    /// When the incident was opened or reopened. For a recovery, when evidence came in.
     pub opened_at: Timestamp,
     /// When the policy acts or acted.
     pub due_at: Timestamp,
     /// When the policy acted. Null while the run waits.
     pub decided_at: Option<Timestamp>,
+    /// Who holds the run, so that the policy does not act. Null if nobody does.
+    pub held_by: Option<String>,
+    /// Since when the run is held.
+    pub held_at: Option<Timestamp>,
+    /// The place among the runs of an episode. A detection is the first one.
+    #[serde(skip)]
+    pub(crate) place: i64,
 }
 
 #[derive(Clone, Insertable, Queryable)]
@@ -98,6 +109,8 @@ struct AutomationRunRow {
     attempts: i64,
     decided_at: Option<Timestamp>,
     episode: i64,
+    held_by: Option<String>,
+    held_at: Option<Timestamp>,
 }
 
 impl AutomationRunRow {
@@ -105,6 +118,7 @@ impl AutomationRunRow {
         Ok(Run {
             incident: self.incident_id,
             episode: self.episode,
+            phase: PolicyPhase::Detection,
             policy: self.policy_id,
             policy_name: self.policy_name,
             action: PolicyAction::parse(&self.action).map_err(Error::internal)?,
@@ -119,11 +133,89 @@ impl AutomationRunRow {
             opened_at: self.opened_at,
             due_at: self.due_at,
             decided_at: self.decided_at,
+            held_by: self.held_by,
+            held_at: self.held_at,
+            place: 0,
         })
     }
 }
 
-/// Returns the newest run of an incident, or None if no policy applied to it.
+/// The state of a run that waits until its policy acts. On SQLite, the condition of its index must be a literal.
+pub(super) const WAITING: &str = "automation_runs.state = 'waiting'";
+/// The state of a run that somebody holds.
+pub(super) const HELD: &str = "automation_runs.state = 'held'";
+
+/// Returns the runs that have not acted and that will do something: those that somebody holds, and those that wait, the next one
+/// first. A run about an incident that is over or that began again is left out, and so is a run that [`is_preempted`].
+///
+/// # Errors
+/// An error of the database.
+pub fn upcoming(conn: &mut Conn, limit: i64) -> Result<Vec<Run>> {
+    let held: Vec<AutomationRunRow> = r::table
+        .inner_join(i::table.on(i::id.eq(r::incident_id).and(i::episode.eq(r::episode))))
+        .filter(sql::<Bool>(HELD))
+        .filter(sql::<Bool>(incident::OPEN))
+        .select(r::all_columns)
+        .order((r::incident_id.desc(), r::episode.desc()))
+        .limit(limit)
+        .load(conn)?;
+    let waiting: Vec<AutomationRunRow> = r::table
+        .inner_join(i::table.on(i::id.eq(r::incident_id).and(i::episode.eq(r::episode))))
+        .filter(sql::<Bool>(WAITING))
+        .filter(sql::<Bool>(incident::OPEN))
+        .select(r::all_columns)
+        .order((r::due_at, r::incident_id))
+        .limit(limit)
+        .load(conn)?;
+    let mut runs = Vec::new();
+    for row in held.into_iter().chain(waiting) {
+        let run = row.view()?;
+        if !is_preempted(conn, &run)? {
+            runs.push(run);
+        }
+    }
+    Ok(runs)
+}
+
+/// Returns whether the policy does nothing any more, because the incident is over or began again.
+///
+/// # Errors
+/// `NotFound` if the incident does not exist.
+pub fn is_over(conn: &mut Conn, run: &Run) -> Result<bool> {
+    let incident = incident::get(conn, &run.incident)?;
+    Ok(!incident.status.is_open() || incident.episode != run.episode)
+}
+
+/// Returns whether a person acted before the policy, so that the policy does nothing.
+///
+/// # Errors
+/// An error of the database.
+pub fn is_preempted(conn: &mut Conn, run: &Run) -> Result<bool> {
+    somebody_acted(conn, &run.incident, run.episode, run.opened_at)
+}
+
+/// Returns whether somebody wrote a notice in the episode that began at this time. A draft that was discarded counts too: whoever
+/// discards it decides that nobody is notified.
+fn somebody_acted(conn: &mut Conn, id: &IncidentId, episode: i64, opened_at: Timestamp) -> Result<bool> {
+    let written: Option<NoticeId> = n::table
+        .filter(n::incident_id.eq(id.as_str()))
+        .filter(n::episode.eq(episode))
+        .select(n::id)
+        .first(conn)
+        .optional()?;
+    if written.is_some() {
+        return Ok(true);
+    }
+    let discarded: Option<NoticeId> = dn::table
+        .filter(dn::incident_id.eq(id.as_str()))
+        .filter(dn::at.ge(opened_at))
+        .select(dn::notice_id)
+        .first(conn)
+        .optional()?;
+    Ok(discarded.is_some())
+}
+
+/// Returns the newest run about a detection of an incident, or None if no policy applied to it.
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist.
@@ -137,8 +229,8 @@ pub fn of_incident(conn: &mut Conn, id: &IncidentId) -> Result<Option<Run>> {
     row.map(AutomationRunRow::view).transpose()
 }
 
-/// Returns the runs before the given incident and episode, with the newest incident first.
-pub fn list(conn: &mut Conn, before: Option<(&str, i64)>, limit: i64) -> Result<Vec<Run>> {
+/// Returns the runs about detections before the given incident and episode, with the newest incident first.
+pub(super) fn list(conn: &mut Conn, before: Option<(&str, i64)>, limit: i64) -> Result<Vec<Run>> {
     let mut query = r::table.into_boxed::<crate::db::Backend>();
     if let Some((incident, episode)) = before {
         let earlier_episode = r::incident_id.eq(incident).and(r::episode.lt(episode));
@@ -161,7 +253,7 @@ pub(super) struct Opener {
 
 /// Returns why a policy does not apply to an incident, or None if it applies.
 pub(super) fn mismatch(policy: &Policy, incident: &Incident, opener: &Opener) -> Option<&'static str> {
-    if opener.kind == "token" {
+    if opener.kind == "token" && policy.says.phase == PolicyPhase::Detection {
         return Some("a person opened or reopened the incident, and this person decides what is sent");
     }
     let says = &policy.says;
@@ -203,9 +295,14 @@ pub(super) fn has_work(conn: &mut Conn, now: Timestamp) -> Result<bool> {
     Ok(due(conn, now)?.is_some() || follow::any(conn, SUBSCRIBER, &BEGINS)?)
 }
 
+/// Moves the cursor over events that start no policy, if there are many of them.
+pub(super) async fn skip(db: &Db, actor: &Actor) -> Result<()> {
+    follow::skip(db, actor, SUBSCRIBER, &BEGINS).await
+}
+
 fn due(conn: &mut Conn, now: Timestamp) -> Result<Option<AutomationRunRow>> {
     Ok(r::table
-        .filter(sql::<Bool>("automation_runs.state = 'waiting'"))
+        .filter(sql::<Bool>(WAITING))
         .filter(r::due_at.le(now))
         .order((r::due_at, r::incident_id))
         .limit(1)
@@ -281,7 +378,7 @@ fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(AutomationRunRow
         .find((id.as_str(), episode))
         .count()
         .get_result(tx.conn)?;
-    let policies = policy::tried(tx.conn)?;
+    let policies = policy::tried(tx.conn, PolicyPhase::Detection)?;
     if had > 0 || policies.is_empty() {
         return Ok(None);
     }
@@ -311,6 +408,8 @@ fn chosen(tx: &mut Tx<'_>, opened: &Followed) -> Result<Option<(AutomationRunRow
             attempts: 0,
             decided_at: None,
             episode,
+            held_by: None,
+            held_at: None,
         };
         (row, policy)
     }))
@@ -338,6 +437,14 @@ impl Decision {
 
 fn act(tx: &mut Tx<'_>, row: &AutomationRunRow, sending: &Sending) -> Result<Step> {
     dialect::lock(tx.conn, Lock::Incident, row.incident_id.as_str())?;
+    // Somebody may have held the run since it was read, because that takes only the lock of the incident.
+    let state: String = r::table
+        .find((row.incident_id.as_str(), row.episode))
+        .select(r::state)
+        .first(tx.conn)?;
+    if state != "waiting" {
+        return Ok(Step::Done);
+    }
     let decision = decide(tx, row, sending)?;
     conclude(tx, row, &decision)?;
     Ok(match decision.outcome {
@@ -372,15 +479,17 @@ fn decide(tx: &mut Tx<'_>, row: &AutomationRunRow, sending: &Sending) -> Result<
             true,
         ));
     }
-    if subject.status == Status::Resolved {
-        return Ok(Decision::nothing("the incident is already resolved", true));
+    match subject.status {
+        Status::Investigating | Status::Identified | Status::Monitoring => {}
+        Status::Resolved => {
+            return Ok(Decision::nothing("the incident is already resolved", true));
+        }
+        Status::Merged => {
+            let why = "the incident was merged into another one before the policy acted";
+            return Ok(Decision::nothing(why, true));
+        }
     }
-    let notices: i64 = n::table
-        .filter(n::incident_id.eq(id.as_str()))
-        .filter(n::episode.eq(row.episode))
-        .count()
-        .get_result(tx.conn)?;
-    if notices > 0 {
+    if somebody_acted(tx.conn, id, row.episode, row.opened_at)? {
         return Ok(Decision::nothing("a person has already written a notice", true));
     }
     let words = says
@@ -415,9 +524,8 @@ fn decide(tx: &mut Tx<'_>, row: &AutomationRunRow, sending: &Sending) -> Result<
     let text = match &written.held {
         None => {
             limits::remember(tx, id, row.episode, &written.plan)?;
-            let people = written.plan.recipients.len();
-            let s = if people == 1 { "person" } else { "people" };
-            format!("a detection notice to {people} {s} is being sent automatically{doubts}")
+            let people = counted(written.plan.recipients.len(), "person", "people");
+            format!("a detection notice to {people} is being sent automatically{doubts}")
         }
         Some(_) if !sends => format!("a detection notice was drafted{doubts}"),
         Some(reason) => format!("a detection notice was drafted and not sent: {reason}{doubts}"),

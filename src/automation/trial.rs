@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::ACTOR;
-use super::policy::{self, PolicyAction};
+use super::policy::{self, PolicyAction, PolicyPhase};
 use super::run::{Outcome, mismatch, opener};
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, PolicyId};
@@ -63,11 +63,19 @@ pub fn attempt(
     if !policy.says.enabled {
         return Ok(nothing("the policy is not enabled"));
     }
+    if policy.says.phase == PolicyPhase::Recovery && !crate::incident::recovery::in_use(conn, incident)? {
+        return Ok(nothing("the incident has no recovery states"));
+    }
     let words = policy
         .says
         .notice()
         .ok_or_else(|| Error::internal("a policy that drafts a notice has no message"))?;
     let plan = unattended::planned(conn, ACTOR, incident, &words, sending, now)?;
+    if policy.says.phase == PolicyPhase::Recovery && plan.recipients.is_empty() && plan.endpoints.is_empty() {
+        return Ok(nothing(
+            "nobody whose affected resources are all restored is left to notify",
+        ));
+    }
     let reason = match (&policy.says.limits, policy.says.action) {
         (Some(limits), PolicyAction::Send) => limits.judge(conn, incident, &plan, sending, now)?,
         _ => Some("the policy only creates drafts".to_owned()),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ACTOR;
+use super::recovery;
 use super::run::{self, Step};
 use crate::audit::Actor;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::db::Db;
 use crate::delivery::worker::Wake as DeliveryWake;
 use crate::notice::Sending;
@@ -23,19 +24,36 @@ pub struct Policies {
     pub delivery: Arc<DeliveryWake>,
 }
 
+/// The part of the work that failed.
+enum Failed {
+    Opened(Error),
+    Recovery(Error),
+}
+
 impl Policies {
-    async fn act(&self, woken: bool) -> Result<Step> {
+    async fn act(&self, woken: bool) -> std::result::Result<Step, Failed> {
+        let actor = Actor::system(ACTOR);
         if !woken {
             // A read does not wait for writers, and usually nothing is due.
             let now = self.db.clock().now();
-            if !self.db.read(move |conn| run::has_work(conn, now)).await? {
+            let has_work = self
+                .db
+                .read(move |conn| Ok(run::has_work(conn, now)? || recovery::has_work(conn, now)?));
+            if !has_work.await.map_err(Failed::Opened)? {
+                run::skip(&self.db, &actor).await.map_err(Failed::Opened)?;
+                recovery::skip(&self.db, &actor).await.map_err(Failed::Recovery)?;
                 return Ok(Step::Idle);
             }
         }
         let sending = self.sending.clone();
-        self.db
-            .write(&Actor::system(ACTOR), move |tx| run::step(tx, &sending))
-            .await
+        let opened = self.db.write(&actor, move |tx| run::step(tx, &sending));
+        let step = opened.await.map_err(Failed::Opened)?;
+        if step != Step::Idle {
+            return Ok(step);
+        }
+        let sending = self.sending.clone();
+        let recovered = self.db.write(&actor, move |tx| recovery::step(tx, &sending));
+        recovered.await.map_err(Failed::Recovery)
     }
 }
 
@@ -55,12 +73,17 @@ impl Service for Policies {
                 }
                 Ok(Next::AtOnce)
             }
-            Err(error) => {
+            Err(failed) => {
+                let (Failed::Opened(error) | Failed::Recovery(error)) = &failed;
                 tracing::warn!(
                     error = error.chain(),
                     "a policy failed; its incident is set aside"
                 );
-                self.db.write(&Actor::system(ACTOR), run::set_aside).await?;
+                let set_aside = match failed {
+                    Failed::Opened(_) => run::set_aside,
+                    Failed::Recovery(_) => recovery::set_aside,
+                };
+                self.db.write(&Actor::system(ACTOR), set_aside).await?;
                 Ok(Next::AtOnce)
             }
         }

@@ -100,6 +100,8 @@ uuid_id!(/// The ID of a silence or a maintenance window.
     MuteId, "a silence or a maintenance window");
 uuid_id!(/// The ID of an API token. It is not the secret.
     TokenId, "a token");
+uuid_id!(/// The ID of a time stamp of the audit trail.
+    TimeStampId, "a time stamp");
 uuid_id!(/// The ID of an endpoint, which is a system of an account that is called about incidents.
     EndpointId, "an endpoint");
 uuid_id!(/// The ID of a source of the directory.
@@ -110,14 +112,24 @@ uuid_id!(/// The ID of an HTTP check.
     CheckId, "a check");
 uuid_id!(/// The ID of a heartbeat.
     HeartbeatId, "a heartbeat");
+uuid_id!(/// The ID of a comparison of what should be stored with what is stored.
+    ComparisonId, "a comparison");
+uuid_id!(/// The ID of an attestation, with which two people say that resources are recovered.
+    AttestationId, "an attestation");
 uuid_id!(/// The ID of a next step of an incident.
     NextStepId, "a next step");
 uuid_id!(/// The ID of a policy, which decides what is sent without a person.
     PolicyId, "a policy");
 uuid_id!(/// The ID of an operator, who is a person of our own organisation.
     OperatorId, "an operator");
+uuid_id!(/// The ID of an erasure, with which a person was erased or a retention was applied.
+    ErasureId, "an erasure");
 uuid_id!(/// The ID of a message to an operator.
     MessageId, "a message");
+uuid_id!(/// The ID of a backup.
+    BackupId, "a backup");
+uuid_id!(/// The ID of a message that was sent from the copy of the contacts.
+    EmergencyId, "an emergency notice");
 
 /// The largest length of an ID, a type, a role or the name of a label of the caller, in characters.
 pub const MAX_ID: usize = 200;

@@ -32,6 +32,13 @@ pub fn plain(reason: &str) -> String {
     match reason {
         // serde_json says this about a number or null where a word is expected.
         "expected value" => "must be a text, and one of the allowed words".to_owned(),
+        // These are about parameters of a query, which are all texts.
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "must be a whole number".to_owned()
+        }
+        "number too large to fit in target type" => "is too large".to_owned(),
+        "number too small to fit in target type" => "is too small".to_owned(),
+        "provided string was not `true` or `false`" => "must be true or false".to_owned(),
         "recursion limit exceeded" => "is nested too deeply".to_owned(),
         _ => reason.to_owned(),
     }

@@ -36,6 +36,14 @@ pub fn one_line(text: &str, most: usize) -> String {
     }
 }
 
+/// Returns a cell of a table that a spreadsheet does not take for a formula.
+pub fn cell(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.starts_with(['=', '+', '-', '@', '\t']) {
+        true => format!("'{text}").into(),
+        false => text.into(),
+    }
+}
+
 /// Returns bytes as hexadecimal text in lower case.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;

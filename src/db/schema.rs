@@ -24,6 +24,8 @@ diesel::table! {
         created_at -> BigInt,
         revoked_at -> Nullable<BigInt>,
         person -> Nullable<Text>,
+        expires_at -> Nullable<BigInt>,
+        last_used_at -> Nullable<BigInt>,
     }
 }
 
@@ -116,6 +118,26 @@ diesel::table! {
         resource_key -> BigInt,
         name -> Text,
         value -> Text,
+        since -> BigInt,
+    }
+}
+
+diesel::table! {
+    resource_label_history (resource_key, name, valid_from) {
+        resource_key -> BigInt,
+        name -> Text,
+        value -> Text,
+        valid_from -> BigInt,
+        valid_to -> BigInt,
+    }
+}
+
+diesel::table! {
+    account_label_history (account_key, valid_from) {
+        account_key -> BigInt,
+        labels -> Text,
+        valid_from -> BigInt,
+        valid_to -> BigInt,
     }
 }
 
@@ -176,6 +198,42 @@ diesel::table! {
         episode -> BigInt,
         drill -> Bool,
         headline -> Nullable<Text>,
+        owner -> Nullable<Text>,
+        merged_into -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    incident_merges (incident_id) {
+        incident_id -> Text,
+        into_id -> Text,
+        merged_at -> BigInt,
+        merged_by -> Text,
+        reason -> Nullable<Text>,
+        status_before -> Text,
+        resolved_at -> Nullable<BigInt>,
+        into_started_at -> Nullable<BigInt>,
+        episode_shift -> BigInt,
+    }
+}
+
+diesel::table! {
+    merged_links (kind, key) {
+        kind -> Text,
+        key -> Text,
+        home_id -> Text,
+    }
+}
+
+diesel::table! {
+    merged_rows (into_id, kind, key) {
+        into_id -> Text,
+        kind -> Text,
+        key -> BigInt,
+        taken_at -> BigInt,
+        removed_at -> Nullable<BigInt>,
+        relevance -> Nullable<Text>,
+        was -> Nullable<Text>,
     }
 }
 
@@ -243,6 +301,8 @@ diesel::table! {
         added_at -> BigInt,
         removed_at -> Nullable<BigInt>,
         relevance -> Text,
+        finding -> Nullable<Text>,
+        as_of -> Nullable<BigInt>,
     }
 }
 
@@ -254,6 +314,59 @@ diesel::table! {
         relevance -> Text,
         added_at -> BigInt,
         removed_at -> Nullable<BigInt>,
+        finding -> Nullable<Text>,
+        as_of -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    recovery_states (incident_id, resource_key) {
+        incident_id -> Text,
+        resource_key -> BigInt,
+        state -> Text,
+        expected -> Nullable<Text>,
+        impaired_from -> BigInt,
+        wrong_at -> BigInt,
+        changed_at -> BigInt,
+        recovered_at -> Nullable<BigInt>,
+        attested -> Bool,
+    }
+}
+
+diesel::table! {
+    recovery_changes (id) {
+        id -> BigInt,
+        incident_id -> Text,
+        resource_key -> BigInt,
+        was -> Nullable<Text>,
+        state -> Text,
+        happened_at -> BigInt,
+        recorded_at -> BigInt,
+        source -> Text,
+        evidence -> Nullable<Text>,
+        actor -> Text,
+    }
+}
+
+diesel::table! {
+    recovery_attestations (id) {
+        id -> Text,
+        incident_id -> Text,
+        reason -> Text,
+        asked_by -> Text,
+        asked_name -> Text,
+        asked_at -> BigInt,
+        state -> Text,
+        ended_by -> Nullable<Text>,
+        ended_name -> Nullable<Text>,
+        ended_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    recovery_attested (attestation_id, resource_key) {
+        attestation_id -> Text,
+        resource_key -> BigInt,
     }
 }
 
@@ -279,6 +392,21 @@ diesel::table! {
         published -> Nullable<Text>,
         published_at -> Nullable<BigInt>,
         updated_at -> BigInt,
+        version -> BigInt,
+        published_version -> Nullable<BigInt>,
+        first_published_at -> Nullable<BigInt>,
+        corrections -> Text,
+    }
+}
+
+diesel::table! {
+    report_versions (incident_id, number) {
+        incident_id -> Text,
+        number -> BigInt,
+        title -> Text,
+        sections -> Text,
+        author -> Text,
+        at -> BigInt,
     }
 }
 
@@ -365,6 +493,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    template_versions (phase, number) {
+        phase -> Text,
+        number -> BigInt,
+        template_id -> Text,
+        builtin -> Bool,
+        saved_by -> Nullable<Text>,
+        saved_at -> BigInt,
+    }
+}
+
+diesel::table! {
     current_templates (phase) {
         phase -> Text,
         template_id -> Text,
@@ -399,6 +538,7 @@ diesel::table! {
         unreachable -> BigInt,
         headline -> Nullable<Text>,
         next_update_due_at -> Nullable<BigInt>,
+        acknowledge_impaired -> Bool,
     }
 }
 
@@ -439,6 +579,14 @@ diesel::table! {
         context -> Text,
         domain -> Text,
         channel -> Text,
+    }
+}
+
+diesel::table! {
+    shared_recipients (person_id, notice_id, ordinal) {
+        person_id -> Text,
+        notice_id -> Text,
+        ordinal -> BigInt,
     }
 }
 
@@ -488,6 +636,27 @@ diesel::table! {
         outcome -> Text,
         reply -> Text,
         batch -> Text,
+        mail_hash -> Nullable<Binary>,
+        mail_context -> Nullable<BigInt>,
+        mail_date -> Nullable<BigInt>,
+        mail_signatures -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
+    sending_settings (digest) {
+        digest -> Text,
+        body -> Text,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    sending_contexts (id) {
+        id -> BigInt,
+        settings -> Text,
+        checkpoint -> Text,
+        created_at -> BigInt,
     }
 }
 
@@ -808,27 +977,205 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    preferences (person) {
+        person -> Text,
+        time_zone -> Nullable<Text>,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    comparisons (id) {
+        id -> Text,
+        incident_id -> Text,
+        name -> Text,
+        definition -> Text,
+        expected_listing -> Nullable<BigInt>,
+        observed_listing -> Nullable<BigInt>,
+        created_by -> Text,
+        created_at -> BigInt,
+        discarded_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    comparison_listings (id) {
+        id -> BigInt,
+        comparison_id -> Text,
+        side -> Text,
+        state -> Text,
+        staged -> Bool,
+        row_count -> BigInt,
+        rejected -> BigInt,
+        errors -> Text,
+        bytes -> BigInt,
+        sha256 -> Nullable<Text>,
+        sorted_runs -> BigInt,
+        uploaded_by -> Text,
+        observed_at -> BigInt,
+        began_at -> BigInt,
+        touched_at -> BigInt,
+        completed_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    comparison_blocks (listing_id, sorted_run, seq) {
+        listing_id -> BigInt,
+        sorted_run -> BigInt,
+        seq -> BigInt,
+        last_key -> Binary,
+        content -> Binary,
+    }
+}
+
+diesel::table! {
+    comparison_runs (id) {
+        id -> BigInt,
+        comparison_id -> Text,
+        number -> BigInt,
+        state -> Text,
+        expected_listing -> BigInt,
+        observed_listing -> BigInt,
+        requested_by -> Text,
+        requested_at -> BigInt,
+        started_at -> Nullable<BigInt>,
+        finished_at -> Nullable<BigInt>,
+        cursor_key -> Nullable<Binary>,
+        settled_after -> BigInt,
+        done -> BigInt,
+        counts -> Text,
+        lease -> Nullable<Text>,
+        lease_until -> BigInt,
+    }
+}
+
+diesel::table! {
+    comparison_findings (run_id, seq) {
+        run_id -> BigInt,
+        seq -> BigInt,
+        kind -> Text,
+        key -> Text,
+        reference -> Nullable<Text>,
+        compared_column -> Nullable<Text>,
+        expected -> Nullable<Text>,
+        observed -> Nullable<Text>,
+        expected_values -> Nullable<Text>,
+        written_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    comparison_applied (comparison_id, listing_key, target_key) {
+        comparison_id -> Text,
+        listing_key -> Text,
+        target_key -> BigInt,
+        kind -> Text,
+        run_id -> BigInt,
+        seq -> BigInt,
+        seen_run -> Nullable<BigInt>,
+        fits -> Nullable<Bool>,
+        observed -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    backups (id) {
+        id -> Text,
+        state -> Text,
+        cause -> Text,
+        active -> Nullable<BigInt>,
+        due_at -> Nullable<BigInt>,
+        requested_by -> Text,
+        requested_at -> BigInt,
+        started_at -> Nullable<BigInt>,
+        finished_at -> Nullable<BigInt>,
+        file -> Nullable<Text>,
+        bytes -> Nullable<BigInt>,
+        events -> Nullable<BigInt>,
+        error -> Nullable<Text>,
+        removed_at -> Nullable<BigInt>,
+        check_state -> Text,
+        checked_at -> Nullable<BigInt>,
+        check_error -> Nullable<Text>,
+        lease -> Nullable<Text>,
+        lease_until -> BigInt,
+    }
+}
+
+diesel::table! {
+    contacts_copies (file) {
+        file -> Text,
+        made_at -> Nullable<BigInt>,
+        bytes -> Nullable<BigInt>,
+        accounts -> Nullable<BigInt>,
+        people -> Nullable<BigInt>,
+        failed_at -> Nullable<BigInt>,
+        error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    emergency_notices (id) {
+        id -> Text,
+        incident_id -> Text,
+        subject -> Text,
+        message -> Text,
+        digest -> Text,
+        began_at -> BigInt,
+        ended_at -> BigInt,
+        lines -> BigInt,
+        head -> Text,
+        imported_by -> Text,
+        imported_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    emergency_recipients (notice_id, person_id) {
+        notice_id -> Text,
+        person_id -> Text,
+        accounts -> Text,
+        state -> Text,
+        at -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(
     settings,
     counters,
     api_tokens,
     idempotency_keys,
+    audit_checkpoints,
     audit_events,
     audit_head,
+    audit_tiles,
+    audit_time_stamps,
     accounts,
     people,
     resources,
     resource_labels,
+    resource_label_history,
+    account_label_history,
     members,
     collaborators,
     endpoints,
     incidents,
     incident_episodes,
+    incident_merges,
+    merged_links,
+    merged_rows,
     timeline_entries,
     incident_resources,
     incident_people,
+    recovery_states,
+    recovery_changes,
+    recovery_attestations,
+    recovery_attested,
     next_steps,
     reports,
+    report_versions,
     integrations,
     hook_requests,
     alerts,
@@ -840,16 +1187,31 @@ diesel::allow_tables_to_appear_in_same_query!(
     alert_source_groups,
     quiet_periods,
     templates,
+    template_versions,
     current_templates,
     admin_sessions,
+    preferences,
+    backups,
+    contacts_copies,
+    emergency_notices,
+    emergency_recipients,
+    comparisons,
+    comparison_listings,
+    comparison_blocks,
+    comparison_runs,
+    comparison_findings,
+    comparison_applied,
     notices,
     notice_authors,
     notice_approvals,
     approved_notices,
     notice_recipients,
+    shared_recipients,
     deliveries,
     delivery_counts,
     delivery_attempts,
+    sending_settings,
+    sending_contexts,
     delivery_receipts,
     opt_outs,
     feedback,
@@ -858,6 +1220,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     answer_reminders,
     notice_waves,
     notice_corrections,
+    discarded_notices,
     drill_addresses,
     missed_updates,
     notice_values,
@@ -879,10 +1242,16 @@ diesel::allow_tables_to_appear_in_same_query!(
     heartbeats,
     trail_cursors,
     automation_policies,
+    automation_recoveries,
+    automation_recovery_runs,
     automation_runs,
     automation_told,
     operators,
     operator_messages,
+    erasures,
+    erasure_marks,
+    erased_rows,
+    erased_recipients,
 );
 
 diesel::table! {
@@ -904,6 +1273,38 @@ diesel::table! {
 }
 
 diesel::table! {
+    automation_recoveries (incident_id) {
+        incident_id -> Text,
+        policy_id -> Text,
+        policy_name -> Text,
+        due_at -> Nullable<BigInt>,
+        last_at -> Nullable<BigInt>,
+        attempts -> BigInt,
+        action -> Text,
+        expected_at -> Nullable<BigInt>,
+        held_by -> Nullable<Text>,
+        held_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    automation_recovery_runs (incident_id, number) {
+        incident_id -> Text,
+        number -> BigInt,
+        episode -> BigInt,
+        policy_id -> Text,
+        policy_name -> Text,
+        action -> Text,
+        outcome -> Text,
+        reason -> Nullable<Text>,
+        notice_id -> Nullable<Text>,
+        opened_at -> BigInt,
+        due_at -> BigInt,
+        decided_at -> BigInt,
+    }
+}
+
+diesel::table! {
     automation_runs (incident_id, episode) {
         incident_id -> Text,
         policy_id -> Text,
@@ -918,6 +1319,8 @@ diesel::table! {
         attempts -> BigInt,
         decided_at -> Nullable<BigInt>,
         episode -> BigInt,
+        held_by -> Nullable<Text>,
+        held_at -> Nullable<BigInt>,
     }
 }
 
@@ -1013,9 +1416,94 @@ diesel::table! {
 }
 
 diesel::table! {
+    discarded_notices (notice_id) {
+        notice_id -> Text,
+        incident_id -> Text,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
     drill_addresses (notice_id, address) {
         notice_id -> Text,
         address -> Text,
+    }
+}
+
+diesel::table! {
+    erasures (id) {
+        id -> Text,
+        kind -> Text,
+        at -> BigInt,
+        erased_by -> Text,
+        reason -> Text,
+        placeholder -> Nullable<Text>,
+        counts -> Text,
+        cleaned_at -> Nullable<BigInt>,
+        allowed_at -> Nullable<BigInt>,
+        allowed_by -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    erasure_marks (erasure_id, mark) {
+        erasure_id -> Text,
+        mark -> Text,
+        kind -> Text,
+        suppression -> Nullable<Text>,
+        suppressed_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    erased_rows (kind, key, erasure_id) {
+        kind -> Text,
+        key -> Text,
+        erasure_id -> Text,
+        applied -> Bool,
+    }
+}
+
+diesel::table! {
+    erased_recipients (notice_id, ordinal, erasure_id) {
+        notice_id -> Text,
+        ordinal -> BigInt,
+        erasure_id -> Text,
+        person_salt -> Text,
+        person_commitment -> Text,
+        address_salt -> Text,
+        address_commitment -> Text,
+    }
+}
+
+diesel::table! {
+    audit_tiles (level, number) {
+        level -> BigInt,
+        number -> BigInt,
+        root -> Binary,
+    }
+}
+
+diesel::table! {
+    audit_checkpoints (size) {
+        size -> BigInt,
+        at -> BigInt,
+        origin -> Text,
+        root -> Binary,
+        note -> Text,
+        key -> Text,
+    }
+}
+
+diesel::table! {
+    audit_time_stamps (id) {
+        id -> Text,
+        size -> BigInt,
+        at -> BigInt,
+        authority -> Text,
+        stamped_at -> BigInt,
+        serial -> Text,
+        response -> Binary,
     }
 }
 
@@ -1027,7 +1515,10 @@ diesel::joinable!(deliveries -> notices (notice_id));
 diesel::joinable!(notices -> incidents (incident_id));
 diesel::joinable!(incident_resources -> resources (resource_key));
 diesel::joinable!(incident_people -> people (person_key));
+diesel::joinable!(recovery_states -> resources (resource_key));
+diesel::joinable!(recovery_attested -> recovery_attestations (attestation_id));
 diesel::joinable!(members -> accounts (account_key));
 diesel::joinable!(members -> people (person_key));
 diesel::joinable!(collaborators -> resources (resource_key));
 diesel::joinable!(collaborators -> people (person_key));
+diesel::joinable!(erasure_marks -> erasures (erasure_id));

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::outcome::Outcome;
+use super::sent_message::SentMessage;
 use super::task::Task;
 
 /// A future that a channel returns.
@@ -71,6 +72,12 @@ pub trait Sender: Send {
     /// have received it.
     fn possibly_received(&self) -> PossiblyReceived {
         PossiblyReceived::always()
+    }
+
+    /// Returns what is recorded about the email that the last delivery handed over, or that it may have handed over. It is empty if the
+    /// delivery was no email.
+    fn sent_message(&mut self) -> Option<SentMessage> {
+        None
     }
 
     /// Returns whether a connection is open. [`Sender::close`] closes it.

@@ -19,13 +19,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 
 /// The headers that are signed if the email has them. From is listed twice, so that a second From header that
 /// is added later breaks the signature.
-const SIGNED: [&str; 14] = [
+const SIGNED: [&str; 15] = [
     "From",
     "From",
     "Reply-To",
@@ -40,6 +41,7 @@ const SIGNED: [&str; 14] = [
     "Auto-Submitted",
     "MIME-Version",
     "Content-Type",
+    "Candor-Audit",
 ];
 /// The length at which the base64 text of a signature is folded.
 const FOLD: usize = 70;
@@ -49,16 +51,32 @@ enum Key {
     Rsa(Box<RsaKeyPair>),
 }
 
-struct Named {
-    selector: String,
-    key: Key,
+/// What the signatures of a process look like, without its keys. The signature headers of an email that was sent can be written again
+/// from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signing {
+    /// The domain that signs.
+    pub domain: String,
+    /// The names of the headers that a signature covers if the email has them.
+    pub headers: Vec<String>,
+    /// The keys, in the order of their signatures.
+    pub keys: Vec<SigningKey>,
+}
+
+/// A key of a [`Signing`], without the key itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKey {
+    /// The selector, where the public key is published.
+    pub selector: String,
+    /// The algorithm, as a signature header names it.
+    pub algorithm: String,
 }
 
 /// Signs emails for one domain.
 #[derive(Clone)]
 pub struct Signer {
-    domain: String,
-    keys: Arc<Vec<Named>>,
+    signing: Arc<Signing>,
+    keys: Arc<Vec<Key>>,
 }
 
 impl Signer {
@@ -69,84 +87,140 @@ impl Signer {
     /// # Errors
     /// A sentence that names the selector. It never contains any part of the key.
     pub fn load(setting: &str, domain: &str) -> std::result::Result<Signer, String> {
-        let mut keys = Vec::new();
+        let (mut keys, mut named) = (Vec::new(), Vec::new());
         for entry in setting.split(',').map(str::trim) {
             let (selector, file) = entry
                 .split_once(':')
                 .filter(|(selector, file)| is_selector(selector) && !file.is_empty())
                 .ok_or("must be SELECTOR:FILE, such as candor:/etc/candor/dkim.pem")?;
             let key = read_key(Path::new(file)).map_err(|reason| format!("{selector}: {reason}"))?;
-            keys.push(Named {
+            named.push(SigningKey {
                 selector: selector.to_owned(),
-                key,
+                algorithm: key.algorithm().to_owned(),
             });
+            keys.push(key);
         }
         Ok(Signer {
-            domain: domain.to_owned(),
+            signing: Arc::new(Signing {
+                domain: domain.to_owned(),
+                headers: SIGNED.map(str::to_owned).to_vec(),
+                keys: named,
+            }),
             keys: Arc::new(keys),
         })
     }
 
-    /// Returns whether signing takes only some microseconds, which is true for Ed25519 and not for RSA.
-    pub fn is_quick(&self) -> bool {
-        self.keys.iter().all(|named| matches!(named.key, Key::Ed25519(_)))
+    /// Returns what the signatures look like.
+    pub fn signing(&self) -> &Signing {
+        &self.signing
     }
 
-    /// Adds a signature for each key in front of the message. The message must have CRLF as line ends.
+    /// Returns whether signing takes only some microseconds, which is true for Ed25519 and not for RSA.
+    pub fn is_quick(&self) -> bool {
+        self.keys.iter().all(|key| matches!(key, Key::Ed25519(_)))
+    }
+
+    /// Adds a signature for each key in front of the message, and returns the signatures. The message must have CRLF as line ends.
     ///
     /// # Errors
     /// `Internal` if the message has no headers or if signing fails.
-    pub fn sign(&self, message: &mut String, at: Timestamp) -> Result<()> {
-        let (head, body) = message
-            .split_once("\r\n\r\n")
-            .ok_or_else(|| Error::internal("a mail without headers cannot be signed"))?;
-        let body_hash = STANDARD.encode(hash_body(body));
-        let headers = headers(head);
-        let mut covered = String::with_capacity(2_048);
-        let mut names: Vec<&str> = Vec::new();
-        let mut used: Vec<usize> = Vec::new();
-        for name in SIGNED {
-            let found = headers
-                .iter()
-                .enumerate()
-                .rev()
-                .find(|(at, (known, _))| known.eq_ignore_ascii_case(name) && !used.contains(at));
-            match found {
-                Some((at, (_, value))) => {
-                    used.push(at);
-                    names.push(name);
-                    relaxed_header(name, value, &mut covered);
-                    covered.push_str("\r\n");
-                }
-                // A header that is listed but absent must not be added later.
-                None if name == "From" => names.push(name),
-                None => {}
+    pub fn sign(&self, message: &mut String, at: Timestamp) -> Result<Vec<Vec<u8>>> {
+        let mut keys = self.keys.iter();
+        add(message, at, &self.signing, |data| {
+            let key = keys
+                .next()
+                .ok_or_else(|| Error::internal("a key for a signature is missing"))?;
+            sign(key, data)
+        })
+    }
+}
+
+/// Adds signatures that were made before to the same message as before.
+///
+/// # Errors
+/// `Internal` if the message has no headers, or if a signature is missing.
+pub fn add_again(
+    message: &mut String,
+    at: Timestamp,
+    signing: &Signing,
+    signatures: Vec<Vec<u8>>,
+) -> Result<()> {
+    let mut signatures = signatures.into_iter();
+    add(message, at, signing, |_| {
+        signatures
+            .next()
+            .ok_or_else(|| Error::internal("a signature of the email is missing"))
+    })
+    .map(drop)
+}
+
+/// Adds a signature for each key in front of the message. `sign` returns the signature of the next key over the given bytes.
+fn add(
+    message: &mut String,
+    at: Timestamp,
+    signing: &Signing,
+    mut sign: impl FnMut(&[u8]) -> Result<Vec<u8>>,
+) -> Result<Vec<Vec<u8>>> {
+    let (head, body) = message
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| Error::internal("a mail without headers cannot be signed"))?;
+    let body_hash = STANDARD.encode(hash_body(body));
+    let headers = headers(head);
+    let mut covered = String::with_capacity(2_048);
+    let mut names: Vec<&str> = Vec::new();
+    let mut used: Vec<usize> = Vec::new();
+    for name in &signing.headers {
+        let found = headers
+            .iter()
+            .enumerate()
+            .rev()
+            .find(|(at, (known, _))| known.eq_ignore_ascii_case(name) && !used.contains(at));
+        match found {
+            Some((at, (_, value))) => {
+                used.push(at);
+                names.push(name);
+                relaxed_header(name, value, &mut covered);
+                covered.push_str("\r\n");
             }
+            // A header that is listed but absent must not be added later.
+            None if name == "From" => names.push(name),
+            None => {}
         }
-        let names = names.join(":").to_ascii_lowercase();
-        let (seconds, _) = at.unix();
-        let mut signatures = String::new();
-        for named in self.keys.iter() {
-            let algorithm = match named.key {
-                Key::Ed25519(_) => "ed25519-sha256",
-                Key::Rsa(_) => "rsa-sha256",
-            };
-            let value = format!(
-                "v=1; a={algorithm}; c=relaxed/relaxed; d={};\r\n\ts={}; t={seconds};\r\n\th={};\r\n\tbh={body_hash};\r\n\tb=",
-                self.domain,
-                named.selector,
-                names.replacen(":list-unsubscribe:", ":\r\n\tlist-unsubscribe:", 1),
-            );
-            let mut data = covered.clone();
-            relaxed_header("DKIM-Signature", &value, &mut data);
-            let signature = sign(&named.key, data.as_bytes())?;
-            signatures.push_str("DKIM-Signature: ");
-            signatures.push_str(&value);
-            fold(&STANDARD.encode(signature), &mut signatures);
-            signatures.push_str("\r\n");
+    }
+    let names = names.join(":").to_ascii_lowercase();
+    let (seconds, _) = at.unix();
+    let mut header = String::new();
+    let mut signatures = Vec::with_capacity(signing.keys.len());
+    for key in &signing.keys {
+        let value = format!(
+            "v=1; a={}; c=relaxed/relaxed; d={};\r\n\ts={}; t={seconds};\r\n\th={};\r\n\tbh={body_hash};\r\n\tb=",
+            key.algorithm,
+            signing.domain,
+            key.selector,
+            names
+                .replacen(":list-unsubscribe:", ":\r\n\tlist-unsubscribe:", 1)
+                .replacen(":mime-version:", ":\r\n\tmime-version:", 1),
+        );
+        let mut data = covered.clone();
+        relaxed_header("DKIM-Signature", &value, &mut data);
+        let signature = sign(data.as_bytes())?;
+        header.push_str("DKIM-Signature: ");
+        header.push_str(&value);
+        fold(&STANDARD.encode(&signature), &mut header);
+        header.push_str("\r\n");
+        signatures.push(signature);
+    }
+    message.insert_str(0, &header);
+    Ok(signatures)
+}
+
+impl Key {
+    /// Returns the algorithm, as a signature header names it.
+    fn algorithm(&self) -> &'static str {
+        match self {
+            Key::Ed25519(_) => "ed25519-sha256",
+            Key::Rsa(_) => "rsa-sha256",
         }
-        message.insert_str(0, &signatures);
-        Ok(())
     }
 }
 

@@ -56,6 +56,20 @@ pub struct Addressing<'a> {
     pub answers_url: &'a str,
     /// The value of the Date header.
     pub date: Timestamp,
+    /// The checkpoint of the audit trail: its origin, its size and its root.
+    pub audit: &'a str,
+}
+
+/// The header with the checkpoint of the audit trail.
+pub const AUDIT: &str = "Candor-Audit";
+
+/// The form of an email: which headers it has, in which order, and how they and the bodies are encoded. Whoever changes the form gives
+/// it the next number and keeps the code for the earlier ones, so that emails that were sent can still be shown byte for byte.
+pub const FORM: u32 = 1;
+
+/// Returns the ID of the thread of an incident, without angle brackets.
+pub fn thread(incident: &str, domain: &str) -> String {
+    format!("incident.{incident}@{domain}")
 }
 
 /// The boundary between the two bodies. Quoted-printable text never contains `=_`, so no body can contain the
@@ -161,6 +175,7 @@ pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
         .header(ListUnsubscribe(format!("<{}>", addressing.unsubscribe_url)))
         .header(ListUnsubscribePost("List-Unsubscribe=One-Click".to_owned()))
         .header(AutoSubmitted("auto-generated".to_owned()))
+        .raw_header(header::words(AUDIT, addressing.audit))
         .raw_header(header::text("Subject", &rendered.subject))
         .multipart(
             MultiPart::builder()

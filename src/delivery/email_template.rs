@@ -12,6 +12,7 @@
 //! An email never differs from one that is rendered as a whole. If a template does more with a personal value
 //! than show it or test whether it is empty, each email is rendered separately.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,7 +23,7 @@ use super::email::{self, Addressing, Mail};
 use super::header;
 use crate::base::error::Result;
 use crate::notice::compose::{self, Content, RecipientContext, Urls};
-use crate::notice::template::{self, MailResource, Rendered, Template};
+use crate::notice::template::{self, MailRecovery, MailResource, Rendered, Template};
 
 /// The first character of a mark. It is a private-use character. If a text contains such a character, each
 /// email is rendered separately.
@@ -141,9 +142,13 @@ const SLOT_REASON: usize = 2;
 const SLOT_UNSUBSCRIBE: usize = 3;
 const SLOT_ANSWERS: usize = 4;
 const SLOT_WRONG_SUBJECT: usize = 5;
-const SLOT_RESOURCES: usize = 6;
+const SLOT_RESTORED: usize = 6;
+const SLOT_AFFECTED: usize = 7;
+const SLOT_LEFT: usize = 8;
+const SLOT_SUMMARY: usize = 9;
+const SLOT_RESOURCES: usize = 10;
 /// The number of personal values of one resource.
-const PER_RESOURCE: usize = 4;
+const PER_RESOURCE: usize = 5;
 
 fn is_marked(text: &str) -> bool {
     text.chars().any(|c| c >= MARK && c <= '\u{FFFFD}')
@@ -176,16 +181,34 @@ fn values<'a>(own: &'a RecipientContext, links: Links<'a>) -> impl Iterator<Item
         .into_iter()
         .chain([links.unsubscribe, links.answers])
         .chain([own.wrong_subject.as_deref().unwrap_or_default()])
+        .chain(figures(own))
         .chain(own.resources.iter().flat_map(|resource| {
             [
                 resource.type_.as_str(),
                 resource.id.as_str(),
                 resource.label.as_str(),
                 resource.account.as_str(),
+                resource.finding.as_str(),
             ]
         }))
         .chain(own.values.values().map(String::as_str))
 }
+
+/// Returns the figures of the recovery in the order of their slots. They are empty without a recovery.
+fn figures(own: &RecipientContext) -> [&str; 4] {
+    own.recovery.as_ref().map_or([""; 4], |recovery| {
+        [
+            &recovery.restored,
+            &recovery.affected,
+            &recovery.left,
+            &recovery.summary,
+        ]
+        .map(String::as_str)
+    })
+}
+
+/// The number of restored resources that has words of its own, so it is not replaced by a mark.
+const NOTHING: &str = "0";
 
 /// Returns a key for the shape of an email. The key contains everything that changes the text, except the
 /// personal values themselves.
@@ -193,6 +216,8 @@ fn shape(own: &RecipientContext, optional: bool) -> Vec<u8> {
     let mut key = Vec::with_capacity(64);
     key.push(u8::from(optional));
     key.push(u8::from(own.late));
+    let nothing = own.recovery.as_ref().map(|recovery| recovery.restored == NOTHING);
+    key.push(nothing.map_or(2, u8::from));
     key.extend_from_slice(&(own.more_resources as u64).to_le_bytes());
     let links = Links {
         unsubscribe: "-",
@@ -204,6 +229,7 @@ fn shape(own: &RecipientContext, optional: bool) -> Vec<u8> {
         key.push(0);
     }
     key.extend_from_slice(&(own.resources.len() as u64).to_le_bytes());
+    key.extend(own.resources.iter().map(|resource| u8::from(resource.restored)));
     key.extend_from_slice(own.time_zone.as_deref().unwrap_or("-").as_bytes());
     key
 }
@@ -233,6 +259,8 @@ fn marked(own: &RecipientContext) -> RecipientContext {
                     id: put(slot + 1, &resource.id),
                     label: put(slot + 2, &resource.label),
                     account: put(slot + 3, &resource.account),
+                    finding: put(slot + 4, &resource.finding),
+                    restored: resource.restored,
                 }
             })
             .collect(),
@@ -244,6 +272,15 @@ fn marked(own: &RecipientContext) -> RecipientContext {
             .wrong_subject
             .as_deref()
             .map(|subject| put(SLOT_WRONG_SUBJECT, subject)),
+        recovery: own.recovery.as_ref().map(|recovery| MailRecovery {
+            restored: match recovery.restored.as_str() {
+                NOTHING => NOTHING.to_owned(),
+                restored => put(SLOT_RESTORED, restored),
+            },
+            affected: put(SLOT_AFFECTED, &recovery.affected),
+            left: put(SLOT_LEFT, &recovery.left),
+            summary: put(SLOT_SUMMARY, &recovery.summary),
+        }),
         values: own
             .values
             .iter()
@@ -303,13 +340,25 @@ enum Chunk {
     Lines(Vec<Piece>),
 }
 
-fn chunks(text: &str) -> Vec<Chunk> {
+/// How the lines of a body are finished before they are encoded. It works line by line.
+type Finish = for<'a> fn(&'a str) -> Cow<'a, str>;
+
+/// Wraps the lines of the plain text. A line can be short with a mark and long with the value.
+fn finish_text(lines: &str) -> Cow<'_, str> {
+    Cow::Owned(template::wrapped(lines))
+}
+
+fn finish_html(lines: &str) -> Cow<'_, str> {
+    Cow::Borrowed(lines)
+}
+
+fn chunks(text: &str, finish: Finish) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let mut fixed = String::new();
     for line in text.split_inclusive('\n') {
         if line.contains(MARK) {
             if !fixed.is_empty() {
-                chunks.push(Chunk::Encoded(encode(&std::mem::take(&mut fixed))));
+                chunks.push(Chunk::Encoded(encode(&finish(&std::mem::take(&mut fixed)))));
             }
             chunks.push(Chunk::Lines(pieces(line)));
         } else {
@@ -317,7 +366,7 @@ fn chunks(text: &str) -> Vec<Chunk> {
         }
     }
     if !fixed.is_empty() {
-        chunks.push(Chunk::Encoded(encode(&fixed)));
+        chunks.push(Chunk::Encoded(encode(&finish(&fixed))));
     }
     chunks
 }
@@ -343,6 +392,7 @@ enum Line {
     Date,
     MessageId,
     ListUnsubscribe,
+    Audit,
     Subject,
 }
 
@@ -396,6 +446,7 @@ impl EmailTemplate {
                 "Date" => Line::Date,
                 "Message-ID" => Line::MessageId,
                 "List-Unsubscribe" => Line::ListUnsubscribe,
+                email::AUDIT => Line::Audit,
                 "Subject" => Line::Subject,
                 _ => {
                     fixed.push_str(&header);
@@ -421,9 +472,9 @@ impl EmailTemplate {
             head: lines,
             subject,
             fixed_subject,
-            text: chunks(&rendered.text),
+            text: chunks(&rendered.text, finish_text),
             between: between.to_owned(),
-            html: chunks(&rendered.html),
+            html: chunks(&rendered.html, finish_html),
             end: end.to_owned(),
             size: rendered.text.len() + rendered.html.len() + 2_048,
         })
@@ -452,6 +503,7 @@ impl EmailTemplate {
                     mail.push_str(addressing.unsubscribe_url);
                     mail.push_str(">\r\n");
                 }
+                Line::Audit => mail.push_str(&header_line(header::words(email::AUDIT, addressing.audit))),
                 Line::Subject => match &self.fixed_subject {
                     Some(line) => mail.push_str(line),
                     None => {
@@ -463,14 +515,18 @@ impl EmailTemplate {
             }
         }
         let mut line = String::with_capacity(256);
-        for (chunks, escape, after) in [(&self.text, false, &self.between), (&self.html, true, &self.end)] {
+        let parts: [(_, Finish, _, _); 2] = [
+            (&self.text, finish_text, false, &self.between),
+            (&self.html, finish_html, true, &self.end),
+        ];
+        for (chunks, finish, escape, after) in parts {
             for chunk in chunks {
                 match chunk {
                     Chunk::Encoded(text) => mail.push_str(text),
                     Chunk::Lines(pieces) => {
                         line.clear();
                         put_together(pieces, &values, escape, &mut line);
-                        mail.push_str(&encode(&line));
+                        mail.push_str(&encode(&finish(&line)));
                     }
                 }
             }

@@ -35,6 +35,12 @@ pub fn text(name: &'static str, value: &str) -> HeaderValue {
     field(name, value.to_owned(), encoded)
 }
 
+/// Returns a field with words that a program reads, such as Candor-Audit. They are never encoded, whatever their length, so they must be
+/// printable ASCII.
+pub fn words(name: &'static str, value: &str) -> HeaderValue {
+    field(name, value.to_owned(), fold(value, name.len() + 2))
+}
+
 /// Returns a field with one mailbox, such as From or To. The name is optional. If the name looks like an
 /// address, it is still written as a name.
 pub fn mailbox(name: &'static str, mailbox: &Mailbox) -> HeaderValue {

@@ -10,9 +10,11 @@ use lettre::message::Mailbox;
 
 use super::channel::{self, Channel, Pending, PossiblyReceived};
 use super::dkim::Signer;
-use super::email::{Addressing, Mail};
+use super::email::{self, Addressing, Mail};
 use super::outbox;
 use super::outcome::Outcome;
+use super::sending_settings::SendingSettings;
+use super::sent_message::SentMessage;
 use super::smtp::{self, Relay};
 use super::task::{Recipient, Task};
 use super::verp::Verp;
@@ -88,6 +90,7 @@ impl Channel for Mailing {
         Box::new(MailSender {
             route,
             writer: self.writer.clone(),
+            sent: None,
         })
     }
 }
@@ -100,15 +103,20 @@ enum Route {
 struct MailSender {
     route: Route,
     writer: Arc<Writer>,
+    /// What is recorded about the email of the last delivery.
+    sent: Option<SentMessage>,
 }
 
 impl channel::Sender for MailSender {
     fn deliver<'a>(&'a mut self, task: &'a Task) -> Pending<'a, Outcome> {
         Box::pin(async move {
-            let mail = match self.writer.mail(task).await {
-                Ok(mail) => mail,
+            self.sent = None;
+            let (mail, sent) = match self.writer.mail(task).await {
+                Ok(written) => written,
                 Err(reason) => return Outcome::Failed(reason),
             };
+            // It is kept before the email is handed over, because the delivery may be interrupted.
+            self.sent = Some(sent);
             match &mut self.route {
                 Route::Smtp(sender) => sender.deliver(&mail).await,
                 Route::Outbox(directory) => outbox::deliver(directory, &mail).await,
@@ -121,6 +129,10 @@ impl channel::Sender for MailSender {
             Route::Smtp(sender) => sender.possibly_received(),
             Route::Outbox(_) => PossiblyReceived::always(),
         }
+    }
+
+    fn sent_message(&mut self) -> Option<SentMessage> {
+        self.sent.take()
     }
 
     fn is_open(&self) -> bool {
@@ -152,8 +164,18 @@ fn people(task: &Task) -> Result<(&RecipientContext, bool), String> {
 }
 
 impl Writer {
-    /// Returns the email of a task, or the reason why it cannot be made.
-    async fn mail(self: &Arc<Self>, task: &Task) -> Result<Mail, String> {
+    /// Returns the settings that decide the bytes of the emails.
+    pub fn settings(&self) -> SendingSettings {
+        SendingSettings::new(
+            &self.from,
+            self.reply_to.as_ref(),
+            self.links.public_url(),
+            self.dkim.as_ref().map(Signer::signing),
+        )
+    }
+
+    /// Returns the email of a task with what is recorded about it, or the reason why it cannot be made.
+    async fn mail(self: &Arc<Self>, task: &Task) -> Result<(Mail, SentMessage), String> {
         // Rendering takes long and may run an untrusted template, so it runs on a blocking thread. Filling
         // prepared pieces is quick enough to run here.
         let (own, optional) = people(task)?;
@@ -166,16 +188,22 @@ impl Writer {
             claimed: task.claimed.clone(),
             notice: task.notice.clone(),
             to: task.to.clone(),
+            context: task.context.clone(),
         };
         tokio::task::spawn_blocking(move || writer.write(&task))
             .await
             .map_err(|error| error.to_string())?
     }
 
-    fn write(&self, task: &Task) -> Result<Mail, String> {
+    fn write(&self, task: &Task) -> Result<(Mail, SentMessage), String> {
         let (own, optional) = people(task)?;
+        let context = task
+            .context
+            .as_ref()
+            .ok_or("the context of the email is missing")?;
         let claimed = &task.claimed;
-        let thread = format!("incident.{}@{}", task.notice.incident, self.from.email.domain());
+        let thread = email::thread(&task.notice.incident, self.from.email.domain());
+        let links = self.links.of_email(claimed.id);
         let return_path = match &self.verp {
             Some(verp) => Some(verp.address(claimed.id).map_err(|error| error.to_string())?),
             None => None,
@@ -188,9 +216,10 @@ impl Writer {
             address: &claimed.address,
             message_id: &claimed.message_id,
             thread: &thread,
-            unsubscribe_url: &self.links.unsubscribe(claimed.id),
-            answers_url: &self.links.answers(claimed.id),
+            unsubscribe_url: &links.unsubscribe,
+            answers_url: &links.answers,
             date: self.clock.now(),
+            audit: &context.checkpoint,
         };
         let mut mail =
             task.notice
@@ -203,11 +232,14 @@ impl Writer {
                     }
                     other => other.chain(),
                 })?;
-        if let Some(signer) = &self.dkim {
-            signer
+        let dkim = match &self.dkim {
+            Some(signer) => signer
                 .sign(&mut mail.message, addressing.date)
-                .map_err(|error| error.chain())?;
-        }
-        Ok(mail)
+                .map_err(|error| error.chain())?,
+            None => Vec::new(),
+        };
+        let date = addressing.date;
+        let sent = SentMessage::new(context.id, date, &mail.message, &links.signatures, &dkim);
+        Ok((mail, sent))
     }
 }

@@ -13,6 +13,7 @@
 //! This module never reads the incident, because a notice is frozen. Of the directory it reads only the
 //! accounts and the secrets of endpoints. It never loses an outcome.
 
+pub mod as_sent;
 pub mod calling;
 pub mod channel;
 pub mod dispatch;
@@ -29,11 +30,15 @@ pub mod outcome_log;
 pub mod outcome_record;
 pub mod queue;
 pub mod refusal;
+pub mod sending_context;
+pub mod sending_settings;
+pub mod sent_message;
 pub mod smtp;
 pub mod task;
 pub mod verp;
 pub mod waves;
 pub mod webhook;
+pub mod who_got_it;
 pub mod worker;
 
 use std::time::Duration;
@@ -45,10 +50,13 @@ use crate::audit::Tx;
 use crate::base::code::Code;
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
+use crate::base::text::hex;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipients as nr};
 use crate::directory::endpoint;
+use crate::directory::erased::is_placeholder;
+use crate::notice::again;
 use crate::notice::delivery_state::exceptions;
 use crate::notice::state::{self, Again};
 use crate::notice::{DeliveryState, EMAIL, NoticeRow};
@@ -112,6 +120,8 @@ pub struct DeliveryEndpoint {
 /// One attempt to make a delivery, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Attempt {
+    /// The attempt number, from 1. A number is missing if no attempt was made after all.
+    pub number: i64,
     /// When the attempt was recorded.
     pub at: Timestamp,
     /// The outcome: sent, retry, failed, or ambiguous (the connection was lost between the last byte and the
@@ -119,6 +129,9 @@ pub struct Attempt {
     pub outcome: String,
     /// The reply of the server, or the reason why there was none.
     pub reply: String,
+    /// The SHA-256 of the email that the attempt handed over, in hexadecimal. Null if it handed over no email, or if a version of Candor
+    /// made it that did not record this.
+    pub sha256: Option<String>,
 }
 
 /// The columns that a delivery is shown from.
@@ -185,16 +198,26 @@ fn load(
         .load(conn)?;
     let ids: Vec<i64> = rows.iter().map(|(row, _)| row.0.0).collect();
     let mut attempts: std::collections::HashMap<i64, Vec<Attempt>> = std::collections::HashMap::new();
-    let found: Vec<(i64, Timestamp, String, String)> = da::table
+    type AttemptColumns = ((i64, i64), Timestamp, String, String, Option<Vec<u8>>);
+    let found: Vec<AttemptColumns> = da::table
         .filter(da::delivery_id.eq_any(&ids))
         .order((da::delivery_id, da::attempt))
-        .select((da::delivery_id, da::at, da::outcome, da::reply))
+        .select((
+            (da::delivery_id, da::attempt),
+            da::at,
+            da::outcome,
+            da::reply,
+            da::mail_hash,
+        ))
         .load(conn)?;
-    for (id, at, outcome, reply) in found {
-        attempts
-            .entry(id)
-            .or_default()
-            .push(Attempt { at, outcome, reply });
+    for ((id, number), at, outcome, reply, hash) in found {
+        attempts.entry(id).or_default().push(Attempt {
+            number,
+            at,
+            outcome,
+            reply,
+            sha256: hash.map(|hash| hex(&hash)),
+        });
     }
     let endpoints: Vec<&str> = rows
         .iter()
@@ -304,18 +327,29 @@ pub fn get(conn: &mut Conn, id: i64) -> Result<Delivery> {
 /// - `Conflict` if it was sent, is pending or is suppressed, because nobody may get the same email twice.
 /// - `Conflict` if the notice was stopped, or if a correction was sent since. Its catch-up goes to the people
 ///   who were not notified.
+/// - `Conflict` if the person has another address now, or got the notice by another email ([`again`]).
 /// - `Conflict` if the endpoint was disabled or deleted.
 pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> {
     let delivery = get(tx.conn, id)?;
     let notice = lock_for_resending(tx, &delivery.notice)?;
     // Another transaction can have changed the delivery before this one got the lock.
     let delivery = get(tx.conn, id)?;
+    if is_placeholder(&delivery.address) {
+        let detail = "the address was erased, so the email cannot be sent again";
+        return Err(Error::Conflict(detail.to_owned()).code(Code::Erased));
+    }
     if !delivery.state.may_be_sent_again() {
         return Err(Error::Conflict(format!(
             "the delivery is {}; only a delivery that failed or bounced can be sent again",
             delivery.state
         ))
         .code(Code::NothingToResend));
+    }
+    if let Some(left_out) = again::left_out(tx.conn, &delivery.notice, &[id])?.get(&id) {
+        return Err(
+            Error::Conflict(format!("the email is not sent again: {}", left_out.why()))
+                .code(Code::NothingToResend),
+        );
     }
     let lifetime = match &delivery.endpoint {
         None => lifetime,
@@ -330,18 +364,23 @@ pub fn resend(tx: &mut Tx<'_>, id: i64, lifetime: Duration) -> Result<Delivery> 
     get(tx.conn, id)
 }
 
-/// Queues every delivery of a notice again that failed, and returns how many there are.
+/// Queues every delivery of a notice again that failed, and returns how many there are. Emails that [`again`] leaves out are not sent.
 ///
 /// # Errors
-/// `NotFound` if the notice does not exist, `Conflict` if none failed, if the notice was stopped, or if a
+/// `NotFound` if the notice does not exist, `Conflict` if none failed or all are left out, if the notice was stopped, or if a
 /// correction was sent since.
 pub fn resend_failed(tx: &mut Tx<'_>, notice: &NoticeId, lifetime: Duration) -> Result<i64> {
     let notice = lock_for_resending(tx, notice)?;
-    let resent = state::send_again(tx, &notice, Again::Failed, lifetime)?;
+    let left_out = again::lost_left_out(tx.conn, &notice.id)?.failed;
+    let resent = state::send_again(tx, &notice, Again::Failed(&left_out), lifetime)?;
     if resent == 0 {
-        return Err(
-            Error::Conflict("no delivery of the notice has failed".to_owned()).code(Code::NothingToResend)
-        );
+        let detail = match left_out.is_empty() {
+            true => "no delivery of the notice has failed",
+            false => {
+                "no failed email can be sent again: each person got this notice by another email or has another address now"
+            }
+        };
+        return Err(Error::Conflict(detail.to_owned()).code(Code::NothingToResend));
     }
     Ok(resent as i64)
 }
@@ -352,5 +391,6 @@ fn lock_for_resending(tx: &mut Tx<'_>, notice: &NoticeId) -> Result<NoticeRow> {
     state::check_may_send_again(&notice)?;
     notice.check_still_true(tx.conn)?;
     notice.check_not_corrected_since(tx.conn)?;
+    notice.check_still_restored(tx.conn)?;
     Ok(notice)
 }

@@ -13,7 +13,8 @@ use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::opt_outs as o;
-use crate::directory::{address_mark, normal_address};
+use crate::directory::erased::{MarkOf, Marks, is_placeholder};
+use crate::directory::{normal_address, person};
 
 word_enum! {
     /// Why an address gets no optional notices.
@@ -50,12 +51,30 @@ pub struct Suppression {
     pub at: Timestamp,
 }
 
+/// Returns the address of a delivery in its normal form. If the email is so old that its address was removed, it is the present address
+/// of the person. `None` if the person was erased.
+fn address_of(conn: &mut Conn, delivery: i64) -> Result<Option<String>> {
+    let delivery = super::get(conn, delivery)?;
+    if !is_placeholder(&delivery.address) {
+        return Ok(Some(normal_address(&delivery.address)));
+    }
+    let person = match &delivery.person {
+        Some(recipient) => person::among(conn, &[recipient.id.as_str()])?.remove(&recipient.id),
+        None => None,
+    };
+    Ok(person
+        .map(|person| normal_address(&person.email))
+        .filter(|address| !address.is_empty()))
+}
+
 /// Suppresses the address of a delivery. Calling it again changes nothing.
 ///
 /// # Errors
 /// `NotFound` if the delivery does not exist.
 pub fn opt_out(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
-    let address = normal_address(&super::get(tx.conn, delivery)?.address);
+    let Some(address) = address_of(tx.conn, delivery)? else {
+        return Ok(());
+    };
     if put(tx, &address, SuppressionReason::OptedOut)? {
         tx.record(Event::new(Action::OptedOut, "delivery", delivery.to_string()));
     }
@@ -68,7 +87,9 @@ pub fn opt_out(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
 /// # Errors
 /// `NotFound` if the delivery does not exist.
 pub fn opt_in(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
-    let address = normal_address(&super::get(tx.conn, delivery)?.address);
+    let Some(address) = address_of(tx.conn, delivery)? else {
+        return Ok(());
+    };
     let lifted = diesel::delete(
         o::table
             .find(&address)
@@ -89,7 +110,9 @@ pub fn opt_in(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
 /// # Errors
 /// `NotFound` if the delivery does not exist.
 pub fn is_opted_out(conn: &mut Conn, delivery: i64) -> Result<bool> {
-    let address = normal_address(&super::get(conn, delivery)?.address);
+    let Some(address) = address_of(conn, delivery)? else {
+        return Ok(false);
+    };
     let stored: Option<String> = o::table.find(&address).select(o::reason).first(conn).optional()?;
     Ok(stored.as_deref() == Some(SuppressionReason::OptedOut.as_str()))
 }
@@ -176,9 +199,40 @@ pub fn lift(tx: &mut Tx<'_>, address: &str) -> Result<()> {
     if diesel::delete(o::table.find(&address)).execute(tx.conn)? == 0 {
         return Err(missing());
     }
-    tx.record(
-        Event::new(Action::SuppressionLifted, "address", address_mark(&address))
-            .before(json!({"reason": reason})),
-    );
+    let mark = Marks::of(tx.conn)?.mark(MarkOf::Address, &address);
+    tx.record(Event::new(Action::SuppressionLifted, "address", mark).before(json!({"reason": reason})));
     Ok(())
+}
+
+/// Returns why an address is suppressed. None if it is not.
+///
+/// # Errors
+/// An error of the database.
+pub fn of(conn: &mut Conn, address: &str) -> Result<Option<Suppression>> {
+    let address = normal_address(address);
+    let stored: Option<(String, Timestamp, String)> = o::table.find(&address).first(conn).optional()?;
+    stored
+        .map(|(address, at, reason)| {
+            Ok(Suppression {
+                address,
+                reason: SuppressionReason::parse(&reason).map_err(Error::internal)?,
+                at,
+            })
+        })
+        .transpose()
+}
+
+/// Removes the suppression of an address if it is there because of a bounce. A suppression that the person asked for stays.
+/// Returns whether there was one.
+///
+/// # Errors
+/// An error of the database.
+pub fn lift_bounced(tx: &mut Tx<'_>, address: &str) -> Result<bool> {
+    match of(tx.conn, address)? {
+        Some(one) if one.reason == SuppressionReason::Bounced => {
+            lift(tx, address)?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
 }

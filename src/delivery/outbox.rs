@@ -45,3 +45,44 @@ pub fn make_private(directory: &Path) {
         }
     }
 }
+
+/// Deletes the emails with these Message-IDs. An email that does not exist is skipped.
+///
+/// # Errors
+/// An I/O error.
+pub fn remove(directory: &Path, message_ids: &[String]) -> std::io::Result<()> {
+    for message_id in message_ids {
+        let name = super::email::file_name(message_id);
+        for end in ["eml", "part"] {
+            match std::fs::remove_file(directory.join(format!("{name}.{end}"))) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the emails for which `which` returns true. It gets the bytes of the email without the line breaks that its encoding adds.
+///
+/// # Errors
+/// An I/O error.
+pub fn remove_if(directory: &Path, which: impl Fn(&[u8]) -> bool) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if !path.extension().is_some_and(|end| end == "eml" || end == "part") {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&std::fs::read(&path)?)
+            .replace("=\r\n", "")
+            .replace("=\n", "");
+        if which(text.as_bytes()) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}

@@ -70,6 +70,8 @@ struct Pending {
     /// The half of the file that is being written, and the number of bytes that it contains.
     half: u64,
     at: u64,
+    /// The half that is being stored, and the number of bytes that it contains.
+    taken: Option<(u64, u64)>,
     /// The last row of the table that contains a record of a waiting outcome.
     row: i64,
 }
@@ -221,6 +223,7 @@ impl OutcomeLog {
     pub(super) fn take(&self) -> Group {
         let mut pending = self.lock();
         pending.since = None;
+        pending.taken = Some((pending.half, pending.at));
         pending.half = 1 - pending.half;
         pending.at = 0;
         Group {
@@ -229,8 +232,16 @@ impl OutcomeLog {
         }
     }
 
-    /// Marks the taken batch as stored. Its records are not needed any more.
+    /// Marks the taken batch as stored. Its records are not needed any more, and they are overwritten, because a reply can contain an
+    /// address.
     pub(super) fn stored(&self) {
+        let taken = self.lock().taken.take();
+        if let (Kind::File { file, .. }, Some((half, length))) = (&self.kind, taken) {
+            let zeros = vec![0; usize::try_from(length).unwrap_or_default()];
+            if let Err(error) = file.write_all_at(&zeros, half * ROOM) {
+                tracing::warn!(%error, "outcome records that are not needed any more could not be overwritten");
+            }
+        }
         self.stored.notify_waiters();
     }
 
@@ -253,7 +264,7 @@ impl Pending {
 
 /// Makes the outcome record of a delivery. Returns `None` if no attempt was made.
 fn outcome_record(lease: &str, done: &Done) -> Option<OutcomeRecord> {
-    let Finish::Attempt(outcome) = &done.finish else {
+    let Finish::Attempt(outcome, mail) = &done.finish else {
         return None;
     };
     Some(OutcomeRecord {
@@ -261,6 +272,7 @@ fn outcome_record(lease: &str, done: &Done) -> Option<OutcomeRecord> {
         delivery: done.claimed.id,
         attempt: done.claimed.attempt,
         outcome: outcome.clone(),
+        mail: mail.clone(),
     })
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::outcome::Outcome;
+use super::sent_message::SentMessage;
 
 /// The outcome of one claimed delivery.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,4 +16,22 @@ pub struct OutcomeRecord {
     pub attempt: i64,
     /// The outcome of the attempt.
     pub outcome: Outcome,
+    /// What is recorded about the email that the attempt handed over. Records of earlier versions do not contain it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<SentMessage>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_earlier_versions_are_read() {
+        let text = r#"{"lease":"l","delivery":7,"attempt":2,"outcome":{"sent":"250 OK"}}"#;
+        let record: OutcomeRecord = serde_json::from_str(text).unwrap();
+        assert_eq!((record.delivery, record.attempt), (7, 2));
+        assert_eq!(record.outcome, Outcome::Sent("250 OK".to_owned()));
+        assert_eq!(record.mail, None);
+        assert_eq!(serde_json::to_string(&record).unwrap(), text);
+    }
 }

@@ -6,6 +6,7 @@ use crate::base::id::NoticeId;
 use crate::base::time::Timestamp;
 use crate::db::dialect;
 use crate::delivery::email_template::Prepared;
+use crate::delivery::sending_context::SendingContext;
 use crate::notice::compose::{Content, RecipientContext};
 use crate::notice::payload::EndpointContext;
 
@@ -17,6 +18,8 @@ pub struct Task {
     pub notice: Arc<Frozen>,
     /// The frozen data of the recipient, which is different for each delivery of the notice.
     pub to: Recipient,
+    /// The context that an email is written in. `None` for a call to an endpoint.
+    pub context: Option<Arc<SendingContext>>,
 }
 
 /// The frozen data of a recipient.

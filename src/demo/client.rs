@@ -34,6 +34,11 @@ impl Client {
             .await
     }
 
+    /// Uploads a listing in CSV.
+    pub async fn upload(&self, path: &str, listing: &str) -> Result<Value, String> {
+        self.call(Method::PUT, path, "text/csv", listing.to_owned()).await
+    }
+
     pub async fn import(&self, lines: &str) -> Result<Value, String> {
         let path = "/api/v1/directory/import";
         self.call(Method::POST, path, "application/x-ndjson", lines.to_owned())

@@ -18,6 +18,9 @@ const AFFECTED: [&str; 3] = [
     "wanjiru@nyota-films.example",
 ];
 
+/// The files that should be readable, with their sizes.
+const CATALOGUE: &str = "id,size\ninterview-v1,642111856\ninterview-v2,655360000\nopening-v1,120400128\n";
+
 struct Play<'a> {
     tell: Teller,
     api: Client,
@@ -67,6 +70,7 @@ pub(super) async fn play(
     play.detection().await?;
     play.repeats().await?;
     play.mend().await?;
+    play.recovery().await?;
     play.resolution().await?;
     play.answers().await?;
     play.report().await?;
@@ -334,6 +338,57 @@ impl Play<'_> {
         Ok(())
     }
 
+    /// A listing of what is stored is compared with the catalogue, and a newer one is the evidence that everything is back.
+    async fn recovery(&mut self) -> Result<(), String> {
+        let time = self.at("10:23")?;
+        self.tell.step(&time, "Are the files restored?");
+        let comparison = json!({
+            "name": "Readable files against the catalogue", "resource": {"type": "file"}, "key": "id", "compare": ["size"],
+            "expected": {"format": "csv"}, "observed": {"format": "csv"}
+        });
+        let made = self.api.post(&self.path("/comparisons"), &comparison).await?;
+        let path = format!("/api/v1/comparisons/{}", text(&made["id"]));
+        self.api.upload(&format!("{path}/expected"), CATALOGUE).await?;
+        let before = format!("{path}/observed?observed_at=2024-03-14T10:17:00%2B03:00");
+        self.api
+            .upload(&before, "id,size\nopening-v1,120400128\n")
+            .await?;
+        let compared = self.api.post(&format!("{path}/run"), &json!({})).await?;
+        self.api
+            .post(&format!("{path}/apply"), &json!({"kinds": ["missing"]}))
+            .await?;
+        // The alert named the media item. What can be measured are its files.
+        let item = json!({"resources": [{"type": "media", "id": "interview"}]});
+        self.api.post(&self.path("/affected/remove"), &item).await?;
+        self.tell.fact(&format!(
+            "The listing of readable files from 10:17, compared with the catalogue: {} files are missing, the two that were affected. \
+            They are impaired until evidence shows otherwise.",
+            compared["counts"]["missing"]
+        ));
+        self.api.upload(&format!("{path}/observed"), CATALOGUE).await?;
+        self.api.post(&format!("{path}/run"), &json!({})).await?;
+        let progress = self.api.get(&self.path("/recovery")).await?;
+        let counts = &progress["counts"];
+        self.tell.fact(&format!(
+            "A new listing is the evidence: {} files are recovered, {} are impaired. So these people can be told that theirs is restored, \
+            and nobody else would be.",
+            counts["recovered"], counts["impaired"]
+        ));
+        if counts["recovered"] != 2 || counts["impaired"] != 0 {
+            self.tell.alarm("the evidence did not count");
+            self.complete = false;
+        }
+        let notice = json!({
+            "phase": "recovery",
+            "message": "Your files can be opened again. We have checked each of them against our catalogue.",
+            "customer_action": {"required": false}
+        });
+        self.notify("recovery", notice, false).await?;
+        self.tell
+            .aside("Without Candor: \u{201c}it should work again\u{201d}, and nobody had looked.");
+        Ok(())
+    }
+
     async fn resolution(&mut self) -> Result<(), String> {
         let time = self.at("10:24")?;
         self.tell
@@ -478,10 +533,10 @@ impl Play<'_> {
             self.tell.alarm("the audit trail is not intact");
             self.complete = false;
         }
-        let total = 3 * AFFECTED.len();
+        let total = 4 * AFFECTED.len();
         if self.catcher.accepted() == total && self.complete {
             self.tell.fact(&format!(
-                "{total} emails: 3 people got 3 notices each. Nobody was left out, and nobody got a notice twice."
+                "{total} emails: 3 people got 4 notices each. Nobody was left out, and nobody got a notice twice."
             ));
         } else {
             self.tell.alarm(&format!(

@@ -122,6 +122,18 @@ pub fn list(conn: &mut Conn, gone: Archived, after: Option<&str>, limit: i64) ->
         .collect()
 }
 
+/// Returns the accounts with these IDs, ordered by ID.
+///
+/// # Errors
+/// An error of the database.
+pub fn some(conn: &mut Conn, ids: &[&str]) -> Result<Vec<Account>> {
+    let rows = a::table
+        .filter(a::id.eq_any(ids))
+        .order(a::id)
+        .load::<AccountRow>(conn)?;
+    rows.into_iter().map(AccountRow::view).collect()
+}
+
 /// Creates or replaces an account. Returns the account, and whether it is new.
 ///
 /// # Errors

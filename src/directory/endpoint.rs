@@ -19,6 +19,7 @@ use crate::audit::{Action, Event, Tx};
 use crate::base::code::Code;
 use crate::base::error::{Error, Result};
 use crate::base::id::EndpointId;
+use crate::base::sealed::{open, seal};
 use crate::base::shown_once::ShownOnce;
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
@@ -228,7 +229,7 @@ pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> R
             e::account_key.eq(key),
             e::channel.eq(&new.channel),
             e::url.eq(url),
-            e::secret.eq(Some(&secret)),
+            e::secret.eq(Some(seal(&secret, &secret_place(id.as_str()))?)),
             e::created_at.eq(tx.now),
             e::updated_at.eq(tx.now),
         ))
@@ -337,10 +338,18 @@ pub fn secrets(conn: &mut Conn, ids: &[impl AsRef<str>]) -> Result<HashMap<Strin
         .filter(e::disabled_at.is_null())
         .select((e::id, e::secret))
         .load(conn)?;
-    Ok(rows
-        .into_iter()
+    rows.into_iter()
         .filter_map(|(id, secret)| Some((id, secret?)))
-        .collect())
+        .map(|(id, secret)| {
+            let secret = open(&secret, &secret_place(&id))?;
+            Ok((id, secret))
+        })
+        .collect()
+}
+
+/// The place of the secret of an endpoint, for its encryption.
+fn secret_place(id: &str) -> String {
+    format!("endpoints.secret/{id}")
 }
 
 /// Deletes an endpoint and its secret.
@@ -430,7 +439,8 @@ pub fn disable(tx: &mut Tx<'_>, id: &str, reason: &str) -> Result<()> {
 pub fn for_test(conn: &mut Conn, id: &EndpointId) -> Result<(Endpoint, String)> {
     let endpoint = existing(conn, id)?;
     let secret: Option<String> = e::table.find(id.as_str()).select(e::secret).first(conn)?;
-    Ok((endpoint, secret.unwrap_or_default()))
+    let secret = open(&secret.unwrap_or_default(), &secret_place(id.as_str()))?;
+    Ok((endpoint, secret))
 }
 
 /// Records that a test request was sent, with its outcome.

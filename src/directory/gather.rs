@@ -35,6 +35,14 @@ pub struct Counts {
     pub members: u64,
     /// The number of collaborators on resources.
     pub collaborators: u64,
+    /// The number of lines that were left out, because their people were erased and are not allowed again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Counts {
@@ -49,6 +57,7 @@ impl Counts {
         self.resources += more.resources;
         self.members += more.members;
         self.collaborators += more.collaborators;
+        self.left_out += more.left_out;
     }
 }
 

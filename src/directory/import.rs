@@ -6,13 +6,14 @@
 //!
 //! The file is never in memory as a whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 
 use sha2::{Digest, Sha256};
 
+use super::erased::Erased;
 pub use super::gather::Counts;
 use super::gather::{Batch, Gatherer, MAX_ERRORS, Outside};
 use super::line::{self, Line};
@@ -176,13 +177,20 @@ pub(super) struct Import {
     /// Existing resources that the import changes, with the numbers of their lines. If set, the structure of
     /// the tree is checked once at the end.
     later: Option<Vec<(u64, i64)>>,
+    /// Who was erased. `None` if nobody was.
+    erased: Option<Erased>,
+    /// The people whose lines were left out, so that the later lines about them are left out too.
+    left_out: HashSet<ExternalId>,
 }
 
 impl Import {
     /// Begins an import, and locks the directory until the transaction ends.
     pub(super) fn begin(tx: &mut Tx<'_>) -> Result<Self> {
         dialect::lock_directory(tx.conn)?;
-        Ok(Import::default())
+        Ok(Import {
+            erased: Erased::load(tx.conn)?,
+            ..Import::default()
+        })
     }
 
     /// Begins an import whose lines are one change, so that trees may move to another account step by step.
@@ -244,6 +252,7 @@ impl Import {
 
     /// Writes a batch. After the first error, lines are only checked, because nothing will be stored.
     fn store(&mut self, tx: &mut Tx<'_>, mut batch: Batch) -> Result<()> {
+        self.leave_out_erased(&mut batch);
         self.counts.add(&batch.counts);
         self.errors.append(&mut batch.errors);
         if self.errors.is_empty() {
@@ -258,6 +267,38 @@ impl Import {
             self.analyzed = lines;
         }
         Ok(())
+    }
+
+    /// Removes the lines about people who were erased and are not allowed again.
+    fn leave_out_erased(&mut self, batch: &mut Batch) {
+        let Some(erased) = &self.erased else { return };
+        let left_out = &mut self.left_out;
+        let people = batch.people.len();
+        batch.people.retain(|(id, input)| {
+            let blocked = erased.blocks_person(id.as_str()) || erased.blocks_address(&input.email);
+            if blocked {
+                left_out.insert(id.clone());
+            }
+            !blocked
+        });
+        let is_out = |id: &ExternalId| left_out.contains(id) || erased.blocks_person(id.as_str());
+        let (members, collaborators) = (batch.members.len(), batch.collaborators.len());
+        batch.members.retain(|(_, person, _)| !is_out(person));
+        batch.collaborators.retain(|(_, person, _)| !is_out(person));
+        batch
+            .outside
+            .retain(|(_, reference)| !matches!(reference, Outside::Person(id) if is_out(id)));
+        let gone = |before: usize, now: usize| (before - now) as u64;
+        let (people, members, collaborators) = (
+            gone(people, batch.people.len()),
+            gone(members, batch.members.len()),
+            gone(collaborators, batch.collaborators.len()),
+        );
+        let counts = &mut batch.counts;
+        counts.people -= people;
+        counts.members -= members;
+        counts.collaborators -= collaborators;
+        counts.left_out += people + members + collaborators;
     }
 
     /// Looks up the entries that the lines of the batch refer to and that are not in the batch. A missing

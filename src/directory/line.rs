@@ -11,7 +11,7 @@ use super::resource::ResourceInput;
 use super::{ResourceRef, stored_address};
 use crate::base::check::Check;
 use crate::base::check::Labels;
-use crate::base::error::FieldError;
+use crate::base::error::{Error, FieldError, misfit};
 use crate::base::id::ExternalId;
 
 /// The kind of a line.
@@ -344,17 +344,48 @@ fn labels_on_one_line(labels: Labels) -> Labels {
 /// Parses a line. An error names the wrong field.
 fn typed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let line: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let reason = crate::base::error::json_reason(error.inner());
-        if path == "." {
-            reason
-        } else {
-            format!("{path}: {reason}")
-        }
-    })?;
+    let line: T =
+        serde_path_to_error::deserialize(&mut deserializer).map_err(|error| match broken(text) {
+            Some(detail) => detail,
+            None => in_field(misfit(&error)),
+        })?;
     deserializer
         .end()
-        .map_err(|error| crate::base::error::json_reason(&error))?;
+        .map_err(|_| "is more than one JSON object; write each object on a line of its own".to_owned())?;
     Ok(line)
+}
+
+/// Says where a line stops being JSON. None if it is JSON, and its fields are wrong.
+fn broken(text: &str) -> Option<String> {
+    let error = serde_json::from_str::<IgnoredAny>(text).err()?;
+    Some(match error.classify() {
+        serde_json::error::Category::Eof => {
+            "is not JSON: the line ends before its object is closed; write each object on one line".to_owned()
+        }
+        _ if error.to_string().starts_with("trailing characters") => {
+            "is more than one JSON object; write each object on a line of its own".to_owned()
+        }
+        _ => format!(
+            "is not JSON: there is a mistake at character {}, for example a missing comma or quote",
+            error.column()
+        ),
+    })
+}
+
+/// Returns the sentence of an error about one field, which begins with the name of the field.
+fn in_field(error: Error) -> String {
+    match error {
+        Error::Invalid { errors, .. } => match errors.into_iter().next() {
+            Some(FieldError {
+                pointer: Some(pointer),
+                detail,
+                ..
+            }) if !pointer.is_empty() => {
+                format!("{}: {detail}", pointer.trim_start_matches('/').replace('/', "."))
+            }
+            Some(error) => error.detail,
+            None => "is not a line of an import".to_owned(),
+        },
+        other => other.to_string(),
+    }
 }

@@ -7,11 +7,16 @@
 //! widens an audience.
 
 pub mod account;
+pub mod dependants;
 pub mod endpoint;
+pub mod erased;
+pub(crate) mod forget;
 mod gather;
 pub mod import;
 pub mod line;
 pub mod member;
+pub mod numbers;
+pub mod partial;
 pub mod person;
 pub mod resource;
 pub mod selector;

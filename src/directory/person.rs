@@ -6,8 +6,9 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::erased::{self, MarkOf, Marks};
 use super::write::BATCH;
-use super::{Archived, address_mark, check_address, normal_address, stored_address};
+use super::{Archived, check_address, normal_address, stored_address};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
 use crate::base::error::{Error, FieldError, Result};
@@ -107,6 +108,20 @@ pub fn get(conn: &mut Conn, id: &str) -> Result<Person> {
         .optional()?
         .map(Person::from)
         .ok_or_else(|| Error::NotFound(format!("person '{id}'")))
+}
+
+/// Returns the people with these IDs, including archived ones, by ID. An ID that is unknown is left out.
+///
+/// # Errors
+/// An error of the database.
+pub fn among(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, Person>> {
+    let mut found = HashMap::with_capacity(ids.len());
+    for chunk in ids.chunks(BATCH) {
+        let rows: Vec<PersonRow> = p::table.filter(p::id.eq_any(chunk)).load(conn)?;
+        let people = rows.into_iter().map(Person::from);
+        found.extend(people.map(|person| (person.id.clone(), person)));
+    }
+    Ok(found)
 }
 
 /// Returns the keys of the people with these IDs, including archived ones, and of the people with these
@@ -234,17 +249,37 @@ pub fn list(
         .collect())
 }
 
+/// Returns the people with these IDs, ordered by ID.
+///
+/// # Errors
+/// An error of the database.
+pub fn some(conn: &mut Conn, ids: &[&str]) -> Result<Vec<Person>> {
+    let rows = p::table
+        .filter(p::id.eq_any(ids))
+        .order(p::id)
+        .load::<PersonRow>(conn)?;
+    Ok(rows.into_iter().map(Person::from).collect())
+}
+
 /// Creates or replaces a person. Returns the person, and whether the person is new.
 ///
 /// # Errors
-/// `Invalid` with one error for each wrong field.
+/// `Invalid` with one error for each wrong field. `Conflict` if the person was erased and is not allowed again.
 pub fn put(tx: &mut Tx<'_>, id: &ExternalId, input: &PersonInput) -> Result<(Person, bool)> {
     let mut check = Check::default();
     input.check(&mut check);
     check.finish()?;
+    erased::require_allowed(tx.conn, id.as_str(), &input.email)?;
     let before = get(tx.conn, id.as_str()).ok();
     upsert(tx.conn, tx.now, &[(id.as_str(), input)])?;
-    let seen = |name: &str, email: &str, locale: &Option<String>, zone: &Option<String>| json!({"name": name, "email": address_mark(email), "locale": locale, "time_zone": zone});
+    // The event shows whether the name and the address changed, and contains neither of them.
+    let marks = Marks::of(tx.conn)?;
+    let seen = |name: &str, email: &str, locale: &Option<String>, zone: &Option<String>| {
+        json!({
+            "name": marks.mark(MarkOf::Name, name), "email": marks.mark(MarkOf::Address, email),
+            "locale": locale, "time_zone": zone,
+        })
+    };
     let event = Event::new(Action::PersonPut, "person", id.as_str()).after(seen(
         &input.name,
         &input.email,
@@ -292,6 +327,7 @@ pub(super) fn upsert(conn: &mut Conn, now: Timestamp, rows: &[(&str, &PersonInpu
             })
             .collect();
         bulk::people(conn, now, &new)?;
+        erased::keep_suppressed(conn, &addresses)?;
     }
     Ok(())
 }

@@ -86,7 +86,10 @@ struct StoredResource {
 fn views(conn: &mut Conn, rows: Vec<StoredResource>) -> Result<Vec<Resource>> {
     let keys: Vec<i64> = rows.iter().map(|row| row.key).collect();
     let mut labels: HashMap<i64, Labels> = HashMap::new();
-    let found: Vec<(i64, String, String)> = l::table.filter(l::resource_key.eq_any(&keys)).load(conn)?;
+    let found: Vec<(i64, String, String)> = l::table
+        .filter(l::resource_key.eq_any(&keys))
+        .select((l::resource_key, l::name, l::value))
+        .load(conn)?;
     for (key, name, value) in found {
         labels.entry(key).or_default().insert(name, value);
     }
@@ -205,6 +208,19 @@ pub fn list(
         query = query.filter(r::type_.gt(type_).or(r::type_.eq(type_).and(r::id.gt(id))));
     }
     let rows: Vec<StoredResource> = query.order((r::type_, r::id)).limit(limit).load(conn)?;
+    views(conn, rows)
+}
+
+/// Returns these resources, ordered by type and ID. Archived ones are returned too.
+///
+/// # Errors
+/// An error of the database.
+pub fn some(conn: &mut Conn, refs: &[&ResourceRef]) -> Result<Vec<Resource>> {
+    let keys: Vec<i64> = keys_even_archived(conn, refs)?.into_values().collect();
+    let rows: Vec<StoredResource> = r::table
+        .filter(r::key.eq_any(&keys))
+        .order((r::type_, r::id))
+        .load(conn)?;
     views(conn, rows)
 }
 

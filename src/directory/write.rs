@@ -131,7 +131,7 @@ fn store(conn: &mut Conn, now: Timestamp, rows: &[ResourceRow<'_>]) -> Result<(V
         .map(|(row, key)| new_resource(row, *key, &keys))
         .collect();
     bulk::known_resources(conn, now, &known)?;
-    replace_labels(conn, rows, &keys, &existing)?;
+    replace_labels(conn, now, rows, &keys, &existing)?;
     Ok((keys, existing))
 }
 
@@ -146,8 +146,10 @@ fn new_resource<'a>(row: &ResourceRow<'a>, key: i64, keys: &[i64]) -> bulk::NewR
     }
 }
 
+/// Writes the labels that differ from the stored ones, so that a value that stays keeps the time since when it has been there.
 fn replace_labels(
     conn: &mut Conn,
+    now: Timestamp,
     rows: &[ResourceRow<'_>],
     keys: &[i64],
     existing: &HashSet<i64>,
@@ -158,20 +160,36 @@ fn replace_labels(
         .copied()
         .filter(|key| existing.contains(key))
         .collect();
+    let mut stored: HashMap<i64, Vec<(String, String)>> = HashMap::new();
     if !known.is_empty() {
-        diesel::delete(l::table.filter(l::resource_key.eq_any(known))).execute(conn)?;
+        let found: Vec<(i64, String, String)> = l::table
+            .filter(l::resource_key.eq_any(known))
+            .select((l::resource_key, l::name, l::value))
+            .load(conn)?;
+        for (key, name, value) in found {
+            stored.entry(key).or_default().push((name, value));
+        }
     }
-    let labels: Vec<(i64, &str, &str)> = rows
-        .iter()
-        .zip(keys)
-        .flat_map(|(row, key)| {
-            row.labels
-                .iter()
-                .map(|(name, value)| (*key, name.as_str(), value.as_str()))
-        })
-        .collect();
-    for chunk in labels.chunks(BATCH) {
-        bulk::labels(conn, chunk)?;
+    let mut written: Vec<(i64, &str, &str)> = Vec::new();
+    let mut ended: Vec<(i64, String)> = Vec::new();
+    for (row, key) in rows.iter().zip(keys) {
+        let before = stored.remove(key).unwrap_or_default();
+        written.extend(row.labels.iter().filter_map(|(name, value)| {
+            let stays = before.iter().any(|(known, was)| known == name && was == value);
+            (!stays).then_some((*key, name.as_str(), value.as_str()))
+        }));
+        ended.extend(
+            before
+                .into_iter()
+                .filter(|(name, _)| !row.labels.contains_key(name))
+                .map(|(name, _)| (*key, name)),
+        );
+    }
+    for chunk in ended.chunks(BATCH) {
+        bulk::end_labels(conn, chunk)?;
+    }
+    for chunk in written.chunks(BATCH) {
+        bulk::labels(conn, now, chunk)?;
     }
     Ok(())
 }

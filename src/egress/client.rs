@@ -9,6 +9,7 @@
 //! - It never reads an answer without a limit.
 //! - It never uses a proxy from the environment.
 
+mod download;
 mod probe;
 
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use url::{Host, Url};
 
+pub use download::{Download, DownloadBody, DownloadBounds};
 pub use probe::{ProbeRequest, ProbeResult};
 
 use super::{Policy, Unresolved, check_url, resolve};

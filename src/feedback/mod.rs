@@ -8,6 +8,7 @@
 //! - A delivery is never found by its address alone.
 //! - A delayed email or an automatic reply never counts as a bounce.
 
+pub mod corrected_address;
 pub mod email_identifiers;
 mod field;
 pub mod mail;

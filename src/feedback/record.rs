@@ -32,6 +32,7 @@ use crate::db::schema::{
 };
 use crate::db::{Conn, FixedText};
 use crate::delivery::opt_out::{self, SuppressionReason};
+use crate::directory::erased::is_placeholder;
 use crate::directory::normal_address;
 use crate::notice::delivery_state::{self, DeliveryState};
 
@@ -151,7 +152,12 @@ fn take_one(
         Some(delivery) => apply(tx, origin, keys, report, delivery, sole)?,
         None => "none",
     };
+    // Nothing about a recipient who was erased is stored again. The report still counts.
+    let erased = found
+        .as_ref()
+        .is_some_and(|delivery| is_placeholder(&delivery.address));
     let address = match (report.addresses.first(), &found) {
+        (_, Some(delivery)) if erased => delivery.address.clone(),
         (Some(address), _) => address.clone(),
         // The reporter has redacted the address, but the delivery contains it.
         (None, Some(delivery)) => delivery.address.clone(),
@@ -160,7 +166,12 @@ fn take_one(
     // The raw text of a successful delivery is not needed.
     let raw: &[u8] = match report.kind {
         ReportKind::Delivered => &[],
+        _ if erased => &[],
         _ => &report.raw,
+    };
+    let diagnostic = match erased {
+        true => String::new(),
+        false => one_line(&report.diagnostic, 1_000),
     };
     on_backend!(&mut *tx.conn, c => diesel::insert_into(f::table)
         .values((
@@ -176,7 +187,7 @@ fn take_one(
             f::matched_by.eq(found.as_ref().map(|delivery| delivery.by.as_str())),
             f::effect.eq(effect),
             f::status.eq(report.status.as_deref().map(|status| one_line(status, 20))),
-            f::diagnostic.eq(one_line(&report.diagnostic, 1_000)),
+            f::diagnostic.eq(diagnostic),
             f::raw.eq(raw),
         ))
         .execute(c))?;
@@ -389,6 +400,7 @@ fn apply(
         _ => None,
     };
     if let Some(reason) = reason
+        && !is_placeholder(&address)
         && opt_out::suppress(tx, &address, reason, delivery.id)?
     {
         effect = "suppressed";

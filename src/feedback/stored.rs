@@ -170,7 +170,8 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<i64>, limit: i64) -
     }
     if let Some(incident) = &filter.incident {
         crate::incident::get(conn, incident)?;
-        query = query.filter(n::incident_id.eq(incident.as_str()));
+        let incidents = crate::incident::lineage::ids_with_merged(conn, incident)?;
+        query = query.filter(n::incident_id.eq_any(incidents));
     }
     query
         .filter(f::id.lt(before.unwrap_or(i64::MAX)))

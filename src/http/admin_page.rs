@@ -19,6 +19,10 @@ pub struct Page {
     pub role: Option<Role>,
     /// Whether the handler reads query parameters. Such a handler refuses unknown parameters itself.
     pub reads_query: bool,
+    /// The operations of the API that the page shows or does, such as `POST /api/v1/tokens`.
+    pub does: Vec<&'static str>,
+    /// What the form does, if somebody types a text in it that is kept when the session has ended.
+    pub keeps_text: Option<&'static str>,
     resource: Resource,
 }
 
@@ -75,6 +79,16 @@ impl Pages {
         self.add(method, path, None, false, handler)
     }
 
+    /// Adds a page for people who are not signed in, whose handler reads query parameters.
+    pub(super) fn public_search<F, Args>(&mut self, method: Method, path: &str, handler: F) -> &mut Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.add(method, path, None, true, handler)
+    }
+
     fn add<F, Args>(
         &mut self,
         method: Method,
@@ -96,8 +110,27 @@ impl Pages {
             path: format!("{SCOPE}{path}"),
             role,
             reads_query,
+            does: Vec::new(),
+            keeps_text: None,
             resource,
         });
+        self
+    }
+
+    /// Says which operations of the API the page that was added last shows or does.
+    pub fn does(&mut self, operations: &[&'static str]) -> &mut Self {
+        if let Some(page) = self.0.last_mut() {
+            page.does.extend(operations);
+        }
+        self
+    }
+
+    /// Keeps the text of the form that was added last if its session has ended. `what` is what the form does, such as "Save the
+    /// incident": it is the label of the button with which the text is sent later.
+    pub fn keeps_text(&mut self, what: &'static str) -> &mut Self {
+        if let Some(page) = self.0.last_mut() {
+            page.keeps_text = Some(what);
+        }
         self
     }
 

@@ -22,6 +22,8 @@ use crate::db::Conn;
 
 /// The largest number of results in the cache.
 const MAX_RESULTS: usize = 256;
+/// The largest number of large results in the cache, which contain every person of an audience.
+const MAX_LARGE: usize = 4;
 /// A result that took less time than this to compute is never older than the last attempt.
 const QUICK: Duration = Duration::from_millis(100);
 /// How long a result may be used although attempts were recorded since, as a multiple of the time that
@@ -29,8 +31,13 @@ const QUICK: Duration = Duration::from_millis(100);
 const SHARE: u32 = 10;
 
 /// The cache of results about incidents. When it is full, the oldest result is removed.
-#[derive(Default)]
 pub struct AudienceCache {
+    small: Results,
+    large: Results,
+}
+
+struct Results {
+    most: usize,
     cached: Mutex<HashMap<String, CachedResult>>,
 }
 
@@ -52,7 +59,37 @@ pub struct Cached<T> {
     pub as_of: Option<Timestamp>,
 }
 
+impl Default for AudienceCache {
+    fn default() -> AudienceCache {
+        let results = |most| Results {
+            most,
+            cached: Mutex::default(),
+        };
+        AudienceCache {
+            small: results(MAX_RESULTS),
+            large: results(MAX_LARGE),
+        }
+    }
+}
+
 impl AudienceCache {
+    /// Does the same as [`AudienceCache::get_or_compute`] for a result with every person of the audience. Only a few of them are kept.
+    ///
+    /// # Errors
+    /// The error of `compute`.
+    pub fn get_or_compute_large<T: Send + Sync + 'static>(
+        &self,
+        conn: &mut Conn,
+        incident: &IncidentId,
+        name: &str,
+        now: Timestamp,
+        compute: impl FnOnce(&mut Conn) -> Result<T>,
+    ) -> Result<Cached<T>> {
+        let position = audit::position(conn, incident)?;
+        self.large
+            .get_or_compute_at(conn, position, incident, name, now, compute)
+    }
+
     /// Returns the result of `compute` about the incident. It is computed now or comes from the cache, where
     /// it has this name.
     ///
@@ -67,6 +104,37 @@ impl AudienceCache {
         compute: impl FnOnce(&mut Conn) -> Result<T>,
     ) -> Result<Cached<T>> {
         let position = audit::position(conn, incident)?;
+        self.get_or_compute_at(conn, position, incident, name, now, compute)
+    }
+
+    /// Does the same at a position of the trail that was read in this view of the database.
+    ///
+    /// # Errors
+    /// The error of `compute`.
+    pub fn get_or_compute_at<T: Send + Sync + 'static>(
+        &self,
+        conn: &mut Conn,
+        position: TrailPosition,
+        incident: &IncidentId,
+        name: &str,
+        now: Timestamp,
+        compute: impl FnOnce(&mut Conn) -> Result<T>,
+    ) -> Result<Cached<T>> {
+        self.small
+            .get_or_compute_at(conn, position, incident, name, now, compute)
+    }
+}
+
+impl Results {
+    fn get_or_compute_at<T: Send + Sync + 'static>(
+        &self,
+        conn: &mut Conn,
+        position: TrailPosition,
+        incident: &IncidentId,
+        name: &str,
+        now: Timestamp,
+        compute: impl FnOnce(&mut Conn) -> Result<T>,
+    ) -> Result<Cached<T>> {
         let name = format!("{incident} {name}");
         if let Some(found) = self.find(&name, &position) {
             return Ok(found);
@@ -81,7 +149,7 @@ impl AudienceCache {
             value: value.clone(),
         };
         let mut all = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MAX_RESULTS
+        if all.len() >= self.most
             && !all.contains_key(&name)
             && let Some(oldest) = all
                 .iter()

@@ -59,15 +59,16 @@ pub async fn guard(
 async fn holder(req: &ServiceRequest) -> Answer<(web::Data<App>, Caller, web::Data<Routes>)> {
     let app: web::Data<App> = configured(req)?;
     let routes = configured(req)?;
+    let now = app.clock().now();
     let caller = match bearer(req) {
         None => None,
-        Some(secret) => app.db.read(move |conn| authenticate(conn, &secret)).await?,
+        Some(secret) => app.db.read(move |conn| authenticate(conn, &secret, now)).await?,
     };
     let Some(caller) = caller else {
         let why = Problem::Unauthorized("a valid token is needed: Authorization: Bearer TOKEN");
-        let now = app.clock().now();
         return Err(app.refusals.refuse(req.request(), RefusalKind::Token, now, why));
     };
+    app.token_uses.note(&caller.id, now);
     Ok((app, caller, routes))
 }
 

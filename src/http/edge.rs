@@ -16,11 +16,13 @@ use utoipa::openapi::OpenApi;
 
 use super::admin_page::Page;
 use super::problem::{Answer, Problem};
+use super::static_files;
 
 /// The policy for documents and errors, which load and run nothing.
 const NOTHING: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// The policy for the documentation page, which uses its own scripts and styles and calls this API.
-const DOCS: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+/// The policy for the documentation page, which uses its own scripts and styles and calls this API. The hash is of the style inside
+/// the logo of Swagger UI.
+const DOCS: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; img-src 'self' data:; \
                     font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Marks a request as HEAD. Handlers get a GET.
@@ -43,6 +45,8 @@ pub async fn guard(
         req.extensions_mut().insert(IsHead);
     }
     let docs = req.path().starts_with("/docs");
+    // The sign-in leads back to the page on which somebody pressed a button. Another site gets no address.
+    let admin = req.path().starts_with("/admin");
     let open = docs || req.path() == "/api/openapi.json";
     let mut response = next.call(req).await?.map_into_boxed_body();
     let headers = response.headers_mut();
@@ -53,7 +57,7 @@ pub async fn guard(
     };
     set(X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(X_FRAME_OPTIONS, "DENY");
-    set(REFERRER_POLICY, "no-referrer");
+    set(REFERRER_POLICY, if admin { "same-origin" } else { "no-referrer" });
     set(CONTENT_SECURITY_POLICY, if docs { DOCS } else { NOTHING });
     // Everything except the documents of the API is about a person or is only the current state, so it must
     // not be stored.
@@ -85,8 +89,9 @@ impl Paths {
             )
         });
         let reading = || BTreeSet::from(["GET", "HEAD"]);
-        let others = ["/", "/docs", "/docs/{_:.*}", "/api/openapi.json"];
-        let others = others.into_iter().map(|path| (ResourceDef::new(path), reading()));
+        let others = ["/", "/docs", "/docs/{_:.*}", "/api/openapi.json"].map(str::to_owned);
+        let others = others.into_iter().chain(static_files::paths());
+        let others = others.map(|path| (ResourceDef::new(path), reading()));
         let pages = pages.iter().map(|page| {
             let methods = if page.method == Method::POST {
                 BTreeSet::from(["POST"])

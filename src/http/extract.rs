@@ -15,6 +15,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::problem::Problem;
 use crate::base::error::{Error, FieldError, misfit};
+use crate::base::json_reason::plain;
 use crate::http::App;
 
 /// The largest size of a JSON body, in bytes.
@@ -228,7 +229,7 @@ pub fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
             .and_then(|rest| rest.split('`').next())
             .unwrap_or(if path == "." { "" } else { &path })
             .to_owned();
-        Error::invalid(format!("?{name}"), reason.replace("field", "parameter"))
+        Error::invalid(format!("?{name}"), plain(&reason).replace("field", "parameter"))
     })
 }
 

@@ -14,6 +14,7 @@ use crate::alert::provider::sns::{Envelope, Refused};
 use crate::alert::provider::{self, MailgunSignature};
 use crate::alert::source::Request;
 use crate::alert::{intake, saved_requests};
+use crate::base::count::counted;
 use crate::base::error::Error;
 use crate::base::json_repair;
 use crate::feedback::{self, Batch, Origin, Tally, record};
@@ -170,8 +171,11 @@ async fn store(
             };
             let taken = record::take(tx, &origin, &keys, &batch.reports, batch.ignored)?;
             let detail = format!(
-                "{} reports, {} matched, {} repeated, {} events ignored",
-                taken.reports, taken.matched, taken.duplicates, taken.ignored
+                "{}, {} matched, {} repeated, {} ignored",
+                counted(taken.reports, "report", "reports"),
+                taken.matched,
+                taken.duplicates,
+                counted(taken.ignored, "event", "events")
             );
             saved_requests::save(tx, &stored.id, true, &detail, &redacted)?;
             Ok(Some(taken))

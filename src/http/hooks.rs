@@ -4,6 +4,7 @@
 use actix_web::dev::Payload;
 use actix_web::{HttpRequest, HttpResponse, get, options, post, put, web};
 use serde::Serialize;
+use std::sync::Arc;
 
 use super::answer::Declared;
 use super::edge::is_head;
@@ -111,7 +112,9 @@ pub async fn enqueue(app: web::Data<App>, req: HttpRequest, payload: web::Payloa
             .refusals
             .refuse(&req, RefusalKind::Token, app.clock().now(), unknown()));
     }
-    take(&app, &req, integration, &token, request).await.map(Declared)
+    take(&app, &req, (integration, Read::Now), &token, request)
+        .await
+        .map(Declared)
 }
 
 /// Answers a CloudEvents sender that asks for permission before it sends.
@@ -133,10 +136,21 @@ pub async fn may_send(
     Ok(answer.finish())
 }
 
-/// Returns the integration of a token.
-async fn integration_of(app: &App, req: &HttpRequest, token: &str) -> Answer<Integration> {
+/// When an integration was read from the database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// For this request.
+    Now,
+    /// For an earlier request. It may have been changed since.
+    Before,
+}
+
+/// Reads the integration of a token from the database, and keeps it for the next requests.
+async fn integration_of(app: &App, req: &HttpRequest, token: &str) -> Answer<Arc<Integration>> {
+    app.used_integrations.remove(token);
     let wanted = token.to_owned();
-    app.db
+    let integration = app
+        .db
         .read(move |conn| integration::by_token(conn, &wanted))
         .await
         .map_err(|error| match error {
@@ -145,7 +159,12 @@ async fn integration_of(app: &App, req: &HttpRequest, token: &str) -> Answer<Int
                     .refuse(req, RefusalKind::Token, app.clock().now(), unknown.into())
             }
             error => error.into(),
-        })
+        })?;
+    let integration = Arc::new(integration);
+    if source::named(&integration.source).is_some_and(|source| !source.signed_by_amazon) {
+        app.used_integrations.put(token, &integration);
+    }
+    Ok(integration)
 }
 
 /// Returns the methods that the hook of an integration accepts.
@@ -169,7 +188,15 @@ async fn read(req: &HttpRequest, payload: web::Payload) -> Answer<Request> {
 }
 
 async fn by_url(app: &App, req: &HttpRequest, token: String, payload: web::Payload) -> Answer<HttpResponse> {
-    let integration = integration_of(app, req, &token).await?;
+    // A request without a body only asks whether the hook exists, so the database answers.
+    let used = match is_head(req) {
+        true => None,
+        false => app.used_integrations.get(&token),
+    };
+    let (integration, read_at) = match used {
+        Some(integration) => (integration, Read::Before),
+        None => (integration_of(app, req, &token).await?, Read::Now),
+    };
     let by_get = source::named(&integration.source).is_some_and(|source| source.by_get);
     if req.method() == "GET" && !by_get {
         return Err(Problem::NoSuchMethod(methods(&integration).into()));
@@ -179,29 +206,36 @@ async fn by_url(app: &App, req: &HttpRequest, token: String, payload: web::Paylo
         return Ok(HttpResponse::Ok().finish());
     }
     let request = read(req, payload).await?;
-    take(app, req, integration, &token, request).await
+    take(app, req, (integration, read_at), &token, request).await
 }
 
-/// Proves who sent a request, parses it and stores it.
+/// Proves who sent a request, parses it and stores it. An integration that was read for an earlier request refuses nothing: it
+/// is read again. It accepts nothing either, because the transaction that stores the request compares its version.
 async fn take(
     app: &App,
     req: &HttpRequest,
-    mut integration: Integration,
+    (mut integration, mut read_at): (Arc<Integration>, Read),
     token: &str,
     request: Request,
 ) -> Answer<HttpResponse> {
     loop {
         let Some(source) = source::named(&integration.source) else {
             let redacted = request.redacted(&secrets(token, &integration, None));
+            let integration = Arc::unwrap_or_clone(integration);
             return super::feedback::receive(app, req, integration, request, redacted).await;
         };
         // Some senders repeat the URL or the key in the body.
         let redacted = request.redacted(&secrets(token, &integration, (source.key)(&request)));
         let now = app.clock().now();
         if let Err(why) = sender::authenticate(&integration, source, &request, &app.sns, now).await {
+            if read_at == Read::Before {
+                (integration, read_at) = (integration_of(app, req, token).await?, Read::Now);
+                continue;
+            }
             return Err(sns::refused(app, req, &integration, why).await?);
         }
         if let Some(envelope) = sender::subscription(source, &request) {
+            let integration = Arc::unwrap_or_clone(integration);
             let subscription = sns::subscribe(app, req, integration, redacted, &envelope).await?;
             return Ok(HttpResponse::Accepted().json(Received {
                 taken: Taken::default(),
@@ -214,6 +248,10 @@ async fn take(
         let actor = actor(&integration);
         let batch = match source::parse(source.name, integration.mapping.as_ref(), &request) {
             Ok(batch) => batch,
+            Err(_) if read_at == Read::Before => {
+                (integration, read_at) = (integration_of(app, req, token).await?, Read::Now);
+                continue;
+            }
             Err(refusal) => {
                 let error = Error::invalid(refusal.0.clone(), refusal.1.clone());
                 app.db
@@ -227,7 +265,7 @@ async fn take(
         let dedup_key = batch.dedup_key.clone();
         match app.intake.take(integration, batch, redacted, actor).await? {
             // The integration was changed after it was read, so the request is checked again.
-            None => integration = integration_of(app, req, token).await?,
+            None => (integration, read_at) = (integration_of(app, req, token).await?, Read::Now),
             Some(taken) => {
                 return Ok(HttpResponse::Accepted().json(Received {
                     taken,

@@ -9,8 +9,9 @@ use actix_web::{FromRequest, HttpRequest, web};
 use super::problem::{Answer, Problem};
 use crate::base::error::Error;
 use crate::base::id::{
-    AlertRuleId, CheckId, EndpointId, ExternalId, HeartbeatId, IncidentId, IntegrationId, MuteId, NextStepId,
-    NoticeId, OperatorId, PolicyId, RunId, SourceId, TokenId,
+    AlertRuleId, AttestationId, BackupId, CheckId, ComparisonId, EmergencyId, EndpointId, ErasureId,
+    ExternalId, HeartbeatId, IncidentId, IntegrationId, MuteId, NextStepId, NoticeId, OperatorId, PolicyId,
+    RunId, SourceId, TimeStampId, TokenId,
 };
 use crate::directory::ResourceRef;
 use crate::notice::template::Phase;
@@ -74,8 +75,13 @@ macro_rules! own_ids {
 
 own_ids! {
     AlertRuleId: "rule", Self::parse;
+    AttestationId: "attestation", Self::parse;
+    BackupId: "backup", Self::parse;
     CheckId: "check", Self::parse;
+    ComparisonId: "comparison", Self::parse;
+    EmergencyId: "emergency notice", Self::parse;
     EndpointId: "endpoint", Self::parse;
+    ErasureId: "erasure", Self::parse;
     HeartbeatId: "heartbeat", Self::parse;
     IncidentId: "incident", Self::parse;
     IntegrationId: "integration", Self::parse;
@@ -85,16 +91,20 @@ own_ids! {
     PolicyId: "policy", Self::parse;
     RunId: "run", Self::parse;
     SourceId: "source", Self::parse;
+    TimeStampId: "time stamp", Self::parse;
     TokenId: "token", Self::parse;
     Phase: "template", Self::parse;
     SilenceId: "silence", |text: &str| MuteId::parse(text).map(SilenceId);
     WindowId: "maintenance window", |text: &str| MuteId::parse(text).map(WindowId);
     DeliveryNumber: "delivery", |text: &str| text.parse().map(DeliveryNumber);
+    RecipientNumber: "recipient", |text: &str| text.parse().map(RecipientNumber);
     FeedbackNumber: "feedback", |text: &str| text.parse().map(FeedbackNumber);
     BodyNumber: "body", |text: &str| text.parse().map(BodyNumber);
+    VersionNumber: "version", |text: &str| text.parse().map(VersionNumber);
 }
 
 /// The ID of an incident, or its number, as in the paths of pages.
+#[derive(Clone)]
 pub enum IncidentName {
     /// The ID.
     Id(IncidentId),
@@ -118,8 +128,12 @@ pub struct SilenceId(pub MuteId);
 pub struct WindowId(pub MuteId);
 /// The number of a delivery.
 pub struct DeliveryNumber(pub i64);
+/// The position of a recipient in the list of a notice.
+pub struct RecipientNumber(pub i64);
 /// The number of a report about an email.
 pub struct FeedbackNumber(pub i64);
+/// The number of a version of a template.
+pub struct VersionNumber(pub i64);
 /// The number of a saved request of an integration.
 pub struct BodyNumber(pub i64);
 

@@ -94,6 +94,16 @@ pub async fn healthz() -> Declared {
 #[utoipa::path(tag = "Operation", security(()), responses((status = 200, description = "Ready"), (status = 503, description = "Not ready")))]
 #[get("/readyz")]
 pub async fn readyz(app: web::Data<App>) -> Answer<Declared> {
+    let depth = ready(&app).await?;
+    let state = serde_json::json!({"ok": true, "delivers": app.delivers, "pending_deliveries": depth});
+    Ok(Declared(HttpResponse::Ok().json(state)))
+}
+
+/// Checks whether the process is ready, and returns the number of pending deliveries.
+///
+/// # Errors
+/// `Unavailable` with the reason, which may be shown to anybody.
+pub(super) async fn ready(app: &App) -> Answer<i64> {
     let unreadable = &app.http_stats.unreadable;
     let depth = app.db.read(queue::reached).await.map_err(|error| {
         if unreadable.begins() {
@@ -112,8 +122,7 @@ pub async fn readyz(app: web::Data<App>) -> Answer<Declared> {
         return Err(Problem::Domain(Error::Unavailable(detail)));
     }
     app.db.check_writable().await?;
-    let state = serde_json::json!({"ok": true, "delivers": app.delivers, "pending_deliveries": depth});
-    Ok(Declared(HttpResponse::Ok().json(state)))
+    Ok(depth)
 }
 
 /// Returns the Prometheus metrics.

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod admin_page;
+mod ago;
 pub mod answer;
 pub mod answers;
 pub mod api;
@@ -20,18 +21,28 @@ mod hook_refusal;
 pub mod hooks;
 pub mod idempotency;
 mod ids;
+mod merged;
 pub mod metrics;
+mod now;
 pub mod page;
 pub mod pages;
+pub mod plans;
 pub mod problem;
 pub mod public;
 pub mod refusals;
+mod report_blocks;
 pub mod request_id;
 pub mod routes;
 pub mod sending;
 mod sns;
 mod state;
+mod static_files;
 pub mod stats;
+mod svg;
+mod template_source;
+mod test_notice;
+pub mod token_uses;
+mod used_integrations;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -112,6 +123,7 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
             .app_data(document.clone())
             .service(web::resource("/").route(web::get().to(edge::root)).default_service(web::to(edge::not_served)))
             .configure(admin::routes)
+            .configure(static_files::routes)
             .service(hooks::may_send)
             .service(api::openapi_json)
             .service(api::docs_without_slash())

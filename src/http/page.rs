@@ -88,7 +88,14 @@ pub fn page<T, K: Serialize>(mut items: Vec<T>, limit: Limit, key: impl Fn(&T) -
     Page { items, next_cursor }
 }
 
-fn encode(key: &impl Serialize) -> String {
+/// Makes a page of these rows. `next` is the key at which the next page begins, if there is one.
+pub fn page_until<T, K: Serialize>(items: Vec<T>, next: Option<&K>) -> Page<T> {
+    let next_cursor = next.map(|key| encode(key));
+    Page { items, next_cursor }
+}
+
+/// Makes the cursor of a place in a list.
+pub fn encode(key: &impl Serialize) -> String {
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(key).unwrap_or_default())
 }
 

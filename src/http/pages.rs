@@ -5,10 +5,13 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use handlebars::{Context, Handlebars, Helper, HelperResult, Output, RenderContext, html_escape};
+use handlebars::{
+    Context, Handlebars, Helper, HelperResult, Output, RenderContext, RenderErrorReason, html_escape,
+};
 use serde::Serialize;
 
 use super::problem::Problem;
+use super::{ago, static_files, template_source};
 use crate::base::error::{Error, Result};
 use crate::base::mailbox;
 
@@ -21,7 +24,7 @@ macro_rules! sources {
 }
 
 sources! {
-    "style",
+    "report-blocks",
     "public/layout",
     "public/status",
     "public/unsubscribe",
@@ -29,32 +32,60 @@ sources! {
     "public/error",
     "admin/layout",
     "admin/time",
+    "admin/clock",
+    "admin/tabs",
+    "admin/ask",
     "admin/badge",
     "admin/pager",
     "admin/command",
-    "admin/mail",
     "admin/progress",
     "admin/error",
     "admin/sign-in",
     "admin/incidents",
+    "admin/merge",
+    "admin/now",
+    "admin/partition-bar",
+    "admin/incident-rows",
     "admin/incident",
+    "admin/incident/head",
+    "admin/incident/people",
+    "admin/incident/resources",
+    "admin/incident/comparisons",
+    "admin/incident/comparison",
+    "admin/incident/alerts",
+    "admin/incident/merge",
+    "admin/incident/split",
+    "admin/incident/times",
+    "admin/incident/report-tab",
+    "admin/incident/report-history",
+    "admin/incident/recovery",
+    "admin/incident/recovery-history",
+    "admin/incident/steps-tab",
+    "admin/incident/steps",
+    "admin/incident/not-reached",
+    "admin/incident/unmatched",
+    "admin/incident/since",
     "admin/incident/audience",
-    "admin/incident/affected",
     "admin/incident/people-named",
     "admin/incident-people",
     "admin/incident/report",
-    "admin/incident/unreached",
     "admin/incident/unreached-row",
     "admin/incident/why",
     "admin/incident/answers",
     "admin/answers",
-    "admin/notice",
-    "admin/notice/preview",
+    "admin/notice/write",
+    "admin/notice/check",
+    "admin/notice/sent",
+    "admin/notice/recipients",
+    "admin/notice/changes",
+    "admin/notice/email",
+    "admin/notice/lists",
     "admin/notice/correction",
     "admin/drill",
     "admin/notice/deliveries",
     "admin/notice/approval",
     "admin/notice/compared",
+    "admin/notice/impaired",
     "admin/notice/break-glass",
     "admin/break-glass",
     "admin/limits",
@@ -64,6 +95,13 @@ sources! {
     "admin/account",
     "admin/people",
     "admin/person",
+    "admin/erase",
+    "admin/erasures",
+    "admin/erasure-check",
+    "admin/history",
+    "admin/history-rows",
+    "admin/history-section",
+    "admin/deliveries",
     "admin/resources",
     "admin/resource",
     "admin/resource-rows",
@@ -85,12 +123,70 @@ sources! {
     "admin/automation",
     "admin/templates",
     "admin/template",
+    "admin/evidence-links",
     "admin/audit",
     "admin/verify",
+    "admin/audit-proof",
+    "admin/feedback",
+    "admin/feedback-report",
+    "admin/mail-as-sent",
+    "admin/notice/values",
+    "admin/notice/values-wrong",
+    "admin/kept",
+    "admin/search",
+    "admin/search/more",
+    "admin/once",
+    "admin/settings",
+    "admin/system",
+    "admin/backups",
+    "admin/incident/emergency",
+    "admin/template-mail",
+    "admin/template-editor",
+    "admin/template-versions",
+    "admin/template-version",
+    "admin/alerts",
+    "admin/integration-try",
+    "admin/integration-sources",
+    "admin/integration-secrets",
+    "admin/tokens",
+    "admin/operators",
+    "admin/operator",
+    "admin/policy",
+    "admin/policy-facts",
+    "admin/edit-more",
+    "admin/incident/notice-rows",
+    "admin/incident/all-notices",
+    "admin/incident/report-versions",
+    "admin/report",
+    "admin/follow-ups",
+    "admin/inbound-mail",
+    "admin/origin",
+    "admin/deleted",
+    "admin/address",
+    "admin/address-result",
+    "admin/suppressions",
+    "admin/endpoint",
+    "admin/import",
+    "admin/source-rows",
+    "admin/source-run-row",
+    "admin/source-error",
+    "admin/sources",
+    "admin/new-source",
+    "admin/source",
+    "admin/source-runs",
+    "admin/source-run",
+    "admin/source-test",
 }
 
-/// The policy allows no scripts, and loads nothing but images of Candor itself. The style is inside the page.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// The policy of a page: everything comes from Candor itself, and nothing is inside the page.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; frame-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// The policy of a page for customers, which needs no script.
+const PUBLIC_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// The policy of a mail that a page shows in a frame. An email has its style inside. It runs and loads nothing, and only a page of
+/// Candor may show it.
+const MAIL_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; \
+                           frame-ancestors 'self'; sandbox";
 
 /// Writes an email address as people read it: `info@bücher.example` for `info@xn--bcher-kva.example`. Two domains
 /// can look the same, so the title of the text is the address that Candor sends to.
@@ -113,6 +209,45 @@ fn mailbox(
     Ok(())
 }
 
+/// Writes the address of a file that pages load, such as the style.
+fn file(
+    helper: &Helper<'_>,
+    _: &Handlebars<'_>,
+    _: &Context,
+    _: &mut RenderContext<'_, '_>,
+    out: &mut dyn Output,
+) -> HelperResult {
+    let name = helper.param(0).and_then(|given| given.value().as_str());
+    let address = name.and_then(static_files::address);
+    let address = address.ok_or(RenderErrorReason::ParamNotFoundForIndex("file", 0))?;
+    out.write(address)?;
+    Ok(())
+}
+
+/// Answers with an email, to be shown in a frame of a page.
+pub fn mail_frame(html: String) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header(("content-security-policy", MAIL_POLICY))
+        .insert_header(("x-frame-options", "SAMEORIGIN"))
+        .insert_header(("cache-control", "no-store"))
+        .body(html)
+}
+
+/// The policy of a report as an HTML file: it has its own style, and nothing is loaded.
+const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; \
+                             sandbox allow-modals";
+
+/// Answers with a report as an HTML file, which the browser shows and can print.
+pub(super) fn report_file(name: &str, html: String) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header(("content-security-policy", REPORT_POLICY))
+        .insert_header(("content-disposition", format!("inline; filename=\"{name}.html\"")))
+        .insert_header(("cache-control", "no-store"))
+        .body(html)
+}
+
 /// The templates of all pages, compiled at the start.
 pub struct Pages(Handlebars<'static>);
 
@@ -125,9 +260,20 @@ impl Pages {
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
         registry.register_helper("mailbox", Box::new(mailbox));
-        for (name, source) in SOURCES {
+        registry.register_helper("time", Box::new(ago::helper));
+        registry.register_helper("file", Box::new(file));
+        registry.set_dev_mode(template_source::may_change());
+        for (name, built_in) in SOURCES {
+            #[cfg(debug_assertions)]
+            if template_source::may_change() {
+                let path = template_source::path(&format!("{name}.html.hbs"));
+                registry
+                    .register_template_file(name, path)
+                    .map_err(|error| Error::invalid("", format!("the page {name} is broken: {error}")))?;
+                continue;
+            }
             registry
-                .register_template_string(name, source)
+                .register_template_string(name, built_in)
                 .map_err(|error| Error::invalid("", format!("the page {name} is broken: {error}")))?;
         }
         Ok(Pages(registry))
@@ -152,12 +298,63 @@ impl Pages {
         data: &impl Serialize,
     ) -> std::result::Result<HttpResponse, Problem> {
         let html = self.0.render(name, data).map_err(Error::internal)?;
+        let policy = match name.starts_with("public/") {
+            true => PUBLIC_POLICY,
+            false => POLICY,
+        };
         Ok(HttpResponse::build(status)
             .content_type("text/html; charset=utf-8")
-            .insert_header(("content-security-policy", POLICY))
+            .insert_header(("content-security-policy", policy))
             .insert_header(("x-content-type-options", "nosniff"))
-            .insert_header(("referrer-policy", "no-referrer"))
             .insert_header(("cache-control", "no-store"))
             .body(html))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// A variable with the name of a helper calls the helper, and the page fails when it is rendered.
+    #[test]
+    fn no_variable_has_the_name_of_a_helper() {
+        for (name, source) in SOURCES {
+            for helper in ["file", "mailbox", "time"] {
+                for call in [format!("{{{{{helper}}}}}"), format!("{{{{#if {helper}}}}}")] {
+                    assert!(!source.contains(&call), "{name} contains {call}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_page_is_compiled() {
+        fn look(folder: &Path, found: &mut Vec<String>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => look(&path, found),
+                    false => found.push(path.display().to_string()),
+                }
+            }
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+        let mut found = Vec::new();
+        for part in ["admin", "public"] {
+            look(&root.join(part), &mut found);
+        }
+        let prefix = format!("{}/", root.display());
+        for path in found {
+            let name = path.strip_prefix(&prefix).unwrap();
+            let Some(name) = name.strip_suffix(".html.hbs") else {
+                continue;
+            };
+            assert!(
+                SOURCES.iter().any(|(known, _)| *known == name),
+                "{name} is not compiled"
+            );
+        }
     }
 }

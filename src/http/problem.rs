@@ -39,6 +39,8 @@ pub enum Problem {
     UnsupportedMedia(&'static str),
     /// 415: the body is compressed.
     Compressed,
+    /// 415: the body is compressed in a way that is not known.
+    UnknownEncoding,
 }
 
 /// A problem document (RFC 9457).
@@ -90,6 +92,10 @@ impl Problem {
             Problem::Compressed => kind(
                 Code::CompressedBody,
                 "a compressed body is not accepted; send it without Content-Encoding",
+            ),
+            Problem::UnknownEncoding => kind(
+                Code::CompressedBody,
+                "the Content-Encoding must be gzip or zstd, or left out",
             ),
             Problem::TooLarge(limit) => kind(
                 Code::BodyTooLarge,

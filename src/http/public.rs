@@ -16,8 +16,8 @@ use crate::base::error::Error;
 use crate::base::time::time_zone;
 use crate::delivery::opt_out;
 use crate::http::App;
+use crate::http::report_blocks::shown;
 use crate::incident::report;
-use crate::notice::compose::paragraphs;
 
 /// Shows the public page with the published reports.
 #[utoipa::path(tag = "Public", security(()), responses((status = 200, description = "A page", content_type = "text/html")))]
@@ -31,7 +31,7 @@ pub async fn status(app: web::Data<App>) -> Answer<Declared> {
             let sections: Vec<_> = report
                 .sections
                 .iter()
-                .map(|section| json!({"heading": section.heading, "paragraphs": paragraphs(&section.text)}))
+                .map(|section| json!({"heading": section.heading, "blocks": shown(&section.text)}))
                 .collect();
             json!({
                 "number": report.number,
@@ -39,6 +39,9 @@ pub async fn status(app: web::Data<App>) -> Answer<Declared> {
                 "sections": sections,
                 "published_at": report.published_at.for_people(Some(&utc)),
                 "published_iso": report.published_at.to_string(),
+                "corrections": report.corrections.iter().map(|one| json!({
+                    "note": one.note, "at": one.at.for_people(Some(&utc)), "iso": one.at.to_string(),
+                })).collect::<Vec<_>>(),
             })
         })
         .collect();

@@ -25,6 +25,8 @@ pub struct Route {
     pub role: Option<Role>,
     /// The names of its query parameters. `None` if the handler itself refuses unknown parameters.
     pub parameters: Option<Vec<String>>,
+    /// What the form does, if its text is kept when the session has ended.
+    pub keeps_text: Option<&'static str>,
     /// The segments of the path, which are the parts between its slashes.
     segments: Vec<Segment>,
 }
@@ -81,7 +83,7 @@ impl Routes {
             for (method, operation) in methods(item) {
                 let added = declared(path, operation).and_then(|declared| match declared {
                     None => Ok(()),
-                    Some((role, parameters)) => routes.add(&method, path, Some(role), Some(parameters)),
+                    Some((role, parameters)) => routes.add(&method, path, Some(role), Some(parameters), None),
                 });
                 if let Err(reason) = added {
                     wrong.push(format!("{method} {path}: {reason}"));
@@ -90,7 +92,8 @@ impl Routes {
         }
         for page in pages {
             let parameters = (!page.reads_query).then(Vec::new);
-            if let Err(reason) = routes.add(&page.method, &page.path, page.role, parameters) {
+            if let Err(reason) = routes.add(&page.method, &page.path, page.role, parameters, page.keeps_text)
+            {
                 wrong.push(format!("{} {}: {reason}", page.method, page.path));
             }
         }
@@ -112,6 +115,7 @@ impl Routes {
         path: &str,
         role: Option<Role>,
         parameters: Option<Vec<String>>,
+        keeps_text: Option<&'static str>,
     ) -> Result<(), String> {
         let segments = split(path).ok_or("a path must begin with a slash")?;
         let segments: Vec<Segment> = segments.into_iter().map(Segment::of).collect();
@@ -122,6 +126,7 @@ impl Routes {
         alike.push(Route {
             role,
             parameters,
+            keeps_text,
             segments,
         });
         Ok(())

@@ -6,22 +6,30 @@ use tokio::sync::Notify;
 
 use super::audience_cache::AudienceCache;
 use super::pages::Pages;
+use super::plans::Plans;
 use super::refusals::Refusals;
 use super::stats::{FeedbackStats, HttpStats};
+use super::used_integrations::UsedIntegrations;
 use crate::alert::intake::ConditionCache;
 use crate::alert::provider::sns::Sns;
 use crate::alert::queue::Queue;
 use crate::answers::queue::Queue as AnswerQueue;
 use crate::auth::Links;
-use crate::base::time::Clock;
+use crate::auth::uses::TokenUses;
+use crate::backup::BackupSettings;
+use crate::base::time::{Clock, Timestamp};
 use crate::db::Db;
 use crate::db::foreign::Limit;
 use crate::delivery::endpoints::Endpoints;
+use crate::delivery::smtp::Relay;
 use crate::delivery::worker::{Stats, Wake};
 use crate::directory::source::cancel::Cancel;
 use crate::egress::Policy;
+use crate::egress::client::Client;
 use crate::feedback::Keys;
 use crate::notice::Sending;
+use crate::operators::mail::Post;
+use crate::time_stamps::Authorities;
 use crate::work::WorkStats;
 
 /// The state that every request can use.
@@ -30,6 +38,8 @@ pub struct App {
     pub db: Db,
     /// The key that signs and verifies links and sessions.
     pub links: Links,
+    /// The key that signs checkpoints of the audit trail, and the authorities for time stamps of them.
+    pub authorities: Authorities,
     /// The settings that notices need, for example the public URL.
     pub sending: Sending,
     /// The channels that call endpoints, for example to test one.
@@ -44,14 +54,28 @@ pub struct App {
     pub trial_limit: Limit,
     /// Wakes the service of this process that looks up unknown references.
     pub lookups: Arc<Notify>,
+    /// Wakes the service of this process that compares listings.
+    pub comparisons: Arc<Notify>,
+    /// Wakes the service of this process that makes backups.
+    pub backups: Arc<Notify>,
+    /// Where backups are written, when, and how many are kept. None if this process makes none.
+    pub backup_settings: Option<BackupSettings>,
     /// Which addresses call-outs may have.
     pub callout_allow: Policy,
     /// Which addresses HTTP checks may have.
     pub check_allow: Policy,
+    /// Downloads the listings of comparisons.
+    pub listings: Client,
+    /// How long a listing may be read from the database of a source.
+    pub listing_limit: Limit,
     /// How often customers should get an update about an unresolved incident.
     pub update_every: Option<std::time::Duration>,
     /// Whether emails are written to files, because no mail server is set.
     pub outbox: bool,
+    /// The folder with these files. None if a mail server is set.
+    pub outbox_folder: Option<std::path::PathBuf>,
+    /// How long what is kept, by the settings.
+    pub kept: crate::system::Kept,
     /// The delivery counters of this process.
     pub stats: Arc<Stats>,
     /// The keys that verify which email a report is about.
@@ -64,18 +88,30 @@ pub struct App {
     pub conditions: Arc<ConditionCache>,
     /// The queue of alerts that wait to be stored.
     pub intake: Queue,
+    /// The integrations whose hooks were used lately.
+    pub used_integrations: UsedIntegrations,
     /// The queue of answers by link that wait to be stored.
     pub answers: AnswerQueue,
     /// The time that every body of a request gets at least.
     pub body_grace: std::time::Duration,
     /// The refusals of requests without a valid token.
     pub refusals: Arc<Refusals>,
+    /// When this process started.
+    pub started_at: Timestamp,
+    /// The mail server. None if emails are written to files.
+    pub relay: Option<Relay>,
+    /// When tokens were last used in this process.
+    pub token_uses: TokenUses,
     /// The HTTP counters of this process.
     pub http_stats: HttpStats,
     /// The counters of the background work of this process.
     pub work_stats: WorkStats,
     /// The cache of results that are computed from whole audiences.
     pub audience_cache: Arc<AudienceCache>,
+    /// The plans of drafts that pages showed a moment ago.
+    pub plans: Arc<Plans>,
+    /// How emails to our own side are written and sent.
+    pub post: Post,
     /// The templates of the pages for people.
     pub pages: Pages,
     /// Whether this process sends deliveries.

@@ -3,22 +3,26 @@
 //! A resource becomes affected only if somebody named it or a selector found it at the time of its use. A
 //! selector that is not valid or that finds nothing is an error, and nothing is added.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::affected_rows::RESOURCES;
+use super::affected_rows::{FoundBy, RESOURCES};
 use super::stored::get;
 use super::timeline;
 use crate::audit::{Action, Event, Tx};
+use crate::base::count::grouped;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::IncidentId;
+use crate::base::like::pattern;
 use crate::base::time::Timestamp;
 use crate::db::schema::{
     alert_references, directory_lookups as dl, incident_resources as ir, resources as r,
 };
 use crate::db::{Conn, Statement, dialect};
-use crate::directory::selector::{Json, Selector, SelectorSchema};
+use crate::directory::selector::{Json, Selector, SelectorSchema, check_as_of};
 use crate::directory::{ResourceRef, resource};
 
 pub use super::affected_rows::{Added, Relevance, Removed, Source};
@@ -35,6 +39,10 @@ pub struct AddAffected {
     #[serde(default)]
     #[schema(value_type = Option<SelectorSchema>)]
     pub selector: Option<Json>,
+    /// Evaluates the selector as of this time, with the labels, the parents and the accounts that the directory knew then. So a label
+    /// that is gone can be asked for. If not set, the selector is evaluated as of now.
+    #[serde(default)]
+    pub as_of: Option<Timestamp>,
     /// How certain it is that the resources are affected. If not set, new resources are `impaired`, and
     /// resources that are affected already do not change.
     #[serde(default)]
@@ -52,6 +60,10 @@ pub struct RemoveAffected {
     #[serde(default)]
     #[schema(value_type = Option<SelectorSchema>)]
     pub selector: Option<Json>,
+    /// Evaluates the selector as of this time, with the labels, the parents and the accounts that the directory knew then. So a label
+    /// that is gone can be asked for. If not set, the selector is evaluated as of now.
+    #[serde(default)]
+    pub as_of: Option<Timestamp>,
 }
 
 /// An affected resource.
@@ -67,6 +79,9 @@ pub struct Affected {
     pub relevance: Relevance,
     /// When the resource was added to the incident.
     pub added_at: Timestamp,
+    /// The time as of which a selector found the resource. Left out if it was found as of the time at which it was added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
     /// When the resource was archived in the directory. Nobody is notified because of an archived resource.
     /// Null if it is not archived.
     pub gone_at: Option<Timestamp>,
@@ -94,13 +109,14 @@ pub struct Unresolved {
 /// selector, and in the cases of [`add`] and [`add_selected`].
 pub fn add_requested(tx: &mut Tx<'_>, incident: &IncidentId, request: &AddAffected) -> Result<Added> {
     get(tx.conn, incident)?;
+    check_as_of(request.as_of, request.selector.is_some())?;
     match (&request.resources, &request.selector) {
         (Some(resources), None) => {
             let (keys, what) = named(tx.conn, resources, resource::keys)?;
             RESOURCES.add_keys(tx, incident, &keys, Source::Operator, request.relevance, what)
         }
         (None, Some(selector)) => {
-            let selector = Selector::parse("/selector", selector)?;
+            let selector = Selector::parse("/selector", selector)?.at(tx.conn, request.as_of, tx.now)?;
             add_selected(tx, incident, &selector, request.relevance)
         }
         _ => Err(Error::invalid("", "give either resources or selector")),
@@ -155,7 +171,7 @@ fn named(conn: &mut Conn, resources: &[ResourceRef], keys: Keys) -> Result<(Vec<
     Ok((keys, json!({"resources": named})))
 }
 
-/// Adds the resources that a selector finds now. The resources are stored and not the selector, so a resource
+/// Adds the resources that a selector finds. The resources are stored and not the selector, so a resource
 /// that is moved, labelled or created later does not become affected.
 ///
 /// # Errors
@@ -170,14 +186,21 @@ pub fn add_selected(
     let found: i64 = selector.count(tx.conn)?.values().sum();
     let note = |tx: &mut Tx<'_>, added| {
         let text = format!(
-            "Selector {selector}: {added} of {found} matching resources added to the affected resources"
+            "Selector {}: {} of {} matching resources added to the affected resources",
+            selector.described(),
+            grouped(added),
+            grouped(found)
         );
         timeline::note(tx, incident, timeline::Kind::Note, tx.now, &text).map(drop)
     };
     RESOURCES.add_found(
         tx,
         incident,
-        (&selector.to_string(), found),
+        FoundBy {
+            selector: &selector.to_string(),
+            number: found,
+            as_of: selector.as_of(),
+        },
         |conn, to| selector.keys(conn, to),
         relevance,
         note,
@@ -222,6 +245,7 @@ pub(crate) fn add_keys(
 /// Nothing is removed then.
 pub fn remove_requested(tx: &mut Tx<'_>, incident: &IncidentId, request: &RemoveAffected) -> Result<Removed> {
     get(tx.conn, incident)?;
+    check_as_of(request.as_of, request.selector.is_some())?;
     match (&request.resources, &request.selector) {
         (Some(resources), None) => {
             let (keys, what) = named(tx.conn, resources, resource::keys_even_archived)?;
@@ -229,16 +253,24 @@ pub fn remove_requested(tx: &mut Tx<'_>, incident: &IncidentId, request: &Remove
             RESOURCES.remove_keys(tx, incident, &keys, what)
         }
         (None, Some(selector)) => {
-            let selector = Selector::parse("/selector", selector)?;
+            let selector = Selector::parse("/selector", selector)?.at(tx.conn, request.as_of, tx.now)?;
             dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
-            selector.count(tx.conn)?;
+            let number: i64 = selector.count(tx.conn)?.values().sum();
             let note = |tx: &mut Tx<'_>, removed| {
-                let text =
-                    format!("Selector {selector}: {removed} resources removed from the affected resources");
+                let text = format!(
+                    "Selector {}: {} resources removed from the affected resources",
+                    selector.described(),
+                    grouped(removed)
+                );
                 timeline::note(tx, incident, timeline::Kind::Note, tx.now, &text).map(drop)
             };
             let query = |conn: &Conn, to: &mut Statement| selector.keys(conn, to);
-            RESOURCES.remove_found(tx, incident, &selector.to_string(), query, note)
+            let found = FoundBy {
+                selector: &selector.to_string(),
+                number,
+                as_of: selector.as_of(),
+            };
+            RESOURCES.remove_found(tx, incident, found, query, note)
         }
         _ => Err(Error::invalid("", "give either resources or selector")),
     }
@@ -273,12 +305,39 @@ pub fn remove(tx: &mut Tx<'_>, incident: &IncidentId, at: &ResourceRef) -> Resul
     Ok(())
 }
 
+/// Returns how many of the affected resources a selector finds now.
+///
+/// # Errors
+/// `Invalid` if the selector contains an unknown name.
+pub fn count_selected(conn: &mut Conn, incident: &IncidentId, selector: &Selector) -> Result<i64> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        n: i64,
+    }
+    let mut statement = Statement::default();
+    statement
+        .push("SELECT COUNT(*) AS n FROM incident_resources WHERE incident_id = ")
+        .text(incident.as_str())
+        .push(" AND removed_at IS NULL AND resource_key IN (SELECT key FROM (");
+    selector.keys(conn, &mut statement);
+    statement.push(") found)");
+    let found: Found = statement.finish().get_result(conn)?;
+    Ok(found.n)
+}
+
 /// Returns the affected resources after the given key, in the order in which they were added to the
-/// directory.
+/// directory. With `text`, only those whose type, ID or name contains it.
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist.
-pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<i64>, limit: i64) -> Result<Vec<Affected>> {
+pub fn list(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    text: Option<&str>,
+    after: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Affected>> {
     get(conn, incident)?;
     type Row = (
         i64,
@@ -289,8 +348,9 @@ pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<i64>, limit: i
         String,
         Timestamp,
         Option<Timestamp>,
+        Option<Timestamp>,
     );
-    let rows: Vec<Row> = ir::table
+    let mut query = ir::table
         .inner_join(r::table)
         .filter(ir::incident_id.eq(incident.as_str()))
         .filter(ir::removed_at.is_null())
@@ -305,22 +365,36 @@ pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<i64>, limit: i
             ir::source,
             ir::relevance,
             ir::added_at,
+            ir::as_of,
             r::gone_at,
         ))
-        .load(conn)?;
+        .into_boxed::<crate::db::Backend>();
+    if let Some(text) = text {
+        query = query.filter(
+            sql::<Bool>("(LOWER(resources.type || ' ' || resources.id) LIKE ")
+                .bind::<Text, _>(pattern(text))
+                .sql(" ESCAPE '!' OR LOWER(resources.name) LIKE ")
+                .bind::<Text, _>(pattern(text))
+                .sql(" ESCAPE '!')"),
+        );
+    }
+    let rows: Vec<Row> = query.load(conn)?;
     rows.into_iter()
-        .map(|(key, type_, id, name, source, relevance, added_at, gone_at)| {
-            Ok(Affected {
-                resource: resource::reference(&type_, &id)
-                    .ok_or_else(|| Error::internal("a stored id is invalid"))?,
-                name,
-                source: Source::parse(&source).map_err(Error::internal)?,
-                relevance: Relevance::parse(&relevance).map_err(Error::internal)?,
-                added_at,
-                gone_at,
-                key,
-            })
-        })
+        .map(
+            |(key, type_, id, name, source, relevance, added_at, as_of, gone_at)| {
+                Ok(Affected {
+                    resource: resource::reference(&type_, &id)
+                        .ok_or_else(|| Error::internal("a stored id is invalid"))?,
+                    name,
+                    source: Source::parse(&source).map_err(Error::internal)?,
+                    relevance: Relevance::parse(&relevance).map_err(Error::internal)?,
+                    added_at,
+                    as_of,
+                    gone_at,
+                    key,
+                })
+            },
+        )
         .collect()
 }
 

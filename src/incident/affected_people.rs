@@ -4,7 +4,7 @@
 //! A person is added only if somebody named the person or a selector found the person at the time of its use. If
 //! any part of a request is wrong, nobody is added. An archived person stays in the list, and is not notified.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -12,16 +12,19 @@ use diesel::sql_types::{Bool, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::affected_rows::{Added, PEOPLE, Relevance, Removed, Source};
+use super::affected_rows::{Added, FoundBy, PEOPLE, Relevance, Removed, Source};
+use super::finding::Finding;
 use super::stored::get;
 use super::timeline;
 use crate::audit::Tx;
+use crate::base::count::grouped;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::{ExternalId, IncidentId};
+use crate::base::like::pattern;
 use crate::base::time::Timestamp;
 use crate::db::schema::{incident_people as ip, people as p};
 use crate::db::{Conn, Statement, dialect};
-use crate::directory::selector::{Json, PeopleSelector, PeopleSelectorSchema};
+use crate::directory::selector::{Json, PeopleSelector, PeopleSelectorSchema, check_as_of};
 use crate::directory::{normal_address, person};
 
 /// The number of people that an audit event names. The rest is only counted.
@@ -39,6 +42,10 @@ pub struct AddPeople {
     #[serde(default)]
     #[schema(value_type = Option<PeopleSelectorSchema>)]
     pub selector: Option<Json>,
+    /// Evaluates the selector as of this time, with the members and the labels of accounts that the directory knew then. So a label
+    /// that is gone can be asked for. If not set, the selector is evaluated as of now.
+    #[serde(default)]
+    pub as_of: Option<Timestamp>,
     /// How certain it is that the people are affected. If not set, new people are `impaired`, and people who
     /// were added already do not change.
     #[serde(default)]
@@ -57,6 +64,10 @@ pub struct RemovePeople {
     #[serde(default)]
     #[schema(value_type = Option<PeopleSelectorSchema>)]
     pub selector: Option<Json>,
+    /// Evaluates the selector as of this time, with the members and the labels of accounts that the directory knew then. So a label
+    /// that is gone can be asked for. If not set, the selector is evaluated as of now.
+    #[serde(default)]
+    pub as_of: Option<Timestamp>,
 }
 
 /// A person who is named directly.
@@ -70,6 +81,9 @@ pub struct AffectedPerson {
     pub relevance: Relevance,
     /// When the person was added to the incident.
     pub added_at: Timestamp,
+    /// The time as of which a selector found the person. Left out if it was found as of the time at which it was added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
     /// When the person was archived in the directory. An archived person is not notified. Null if the person is
     /// not archived.
     pub gone_at: Option<Timestamp>,
@@ -89,13 +103,19 @@ pub struct AddedPerson {
 }
 
 /// That a person is named directly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[schema(as = NamedDirectly)]
 pub struct Named {
     /// How the person was added: `operator` or `selector`.
     pub source: Source,
     /// When the person was added to the incident.
     pub added_at: Timestamp,
+    /// The time as of which a selector found the person. Left out if it was found as of the time at which it was added.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
+    /// What a comparison found about the person. Left out if no comparison found the person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finding: Option<String>,
     #[serde(skip)]
     pub(crate) relevance: Relevance,
     /// When the person was removed from the incident.
@@ -111,18 +131,22 @@ enum Meant {
 
 /// Parses a request. `archived` says whether archived people can be listed.
 fn meant(
-    conn: &mut Conn,
+    tx: &mut Tx<'_>,
     people: Option<&Vec<ExternalId>>,
-    selector: Option<&Json>,
+    (selector, as_of): (Option<&Json>, Option<Timestamp>),
     archived: bool,
 ) -> Result<Meant> {
+    check_as_of(as_of, selector.is_some())?;
     match (people, selector) {
         (Some(people), None) => {
-            let keys = keys(conn, people, archived)?;
+            let keys = keys(tx.conn, people, archived)?;
             let named: Vec<&str> = people.iter().take(NAMED).map(ExternalId::as_str).collect();
             Ok(Meant::Listed(keys, json!({"people": named})))
         }
-        (None, Some(selector)) => Ok(Meant::Found(PeopleSelector::parse("/selector", selector)?)),
+        (None, Some(selector)) => {
+            let selector = PeopleSelector::parse("/selector", selector)?.at(tx.conn, as_of, tx.now)?;
+            Ok(Meant::Found(selector))
+        }
         _ => Err(Error::invalid("", "give either people or selector")),
     }
 }
@@ -164,7 +188,8 @@ fn keys(conn: &mut Conn, people: &[ExternalId], archived: bool) -> Result<Vec<i6
 /// nobody. Nobody is added then.
 pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, request: &AddPeople) -> Result<Added> {
     get(tx.conn, incident)?;
-    match meant(tx.conn, request.people.as_ref(), request.selector.as_ref(), false)? {
+    let selector = (request.selector.as_ref(), request.as_of);
+    match meant(tx, request.people.as_ref(), selector, false)? {
         Meant::Listed(keys, what) => {
             PEOPLE.add_keys(tx, incident, &keys, Source::Operator, request.relevance, what)
         }
@@ -173,14 +198,21 @@ pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, request: &AddPeople) -> Resul
             let (found, _) = selector.count(tx.conn)?;
             let note = |tx: &mut Tx<'_>, added| {
                 let text = format!(
-                    "Selector {selector}: {added} of {found} matching people added to the affected people"
+                    "Selector {}: {} of {} matching people added to the affected people",
+                    selector.described(),
+                    grouped(added),
+                    grouped(found)
                 );
                 timeline::note(tx, incident, timeline::Kind::Note, tx.now, &text).map(drop)
             };
             PEOPLE.add_found(
                 tx,
                 incident,
-                (&selector.to_string(), found),
+                FoundBy {
+                    selector: &selector.to_string(),
+                    number: found,
+                    as_of: selector.as_of(),
+                },
                 |conn, to| selector.keys(conn, to),
                 request.relevance,
                 note,
@@ -197,18 +229,28 @@ pub fn add(tx: &mut Tx<'_>, incident: &IncidentId, request: &AddPeople) -> Resul
 /// is removed then.
 pub fn remove(tx: &mut Tx<'_>, incident: &IncidentId, request: &RemovePeople) -> Result<Removed> {
     get(tx.conn, incident)?;
-    let meant = meant(tx.conn, request.people.as_ref(), request.selector.as_ref(), true)?;
+    let selector = (request.selector.as_ref(), request.as_of);
+    let meant = meant(tx, request.people.as_ref(), selector, true)?;
     dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
     match meant {
         Meant::Listed(keys, what) => PEOPLE.remove_keys(tx, incident, &keys, what),
         Meant::Found(selector) => {
-            selector.count(tx.conn)?;
+            let (number, _) = selector.count(tx.conn)?;
             let note = |tx: &mut Tx<'_>, removed| {
-                let text = format!("Selector {selector}: {removed} people removed from the affected people");
+                let text = format!(
+                    "Selector {}: {} people removed from the affected people",
+                    selector.described(),
+                    grouped(removed)
+                );
                 timeline::note(tx, incident, timeline::Kind::Note, tx.now, &text).map(drop)
             };
             let query = |conn: &Conn, to: &mut Statement| selector.keys(conn, to);
-            PEOPLE.remove_found(tx, incident, &selector.to_string(), query, note)
+            let found = FoundBy {
+                selector: &selector.to_string(),
+                number,
+                as_of: selector.as_of(),
+            };
+            PEOPLE.remove_found(tx, incident, found, query, note)
         }
     }
 }
@@ -252,7 +294,15 @@ pub fn by_id_or_address(conn: &mut Conn, lines: &[&str], archived: bool) -> Resu
 /// Returns the people who are named directly, by the key of the person. With `removed`, those who were removed again are
 /// returned too.
 pub fn named(conn: &mut Conn, incident: &IncidentId, removed: bool) -> Result<BTreeMap<i64, Named>> {
-    type Row = (i64, String, String, Timestamp, Option<Timestamp>);
+    type Row = (
+        i64,
+        String,
+        String,
+        Timestamp,
+        Option<Timestamp>,
+        Option<Timestamp>,
+        Option<String>,
+    );
     let mut query = ip::table
         .filter(ip::incident_id.eq(incident.as_str()))
         .select((
@@ -260,7 +310,9 @@ pub fn named(conn: &mut Conn, incident: &IncidentId, removed: bool) -> Result<BT
             ip::source,
             ip::relevance,
             ip::added_at,
+            ip::as_of,
             ip::removed_at,
+            ip::finding,
         ))
         .into_boxed::<crate::db::Backend>();
     if !removed {
@@ -268,29 +320,19 @@ pub fn named(conn: &mut Conn, incident: &IncidentId, removed: bool) -> Result<BT
     }
     let rows: Vec<Row> = query.load(conn)?;
     rows.into_iter()
-        .map(|(key, source, relevance, added_at, removed_at)| {
+        .map(|(key, source, relevance, added_at, as_of, removed_at, finding)| {
+            let finding = finding.and_then(|json| serde_json::from_str::<Finding>(&json).ok());
             let named = Named {
                 source: Source::parse(&source).map_err(Error::internal)?,
                 added_at,
+                as_of,
+                finding: finding.map(|finding| finding.internal()),
                 relevance: Relevance::parse(&relevance).map_err(Error::internal)?,
                 removed_at,
             };
             Ok((key, named))
         })
         .collect()
-}
-
-/// Returns the pattern of `LIKE` for texts that contain `text`, in upper or lower case. `!` escapes.
-fn pattern(text: &str) -> String {
-    let mut pattern = String::from("%");
-    for c in text.trim().chars() {
-        if matches!(c, '%' | '_' | '!') {
-            pattern.push('!');
-        }
-        pattern.extend(c.to_lowercase());
-    }
-    pattern.push('%');
-    pattern
 }
 
 /// The condition that the ID, the name or the address of a person contains a text.
@@ -319,6 +361,15 @@ pub fn count(conn: &mut Conn, incident: &IncidentId, text: Option<&str>) -> Resu
     Ok(query.count().get_result(conn)?)
 }
 
+/// Returns whether a comparison found one of the people who are named directly.
+pub fn any_found(conn: &mut Conn, incident: &IncidentId) -> Result<bool> {
+    let found = ip::table
+        .filter(ip::incident_id.eq(incident.as_str()))
+        .filter(ip::removed_at.is_null())
+        .filter(ip::finding.is_not_null());
+    Ok(diesel::select(diesel::dsl::exists(found)).get_result(conn)?)
+}
+
 /// Returns the people who are named directly, after the given key, in the order in which they were added to the directory.
 /// With `text`, only the people whose ID, name or address contains it are returned.
 ///
@@ -341,6 +392,7 @@ pub fn list(
         String,
         Timestamp,
         Option<Timestamp>,
+        Option<Timestamp>,
     );
     let mut query = ip::table
         .inner_join(p::table)
@@ -357,6 +409,7 @@ pub fn list(
             ip::source,
             ip::relevance,
             ip::added_at,
+            ip::as_of,
             p::gone_at,
         ))
         .into_boxed::<crate::db::Backend>();
@@ -365,15 +418,44 @@ pub fn list(
     }
     let rows: Vec<Row> = query.load(conn)?;
     rows.into_iter()
-        .map(|(key, id, name, email, source, relevance, added_at, gone_at)| {
-            Ok(AffectedPerson {
-                person: AddedPerson { id, name, email },
-                source: Source::parse(&source).map_err(Error::internal)?,
-                relevance: Relevance::parse(&relevance).map_err(Error::internal)?,
-                added_at,
-                gone_at,
-                key,
-            })
-        })
+        .map(
+            |(key, id, name, email, source, relevance, added_at, as_of, gone_at)| {
+                Ok(AffectedPerson {
+                    person: AddedPerson { id, name, email },
+                    source: Source::parse(&source).map_err(Error::internal)?,
+                    relevance: Relevance::parse(&relevance).map_err(Error::internal)?,
+                    added_at,
+                    as_of,
+                    gone_at,
+                    key,
+                })
+            },
+        )
         .collect()
+}
+
+/// Returns which of these keys are those of people who are named directly.
+pub(crate) fn among(conn: &mut Conn, incident: &IncidentId, keys: &[i64]) -> Result<HashSet<i64>> {
+    let mut found = HashSet::new();
+    for chunk in keys.chunks(5_000) {
+        let held: Vec<i64> = ip::table
+            .filter(ip::incident_id.eq(incident.as_str()))
+            .filter(ip::removed_at.is_null())
+            .filter(ip::person_key.eq_any(chunk))
+            .select(ip::person_key)
+            .load(conn)?;
+        found.extend(held);
+    }
+    Ok(found)
+}
+
+/// Adds people by key. `what` is the description for the audit event.
+pub(crate) fn add_keys(
+    tx: &mut Tx<'_>,
+    incident: &IncidentId,
+    keys: &[i64],
+    source: Source,
+    what: serde_json::Value,
+) -> Result<Added> {
+    PEOPLE.add_keys(tx, incident, keys, source, None, what)
 }

@@ -12,6 +12,7 @@ use crate::audit::{Action, Event, Tx};
 use crate::base::enums::word_enum;
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::{Conn, Statement, dialect, keyed};
 
 /// The number of rows added at once from which the database updates its statistics, so that it plans well.
@@ -29,6 +30,8 @@ word_enum! {
         Operator = "operator",
         /// A selector found the resource or the person.
         Selector = "selector",
+        /// A comparison found the resource or the person.
+        Comparison = "comparison",
     }
 }
 
@@ -93,6 +96,27 @@ pub struct Removed {
     pub removed: i64,
 }
 
+/// What a selector finds.
+#[derive(Clone, Copy)]
+pub(super) struct FoundBy<'a> {
+    /// The text of the selector.
+    pub selector: &'a str,
+    /// How many it finds.
+    pub number: i64,
+    /// The time as of which it was evaluated. `None`: as of the time of its use.
+    pub as_of: Option<Timestamp>,
+}
+
+impl FoundBy<'_> {
+    /// Adds the time to the description for the audit event.
+    fn what(self, mut what: serde_json::Value) -> serde_json::Value {
+        if let Some(at) = self.as_of {
+            what["as_of"] = json!(at);
+        }
+        what
+    }
+}
+
 /// One of the two tables.
 pub(super) struct Rows {
     table: &'static str,
@@ -100,6 +124,8 @@ pub(super) struct Rows {
     key: &'static str,
     /// The table of the directory that the key is from.
     of: &'static str,
+    /// The word of these rows in `merged_rows`.
+    kind: &'static str,
     added: Action,
     removed: Action,
 }
@@ -109,6 +135,7 @@ pub(super) const RESOURCES: Rows = Rows {
     table: "incident_resources",
     key: "resource_key",
     of: "resources",
+    kind: "resource",
     added: Action::AffectedAdded,
     removed: Action::AffectedRemoved,
 };
@@ -118,6 +145,7 @@ pub(super) const PEOPLE: Rows = Rows {
     table: "incident_people",
     key: "person_key",
     of: "people",
+    kind: "person",
     added: Action::PeopleAdded,
     removed: Action::PeopleRemoved,
 };
@@ -128,7 +156,8 @@ impl Rows {
         let Rows { table, key, .. } = self;
         format!(
             " ON CONFLICT (incident_id, {key}) DO UPDATE \
-             SET removed_at = NULL, source = excluded.source, added_at = excluded.added_at, relevance = excluded.relevance \
+             SET removed_at = NULL, source = excluded.source, added_at = excluded.added_at, relevance = excluded.relevance, \
+                 finding = excluded.finding, as_of = excluded.as_of \
              WHERE {table}.removed_at IS NOT NULL"
         )
     }
@@ -164,8 +193,15 @@ impl Rows {
         dialect::lock(tx.conn, dialect::Lock::Incident, incident.as_str())?;
         let (mut added, mut changed) = (0, 0);
         let Rows { table, key, of, .. } = self;
+        // An alert names its resources again with every message. That decides nothing about who they belong to.
+        let decides = source != Source::Alert;
         for chunk in keys.chunks(CHUNK) {
             let list = keyed::list(chunk);
+            if decides {
+                self.own(tx.conn, incident, |_, statement| {
+                    statement.push(&list);
+                })?;
+            }
             added += diesel::sql_query(format!(
                 "INSERT INTO {table} (incident_id, {key}, source, added_at, relevance) \
                  SELECT $1, key, $2, $3, $4 FROM {of} WHERE key IN ({list}){}",
@@ -196,13 +232,12 @@ impl Rows {
         self.finish(tx, incident, counts, source, what)
     }
 
-    /// Adds the rows that a selector finds now. `query` writes the statement that finds distinct keys, in the
-    /// column `key`, and `found` is how many it finds. `selector` is the text of the selector.
+    /// Adds the rows that a selector finds. `query` writes the statement that finds distinct keys, in the column `key`.
     pub fn add_found(
         &self,
         tx: &mut Tx<'_>,
         incident: &IncidentId,
-        (selector, found): (&str, i64),
+        found: FoundBy<'_>,
         query: impl Fn(&Conn, &mut Statement),
         relevance: Option<Relevance>,
         note: impl Fn(&mut Tx<'_>, i64) -> Result<()>,
@@ -210,7 +245,7 @@ impl Rows {
         let mut statement = Statement::default();
         statement
             .push(&format!(
-                "INSERT INTO {} (incident_id, {}, source, added_at, relevance) SELECT ",
+                "INSERT INTO {} (incident_id, {}, source, added_at, relevance, as_of) SELECT ",
                 self.table, self.key
             ))
             .text(incident.as_str())
@@ -220,11 +255,21 @@ impl Rows {
             .time(tx.now)
             .push(", ")
             .text(relevance.unwrap_or_default().as_str())
-            .push(" FROM (");
+            .push(", ");
+        match found.as_of {
+            Some(at) => statement.time(at),
+            None => statement.push("CAST(NULL AS BIGINT)"),
+        };
+        statement.push(" FROM (");
         query(tx.conn, &mut statement);
         // Without the `WHERE`, SQLite would parse `ON` as the condition of a join.
         statement.push(") found WHERE TRUE").push(&self.again());
         let added = statement.finish().execute(tx.conn)? as i64;
+        self.own(tx.conn, incident, |conn, statement| {
+            statement.push("SELECT key FROM (");
+            query(conn, statement);
+            statement.push(") found");
+        })?;
         if added > 0 {
             note(tx, added)?;
         }
@@ -240,10 +285,28 @@ impl Rows {
         let counts = Added {
             added,
             changed,
-            already: (found - added).max(0),
+            already: (found.number - added).max(0),
         };
-        let what = json!({"selector": selector, "relevance": relevance});
+        let what = found.what(json!({"selector": found.selector, "relevance": relevance}));
         self.finish(tx, incident, counts, Source::Selector, what)
+    }
+
+    /// Makes rows the incident's own that came from an incident that is merged into it. They stay if that merge is undone.
+    fn own(
+        &self,
+        conn: &mut Conn,
+        incident: &IncidentId,
+        keys: impl FnOnce(&Conn, &mut Statement),
+    ) -> Result<()> {
+        let mut statement = Statement::default();
+        statement
+            .push("DELETE FROM merged_rows WHERE into_id = ")
+            .text(incident.as_str())
+            .push(&format!(" AND kind = '{}' AND key IN (", self.kind));
+        keys(conn, &mut statement);
+        statement.push(")");
+        statement.finish().execute(conn)?;
+        Ok(())
     }
 
     /// Removes the rows with these keys. `what` is the description for the audit event.
@@ -265,12 +328,12 @@ impl Rows {
         self.finish_removal(tx, incident, removed, what)
     }
 
-    /// Removes the rows that `query` finds now. `selector` is the text of the selector.
+    /// Removes the rows that `query` finds.
     pub fn remove_found(
         &self,
         tx: &mut Tx<'_>,
         incident: &IncidentId,
-        selector: &str,
+        found: FoundBy<'_>,
         query: impl Fn(&Conn, &mut Statement),
         note: impl Fn(&mut Tx<'_>, i64) -> Result<()>,
     ) -> Result<Removed> {
@@ -283,7 +346,8 @@ impl Rows {
         if removed > 0 {
             note(tx, removed)?;
         }
-        self.finish_removal(tx, incident, removed, json!({"selector": selector}))
+        let what = found.what(json!({"selector": found.selector}));
+        self.finish_removal(tx, incident, removed, what)
     }
 
     fn finish_removal(

@@ -24,6 +24,31 @@ pub(super) fn check_title(errors: &mut Vec<FieldError>, title: &str) {
     }
 }
 
+/// The longest name of an owner, in characters.
+const MAX_OWNER: usize = 120;
+
+pub(super) fn check_owner(errors: &mut Vec<FieldError>, owner: Option<&str>) {
+    let Some(owner) = owner else { return };
+    if owner.trim().is_empty() {
+        errors.push(FieldError::at(
+            "/owner",
+            "must not be empty; null removes the owner",
+        ));
+    }
+    if owner.chars().count() > MAX_OWNER {
+        errors.push(FieldError::at(
+            "/owner",
+            format!("is longer than {MAX_OWNER} characters"),
+        ));
+    }
+    if owner.chars().any(char::is_control) {
+        errors.push(FieldError::at(
+            "/owner",
+            "contains a control character, such as a line break",
+        ));
+    }
+}
+
 pub(super) fn check_past(errors: &mut Vec<FieldError>, pointer: &str, at: Option<Timestamp>, now: Timestamp) {
     // One minute of tolerance, because clocks differ.
     if at.is_some_and(|at| at > now.plus(std::time::Duration::from_secs(60))) {

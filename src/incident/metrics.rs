@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use super::stored::{Incident, get};
-use super::timeline::{Entry, Kind, entries};
+use super::timeline::{self, Entry, Kind, entries};
 use super::{Reopening, reopenings};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
@@ -84,7 +84,10 @@ pub struct Times<T> {
 /// `NotFound` if the incident does not exist. `Invalid` if the time zone is not known.
 pub fn metrics(conn: &mut Conn, id: &IncidentId, zone: Option<&str>) -> Result<Metrics> {
     let incident = get(conn, id)?;
-    let entries = entries(conn, id)?;
+    let mut entries = entries(conn, id)?;
+    // What another incident went through before it was merged into this one is not the course of this one.
+    let merged = timeline::merged_ids(conn, id)?;
+    entries.retain(|entry| !(merged.contains(&entry.id) && is_course(entry)));
     let reopenings = reopenings(conn, id)?;
     let (times, episodes) = times(&incident, &entries, &reopenings);
     let local = match zone {
@@ -112,6 +115,15 @@ pub fn metrics(conn: &mut Conn, id: &IncidentId, zone: Option<&str>) -> Result<M
         time_zone: zone.map(str::to_owned),
         times,
     })
+}
+
+/// Returns whether an entry says how far the work on its incident is.
+fn is_course(entry: &Entry) -> bool {
+    match entry.kind {
+        Kind::Resolved => true,
+        Kind::Detected | Kind::Investigating | Kind::Identified | Kind::Monitoring => entry.automatic,
+        _ => false,
+    }
 }
 
 /// Returns the whole seconds from one time to another, or 0 if the second time is not later.

@@ -9,21 +9,33 @@ mod affected_rows;
 mod check;
 pub mod drill;
 mod episode;
+pub mod finding;
+pub mod lineage;
+pub mod list;
+pub mod merge;
 pub mod metrics;
 mod naming;
 pub mod next_step;
+mod open;
 mod patch;
+pub(crate) mod reasons;
+pub mod recovery;
 pub mod report;
+pub mod reports_due;
 mod stored;
 pub mod timeline;
 pub mod users_in_events;
 pub mod window;
 
 pub use episode::{Reopening, began_at, number as episode_of, reopenings};
+pub use list::{Filter, list};
 pub(crate) use naming::rename;
+pub use open::count_open;
 pub use patch::IncidentPatch;
 pub(crate) use stored::count_alerts;
-pub use stored::{Incident, Severity, Standing, Status, by_number, came_back_as, get, list, standing};
+pub use stored::{
+    Incident, OPEN, Severity, Standing, Status, by_number, came_back_as, get, numbers, of_ids, standing,
+};
 
 use diesel::prelude::*;
 use serde::Deserialize;
@@ -31,7 +43,7 @@ use serde_json::json;
 
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::{Check, check_headline, check_text};
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::{Timestamp, ZonedTime};
 use crate::db::dialect;
@@ -138,6 +150,8 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
         episode: 1,
         drill: new.drill,
         headline: new.headline.as_deref().map(|headline| headline.trim().to_owned()),
+        owner: None,
+        merged_into: None,
     };
     diesel::insert_into(i::table).values(&row).execute(tx.conn)?;
     let mut after = json!({
@@ -215,9 +229,14 @@ pub fn set_status(tx: &mut Tx<'_>, id: &IncidentId, change: &StatusChange) -> Re
         check_text(&mut errors, "/message", message);
     }
     check_past(&mut errors, "/at", change.at.map(|zoned| zoned.at), tx.now);
+    if change.status == Status::Merged {
+        let detail = "cannot be set; merge the incident into another one instead";
+        errors.push(FieldError::at("/status", detail));
+    }
     finish(errors)?;
     dialect::lock(tx.conn, dialect::Lock::Incident, id.as_str())?;
     let before = get(tx.conn, id)?;
+    lineage::check_not_merged(tx.conn, id)?;
     if before.status == change.status {
         return Err(Error::Conflict(format!(
             "incident #{} is already {}",
@@ -245,7 +264,8 @@ pub fn set_status(tx: &mut Tx<'_>, id: &IncidentId, change: &StatusChange) -> Re
         Status::Investigating => timeline::Kind::Investigating,
         Status::Identified => timeline::Kind::Identified,
         Status::Monitoring => timeline::Kind::Monitoring,
-        Status::Resolved => timeline::Kind::Resolved,
+        // `merged` is refused above.
+        Status::Resolved | Status::Merged => timeline::Kind::Resolved,
     };
     let text = match &change.message {
         Some(message) if !message.trim().is_empty() => message.trim().to_owned(),

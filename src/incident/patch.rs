@@ -3,8 +3,9 @@
 use diesel::prelude::*;
 use serde::Deserialize;
 
-use super::check::{check_order, check_past, check_title};
+use super::check::{check_order, check_owner, check_past, check_title};
 use super::stored::{Incident, Severity, get};
+use super::timeline;
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::{Check, check_headline, check_text};
 use crate::base::error::{FieldError, Result};
@@ -37,6 +38,10 @@ pub struct IncidentPatch {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     pub headline: Option<Option<String>>,
+    /// The person or team that leads the work, of at most 120 characters. Null removes it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    pub owner: Option<Option<String>>,
 }
 
 pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> Result<Incident> {
@@ -50,6 +55,10 @@ pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> 
     check_headline(
         &mut check.errors,
         patch.headline.iter().flatten().next().map(String::as_str),
+    );
+    check_owner(
+        &mut check.errors,
+        patch.owner.iter().flatten().next().map(String::as_str),
     );
     check.time_zone("/time_zone", patch.time_zone.as_deref());
     check_past(&mut check.errors, "/started_at", patch.started_at, tx.now);
@@ -75,6 +84,10 @@ pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> 
             Some(headline) => headline.as_deref().map(|headline| headline.trim().to_owned()),
             None => before.headline.clone(),
         },
+        owner: match &patch.owner {
+            Some(owner) => owner.as_deref().map(|owner| owner.trim().to_owned()),
+            None => before.owner.clone(),
+        },
         updated_at: tx.now,
         ..before.clone()
     };
@@ -90,9 +103,17 @@ pub(super) fn store(tx: &mut Tx<'_>, id: &IncidentId, patch: &IncidentPatch) -> 
             i::detected_at.eq(after.detected_at),
             i::time_zone.eq(&after.time_zone),
             i::headline.eq(&after.headline),
+            i::owner.eq(&after.owner),
             i::updated_at.eq(after.updated_at),
         ))
         .execute(tx.conn)?;
+    if after.owner != before.owner {
+        let text = match &after.owner {
+            Some(owner) => format!("Owner: {owner}"),
+            None => "The incident has no owner any more".to_owned(),
+        };
+        timeline::note(tx, id, timeline::Kind::Note, tx.now, &text)?;
+    }
     tx.record(
         Event::new(Action::IncidentChanged, "incident", id.as_str())
             .incident(id)

@@ -1,5 +1,7 @@
 //! The incidents as they are stored: the type of an incident, and how one or many are read.
 
+use std::collections::HashMap;
+
 use diesel::prelude::*;
 use serde::Serialize;
 
@@ -34,8 +36,23 @@ word_enum! {
         Monitoring = "monitoring",
         /// The incident is over.
         Resolved = "resolved",
+        /// The incident is merged into another one, and takes nothing new.
+        Merged = "merged",
     }
 }
+
+impl Status {
+    /// Returns whether the incident is worked on: it is neither resolved nor merged into another one.
+    pub fn is_open(self) -> bool {
+        match self {
+            Status::Investigating | Status::Identified | Status::Monitoring => true,
+            Status::Resolved | Status::Merged => false,
+        }
+    }
+}
+
+/// The condition of the partial indexes of open incidents. On SQLite it must be a literal.
+pub const OPEN: &str = "(incidents.status <> 'resolved' AND incidents.status <> 'merged')";
 
 /// An incident.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
@@ -77,6 +94,10 @@ pub struct Incident {
     pub drill: bool,
     /// What customers read about the incident in the subjects and titles of emails. Null if nobody wrote it.
     pub headline: Option<String>,
+    /// The person or team that leads the work. Null if nobody does.
+    pub owner: Option<String>,
+    /// The incident that this one is merged into. Null unless the status is `merged`.
+    pub merged_into: Option<IncidentId>,
 }
 
 #[derive(Insertable, Queryable)]
@@ -101,9 +122,11 @@ pub(super) struct IncidentRow {
     pub(super) episode: i64,
     pub(super) drill: bool,
     pub(super) headline: Option<String>,
+    pub(super) owner: Option<String>,
+    pub(super) merged_into: Option<IncidentId>,
 }
 
-fn view(row: IncidentRow) -> Result<Incident> {
+pub(super) fn view(row: IncidentRow) -> Result<Incident> {
     Ok(Incident {
         severity: Severity::parse(&row.severity).map_err(Error::internal)?,
         status: Status::parse(&row.status).map_err(Error::internal)?,
@@ -123,6 +146,8 @@ fn view(row: IncidentRow) -> Result<Incident> {
         episode: row.episode,
         drill: row.drill,
         headline: row.headline,
+        owner: row.owner,
+        merged_into: row.merged_into,
     })
 }
 
@@ -202,24 +227,38 @@ pub fn by_number(conn: &mut Conn, number: i64) -> Result<Incident> {
     view(row.ok_or_else(|| Error::NotFound(format!("incident #{number}")))?)
 }
 
-/// Returns the incidents that match the filters, newest first, below the given number.
-pub fn list(
-    conn: &mut Conn,
-    status: Option<Status>,
-    severity: Option<Severity>,
-    below: Option<i64>,
-    limit: i64,
-) -> Result<Vec<Incident>> {
-    let mut query = i::table.into_boxed::<crate::db::Backend>();
-    if let Some(status) = status {
-        query = query.filter(i::status.eq(status.as_str()));
-    }
-    if let Some(severity) = severity {
-        query = query.filter(i::severity.eq(severity.as_str()));
-    }
-    if let Some(below) = below {
-        query = query.filter(i::number.lt(below));
-    }
-    let rows: Vec<IncidentRow> = query.order(i::number.desc()).limit(limit).load(conn)?;
-    rows.into_iter().map(view).collect()
+/// Returns these incidents by their IDs.
+///
+/// # Errors
+/// An error of the database.
+pub fn of_ids(conn: &mut Conn, ids: &[&IncidentId]) -> Result<HashMap<IncidentId, Incident>> {
+    let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+    let rows: Vec<IncidentRow> = i::table.filter(i::id.eq_any(ids)).load(conn)?;
+    rows.into_iter()
+        .map(|row| view(row).map(|incident| (incident.id.clone(), incident)))
+        .collect()
+}
+
+/// Returns the numbers of these incidents.
+///
+/// # Errors
+/// An error of the database.
+pub fn numbers(conn: &mut Conn, ids: &[&str]) -> Result<Vec<(IncidentId, i64)>> {
+    Ok(i::table
+        .filter(i::id.eq_any(ids))
+        .select((i::id, i::number))
+        .load(conn)?)
+}
+
+/// Returns the number of an incident.
+///
+/// # Errors
+/// `NotFound` if the incident does not exist.
+pub fn number(conn: &mut Conn, id: &IncidentId) -> Result<i64> {
+    i::table
+        .find(id.as_str())
+        .select(i::number)
+        .first(conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("incident {id}")))
 }

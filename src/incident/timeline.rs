@@ -1,11 +1,16 @@
 //! The timeline of an incident: what happened and when. Entries are written as things happen or afterwards,
 //! with the time and the UTC offset in which they were observed.
 
+use std::collections::HashSet;
+
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::check::{check_past, finish};
+use super::lineage;
 use super::stored::get;
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::check_text;
@@ -118,27 +123,80 @@ pub fn list(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Entry>> {
 }
 
 pub(super) fn entries(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Entry>> {
-    t::table
-        .filter(t::incident_id.eq(incident.as_str()))
+    of(conn, incident)?
         .order((t::at, t::id))
         .load::<TimelineRow>(conn)?
         .into_iter()
-        .map(
-            |(id, _, at, offset, kind, text, internal, automatic, author, created_at)| {
-                Ok(Entry {
-                    id,
-                    at,
-                    local_at: at.rfc3339_at_offset(offset),
-                    kind: Kind::parse(&kind).map_err(Error::internal)?,
-                    text,
-                    internal,
-                    automatic,
-                    author,
-                    created_at,
-                })
-            },
-        )
+        .map(entry)
         .collect()
+}
+
+/// Begins a query for the entries of an incident. A merged incident shows its own entries too, which are assigned to the other one.
+fn of<'a>(conn: &mut Conn, incident: &'a IncidentId) -> Result<t::BoxedQuery<'a, crate::db::Backend>> {
+    let query = t::table.into_boxed::<crate::db::Backend>();
+    if lineage::merged_into(conn, incident)?.is_none() {
+        return Ok(query.filter(t::incident_id.eq(incident.as_str())));
+    }
+    let own = sql::<Bool>(
+        "timeline_entries.id IN (SELECT CAST(l.key AS BIGINT) FROM merged_links l WHERE l.kind = 'timeline' AND l.home_id = ",
+    )
+    .bind::<Text, _>(incident.as_str())
+    .sql(")");
+    Ok(query.filter(t::incident_id.eq(incident.as_str()).or(own)))
+}
+
+/// Returns the IDs of the entries that came from incidents that are merged into this one.
+///
+/// # Errors
+/// An error of the database.
+pub(super) fn merged_ids(conn: &mut Conn, incident: &IncidentId) -> Result<HashSet<i64>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        id: i64,
+    }
+    let rows: Vec<Row> = diesel::sql_query(
+        "SELECT t.id FROM merged_links l JOIN timeline_entries t ON t.id = CAST(l.key AS BIGINT) \
+         WHERE l.kind = 'timeline' AND t.incident_id = $1 AND l.home_id <> $2",
+    )
+    .bind::<Text, _>(incident.as_str())
+    .bind::<Text, _>(incident.as_str())
+    .load(conn)?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// Returns the last entries of an incident before the given time and ID, the last one first.
+///
+/// # Errors
+/// An error of the database.
+pub fn newest(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    before: Option<(Timestamp, i64)>,
+    limit: i64,
+) -> Result<Vec<Entry>> {
+    let mut query = of(conn, incident)?
+        .order((t::at.desc(), t::id.desc()))
+        .limit(limit);
+    if let Some((at, id)) = before {
+        query = query.filter(t::at.lt(at).or(t::at.eq(at).and(t::id.lt(id))));
+    }
+    query.load::<TimelineRow>(conn)?.into_iter().map(entry).collect()
+}
+
+fn entry(row: TimelineRow) -> Result<Entry> {
+    let (id, _, at, offset, kind, text, internal, automatic, author, created_at) = row;
+    Ok(Entry {
+        id,
+        at,
+        local_at: at.rfc3339_at_offset(offset),
+        kind: Kind::parse(&kind).map_err(Error::internal)?,
+        text,
+        internal,
+        automatic,
+        author,
+        created_at,
+    })
 }
 
 /// Adds an entry that a person wrote.

@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use super::limits::{self, Limits};
 use super::plan::{Plan, Sending};
+use super::row::Row;
+use crate::base::count::{self, grouped};
 use crate::base::enums::word_enum;
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
@@ -47,7 +49,7 @@ pub enum Figure {
 pub struct Exceeded {
     /// The name of the limit.
     pub name: LimitName,
-    /// The limit.
+    /// The number or the share above which an approval is needed.
     #[schema(value_type = f64)]
     pub limit: Figure,
     /// The value of this notice, which is above the limit.
@@ -120,38 +122,52 @@ pub(super) fn exceeded(
 /// Returns the number of recipients of the notices of an incident that were sent without an approval. Stopped notices count
 /// with all their recipients.
 fn unapproved_of(conn: &mut Conn, incident: &IncidentId) -> Result<i64> {
-    let number: Number = diesel::sql_query(
+    // What was sent about incidents that were merged into this one counts, so that a merge is no way round the limit.
+    let number: Number = diesel::sql_query(format!(
         "SELECT CAST(COALESCE(SUM(n.recipients + n.endpoints), 0) AS BIGINT) AS n FROM notices n \
-         WHERE n.incident_id = $1 AND n.queued_at IS NOT NULL \
+         WHERE n.incident_id IN {} AND n.queued_at IS NOT NULL \
          AND NOT EXISTS (SELECT 1 FROM approved_notices a WHERE a.notice_id = n.id)",
-    )
+        crate::incident::lineage::IDS
+    ))
     .bind::<Text, _>(incident.as_str())
     .fixed()
     .get_result(conn)?;
     Ok(number.n)
 }
 
-/// Returns why this number of recipients is above the limit for one hour, together with what was sent without an approval. `None`
-/// if it is not.
+/// Returns why resuming a stopped notice for this number of recipients is above the limit for one hour, together with what was sent
+/// without an approval. `None` if it is not.
 ///
 /// # Errors
 /// An error of the database.
 pub(super) fn hour_exceeded(
     conn: &mut Conn,
+    row: &Row,
     sending: &Sending,
-    more: i64,
+    resumed: i64,
     now: Timestamp,
 ) -> Result<Option<String>> {
     let Some(limit) = limits::read(conn, sending)?.recipients_per_hour else {
         return Ok(None);
     };
-    let all = unapproved_since(conn, now.minus(HOUR))?.saturating_add(more);
-    Ok((all > limit).then(|| {
-        format!(
-            "{all} recipients within one hour, with all notices that were sent without an approval, are above the limit of \
-             {limit} for one hour"
-        )
-    }))
+    let since = now.minus(HOUR);
+    let more = if is_counted(row, since) { 0 } else { resumed };
+    let value = unapproved_since(conn, since)?.saturating_add(more);
+    Ok((value > limit).then(|| hour_sentence(&value.to_string(), &limit.to_string())))
+}
+
+/// Whether [`unapproved_since`] counts a stopped notice already.
+fn is_counted(row: &Row, since: Timestamp) -> bool {
+    let times = [row.queued_at, row.finished_at];
+    times.into_iter().flatten().any(|at| at > since)
+}
+
+/// Returns what people read about the limit for one hour.
+fn hour_sentence(value: &str, limit: &str) -> String {
+    format!(
+        "{value} recipients within one hour, with all notices that were sent without an approval, are above the limit of \
+         {limit} for one hour"
+    )
 }
 
 /// Returns the number of recipients of all notices without an approval that were queued after a time, or that are still being sent
@@ -184,8 +200,11 @@ impl Exceeded {
     fn say(&self, plan: &Plan) -> String {
         let systems = match plan.endpoints.len() {
             0 => String::new(),
-            1 => format!(" ({} people and 1 system of accounts)", plan.recipients.len()),
-            n => format!(" ({} people and {n} systems of accounts)", plan.recipients.len()),
+            n => format!(
+                " ({} and {})",
+                count::counted(plan.recipients.len(), "person", "people"),
+                count::counted(n, "system of accounts", "systems of accounts")
+            ),
         };
         let what = if systems.is_empty() {
             "people"
@@ -199,10 +218,7 @@ impl Exceeded {
                 "{value} recipients of this incident, with the earlier notices that were sent without an approval, are \
                  above the limit of {limit} for one incident"
             ),
-            LimitName::RecipientsPerHour => format!(
-                "{value} recipients within one hour, with all notices that were sent without an approval, are above the \
-                 limit of {limit} for one hour"
-            ),
+            LimitName::RecipientsPerHour => hour_sentence(&value, &limit),
             LimitName::ShareOfDirectory => {
                 format!("{value} of the people in the directory are above the limit of {limit}")
             }
@@ -214,7 +230,7 @@ impl Figure {
     /// Returns a number, or a share as a percentage.
     pub fn shown(self) -> String {
         match self {
-            Figure::Count(count) => count.to_string(),
+            Figure::Count(count) => grouped(count),
             Figure::Share(share) => {
                 let percent = format!("{:.2}", share * 100.0);
                 format!("{}%", percent.trim_end_matches('0').trim_end_matches('.'))
@@ -271,5 +287,6 @@ mod tests {
             assert_eq!(Figure::Share(share).shown(), shown);
         }
         assert_eq!(Figure::Count(500).shown(), "500");
+        assert_eq!(Figure::Count(1_259).shown(), "1,259");
     }
 }

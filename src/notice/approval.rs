@@ -30,7 +30,7 @@ use crate::db::schema::notices as n;
 ///
 /// # Errors
 /// `NotFound` if the notice does not exist. `Forbidden` if the person wrote a part of it. `Conflict` if it is
-/// not a draft, or if the digest is not the current one.
+/// not a draft, if the digest is not the current one, or if something of a recipient of a resolution is not restored.
 pub fn approve(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sending) -> Result<Notice> {
     let row = locked(tx, id)?;
     require_draft(&row)?;
@@ -60,15 +60,16 @@ pub fn approve(tx: &mut Tx<'_>, id: &NoticeId, digest: &Digest, sending: &Sendin
     get(tx.conn, id)
 }
 
-/// Returns the plan of a draft, if it has this digest.
+/// Returns the plan of a draft, if it has this digest and claims nothing that is not true.
 ///
 /// # Errors
-/// `Conflict` if the digest is not the current one.
+/// `Conflict` if the digest is not the current one, or if something of a recipient of a resolution is not restored.
 pub(super) fn current(conn: &mut Conn, row: &Row, digest: &Digest, sending: &Sending) -> Result<Plan> {
     let plan = plan(conn, row, sending)?;
     if plan.digest != digest.digest {
         return Err(changed());
     }
+    plan.require_no_false_claim()?;
     Ok(plan)
 }
 

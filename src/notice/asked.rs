@@ -103,8 +103,9 @@ pub fn asked(conn: &mut Conn, incident: &IncidentId) -> Result<AskedPeople> {
 /// An error of the database.
 pub fn answered(conn: &mut Conn, incident: &IncidentId) -> Result<HashSet<String>> {
     let from = counted_from(conn, incident)?;
+    let incidents = incident::lineage::ids_with_merged(conn, incident)?;
     let people: Vec<String> = a::table
-        .filter(a::incident_id.eq(incident.as_str()))
+        .filter(a::incident_id.eq_any(incidents))
         .filter(a::at.ge(from))
         .select(a::person_id)
         .distinct()
@@ -165,6 +166,7 @@ pub fn remind(tx: &mut Tx<'_>, incident: &IncidentId) -> Result<Notice> {
     }
     let new = NewNotice {
         phase: Phase::Update,
+        acknowledge_impaired: false,
         message: MESSAGE.to_owned(),
         subject: None,
         headline: None,

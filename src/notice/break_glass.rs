@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 
 use super::approval::{current, note_consent};
 use super::approvals::{self, ApprovalKind, Given};
+use super::corrections;
 use super::digest::Digest;
+use super::draft::check_phase;
 use super::limits;
 use super::row::locked;
+use super::send::require_sendable;
 use super::sending::Sending;
 use super::state::require_draft;
 use super::view::{Notice, get};
@@ -53,7 +56,7 @@ pub struct GlassBroken {
     pub at: Timestamp,
     /// The name of the token.
     pub by: String,
-    /// The reason.
+    /// Why it was used or rehearsed.
     pub reason: String,
     /// The notice. Null for a rehearsal.
     pub notice: Option<NoticeId>,
@@ -88,8 +91,9 @@ fn checked(reason: &str) -> Result<String> {
 /// Stands for all approvals of this digest of a draft, until it expires like an approval.
 ///
 /// # Errors
-/// `NotFound` if the notice does not exist. `Invalid` if the reason is too short. `Conflict` if the notice is not a draft, or if the
-/// digest is not the current one.
+/// `NotFound` if the notice does not exist. `Invalid` if the reason is too short, or if something else than an approval keeps the
+/// notice from being sent. `Conflict` if the notice is not a draft, if the digest is not the current one, or if the notice cannot be
+/// sent now.
 pub fn break_glass(tx: &mut Tx<'_>, id: &NoticeId, said: &BreakGlass, sending: &Sending) -> Result<Notice> {
     let reason = checked(&said.reason)?;
     let row = locked(tx, id)?;
@@ -98,6 +102,13 @@ pub fn break_glass(tx: &mut Tx<'_>, id: &NoticeId, said: &BreakGlass, sending: &
         digest: said.digest.clone(),
     };
     let plan = current(tx.conn, &row, &digest, sending)?;
+    // Otherwise break glass would be used up, and still nothing could be sent.
+    check_phase(tx.conn, &row.incident_id, row.phase()?)?;
+    corrections::check_sendable(tx.conn, &row)?;
+    if plan.recipients.is_empty() && plan.endpoints.is_empty() {
+        return Err(Error::invalid("", "the notice has no recipients"));
+    }
+    require_sendable(&row, &plan, tx.now)?;
     let limits = limits::read(tx.conn, sending)?;
     let expires_at = tx.now.plus(limits.approval_valid_for()?);
     let given = Given {

@@ -1,7 +1,7 @@
 //! Compares who would get a draft with who got the last notice of the incident, and finds what is unusual about its size.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -12,11 +12,12 @@ use super::reminders;
 use super::row::{EMAIL, Row};
 use super::state::NoticeState;
 use crate::audit::Action;
+use crate::base::count::{counted, grouped};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::db::Conn;
 use crate::db::schema::{
-    accounts, audit_events as e, incidents as i, notice_recipients as nr, notices as n, people,
+    accounts, audit_events as e, incidents as i, members, notice_recipients as nr, notices as n, people,
 };
 use crate::notice::template::Phase;
 
@@ -28,8 +29,14 @@ const LARGEST: usize = 5;
 const STEP: i64 = 10_000;
 /// The number of the last notices with which the size is compared.
 const LAST: i64 = 10;
+/// The number of people without an affected resource whose accounts are looked at.
+const LOOKED_AT: usize = 5_000;
 /// The number of emails from which the size can be unusual.
 const MANY: usize = 50;
+
+/// The phases that are only for a part of the people: a correction is for people whom the incident does not affect, and a recovery for
+/// those whose affected resources are all restored.
+const PARTIAL: [Phase; 2] = [Phase::Correction, Phase::Recovery];
 
 /// A person with the address of the email.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -38,7 +45,7 @@ pub struct ComparedPerson {
     pub id: String,
     /// The name of the person.
     pub name: String,
-    /// The address.
+    /// The address of the email.
     pub address: String,
 }
 
@@ -162,7 +169,7 @@ fn name<'a>(conn: &mut Conn, shown: impl Iterator<Item = &'a mut ComparedPerson>
 
 /// Returns the last notice of the incident that was sent to everybody whom it was for.
 fn last_sent(conn: &mut Conn, row: &Row) -> Result<Option<NoticeId>> {
-    if row.phase()? == Phase::Correction {
+    if PARTIAL.iter().any(|phase| row.phase == phase.as_str()) {
         return Ok(None);
     }
     let sent: Vec<NoticeId> = n::table
@@ -170,8 +177,7 @@ fn last_sent(conn: &mut Conn, row: &Row) -> Result<Option<NoticeId>> {
         .filter(n::id.ne(row.id.as_str()))
         .filter(n::state.ne(NoticeState::Draft))
         .filter(n::catch_up_of.is_null())
-        // A correction goes to people whom the incident does not affect.
-        .filter(n::phase.ne(Phase::Correction.as_str()))
+        .filter(n::phase.ne_all(PARTIAL.map(Phase::as_str)))
         .filter(n::recipients.gt(0))
         .order((n::queued_at.desc(), n::id.desc()))
         .select(n::id)
@@ -224,7 +230,7 @@ pub(super) fn warnings(conn: &mut Conn, row: &Row, plan: &Plan) -> Result<Vec<St
             .filter(i::drill.eq(false))
             .filter(n::queued_at.is_not_null())
             .filter(n::catch_up_of.is_null())
-            .filter(n::phase.ne(Phase::Correction.as_str()))
+            .filter(n::phase.ne_all(PARTIAL.map(Phase::as_str)))
             .order(n::queued_at.desc())
             .limit(LAST)
             .select(n::recipients)
@@ -232,7 +238,9 @@ pub(super) fn warnings(conn: &mut Conn, row: &Row, plan: &Plan) -> Result<Vec<St
         let largest = last.into_iter().max().unwrap_or_default();
         if largest > 0 && emails as i64 > largest.saturating_mul(3) {
             warnings.push(format!(
-                "{emails} emails are far more than usual: the largest of the last notices had {largest}"
+                "{} far more than usual: the largest of the last notices had {}",
+                counted(emails, "email is", "emails are"),
+                grouped(largest)
             ));
         }
     }
@@ -249,9 +257,59 @@ pub(super) fn warnings(conn: &mut Conn, row: &Row, plan: &Plan) -> Result<Vec<St
             && emails as u64 > before
         {
             warnings.push(format!(
-                "the number of emails grew from {before} to {emails} after the notice was approved"
+                "the number of emails grew from {} to {} after the notice was approved",
+                grouped(before as i64),
+                grouped(emails as i64)
             ));
         }
     }
+    warnings.extend(without_resources(conn, plan)?);
     Ok(warnings)
+}
+
+/// Returns the warning about accounts whose people are on the list although none of the affected resources belongs to the account: the
+/// people were added directly, or they hit the error.
+fn without_resources(conn: &mut Conn, plan: &Plan) -> Result<Option<String>> {
+    if matches!(plan.content.phase, Phase::Correction) || plan.content.drill {
+        return Ok(None);
+    }
+    let mut affected: HashSet<&str> = HashSet::new();
+    let mut without: Vec<Cow<'_, str>> = Vec::new();
+    for packed in plan.recipients.iter() {
+        affected.extend(packed.accounts().iter().map(|account| &**account));
+        if packed.accounts().is_empty() && without.len() < LOOKED_AT && !packed.has_resources() {
+            without.extend(packed.head()?.people);
+        }
+    }
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    for chunk in without.chunks(500) {
+        let ids: Vec<&str> = chunk.iter().map(|id| &**id).collect();
+        let found: Vec<(String, String)> = members::table
+            .inner_join(people::table)
+            .inner_join(accounts::table)
+            .filter(people::id.eq_any(ids))
+            .filter(members::gone_at.is_null())
+            .filter(accounts::gone_at.is_null())
+            .select((accounts::id, accounts::name))
+            .distinct()
+            .load(conn)?;
+        names.extend(
+            found
+                .into_iter()
+                .filter(|(id, _)| !affected.contains(id.as_str())),
+        );
+    }
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let named: Vec<&str> = names.values().take(LARGEST).map(String::as_str).collect();
+    let more = match names.len().saturating_sub(LARGEST) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let accounts = counted(names.len(), "account is", "accounts are");
+    Ok(Some(format!(
+        "{accounts} on the list without an affected resource, because people were added directly or hit the error: {}{more}",
+        named.join(", ")
+    )))
 }

@@ -2,18 +2,21 @@
 //! and of the recipient decides every word. So the preview shows exactly what is sent, and the digest over
 //! both covers every rendered text.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::progress;
 use crate::audience::{OWNER, Reason};
 use crate::base::id::NoticeId;
 use crate::base::text::undirected;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
+use crate::incident::recovery::State;
 use crate::notice::template::{
-    MailAction, MailAnswers, MailContext, MailCorrects, MailIncident, MailLate, MailRecipient, MailReport,
-    MailResource, MailSection, MailTime, Phase, expand,
+    FIGURES, MailAction, MailAnswers, MailContext, MailCorrects, MailIncident, MailLate, MailRecipient,
+    MailRecovery, MailReport, MailResource, MailSection, MailTime, Phase, expand,
 };
 
 /// The labels of times in emails. They also find a time in frozen data.
@@ -63,9 +66,12 @@ pub struct Content {
     /// The page where customers get help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub support_url: Option<String>,
-    /// The keys of the values of one's own that the texts and the template use.
+    /// The keys of the values of one's own that the texts and the template use, and the figures of the recovery that the texts use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<String>,
+    /// Whether the emails to those whose own resources are not all restored say so. Only a resolution says it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acknowledges_impaired: bool,
 }
 
 /// The notice that a correction is about.
@@ -103,6 +109,10 @@ pub struct RecipientContext {
     /// The values of the recipient's own, by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, String>,
+    /// How much of the recipient's own is restored. `None` if the incident has no recovery states, or affects no resource of the
+    /// recipient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<MailRecovery>,
 }
 
 impl RecipientContext {
@@ -113,6 +123,9 @@ impl RecipientContext {
         resources.dedup();
         tell_apart(&mut resources);
         let what = what(reasons, &resources);
+        let recovery = progress::of(reasons, &resources);
+        // Those that are not restored come first, so that a reader sees them.
+        resources.sort_by_key(|resource| resource.restored);
         let more_resources = resources.len().saturating_sub(LISTED);
         resources.truncate(LISTED);
         RecipientContext {
@@ -126,7 +139,22 @@ impl RecipientContext {
             late: false,
             wrong_subject: None,
             values: BTreeMap::new(),
+            recovery,
         }
+    }
+
+    /// Returns a figure of the recovery, as an email shows it. `None` if there is no recovery.
+    pub fn figure(&self, name: &str) -> Option<&str> {
+        let recovery = self.recovery.as_ref()?;
+        Some(match name {
+            "recovery.restored" => &recovery.restored,
+            "recovery.affected" => &recovery.affected,
+            // A message shows a number, where a template tests whether there is one.
+            "recovery.left" if recovery.left.is_empty() => "0",
+            "recovery.left" => &recovery.left,
+            "recovery.summary" => &recovery.summary,
+            _ => return None,
+        })
     }
 
     /// Adds another person with the same address.
@@ -141,6 +169,8 @@ impl RecipientContext {
 
 fn mail_resource(reason: &Reason) -> Option<MailResource> {
     let ResourceRef { type_, id } = reason.resource.as_ref()?;
+    let restored = reason.recovery == Some(State::Recovered);
+    let finding = reason.finding_for_customers.as_deref().filter(|_| !restored);
     Some(MailResource {
         type_: type_.to_string(),
         id: id.to_string(),
@@ -149,6 +179,8 @@ fn mail_resource(reason: &Reason) -> Option<MailResource> {
             None => format!("{type_} {id}"),
         },
         account: undirected(reason.account_name.as_deref().unwrap_or_default()).into_owned(),
+        finding: undirected(finding.unwrap_or_default()).into_owned(),
+        restored,
     })
 }
 
@@ -182,19 +214,9 @@ fn what(reasons: &[Reason], resources: &[MailResource]) -> String {
             .find_map(|reason| reason.name.as_deref().map(str::to_owned))
             .unwrap_or_else(|| one.label.clone()),
         [first, rest @ ..] if rest.iter().all(|other| other.type_ == first.type_) => {
-            format!("{} of your {}", resources.len(), plural(&first.type_))
+            format!("{} of your {}", resources.len(), progress::plural(&first.type_))
         }
         _ => format!("{} of your resources", resources.len()),
-    }
-}
-
-fn plural(word: &str) -> String {
-    match word {
-        _ if word.ends_with('s') || word == "media" || word == "data" => word.to_owned(),
-        _ if word.ends_with('y') && !word.ends_with("ey") && !word.ends_with("ay") => {
-            format!("{}ies", &word[..word.len() - 1])
-        }
-        _ => format!("{word}s"),
     }
 }
 
@@ -317,6 +339,30 @@ impl Urls {
     }
 }
 
+/// Returns the recovery of a recipient if the email says that the incident is over although not everything of the recipient is
+/// restored, and if the notice acknowledges this.
+fn impaired<'a>(content: &Content, recipient: &'a RecipientContext) -> Option<&'a MailRecovery> {
+    let recovery = recipient.recovery.as_ref()?;
+    (content.acknowledges_impaired && !recovery.left.is_empty()).then_some(recovery)
+}
+
+/// Returns the values with the figures of the recovery that the texts use.
+fn with_figures<'a>(
+    values: &'a BTreeMap<String, String>,
+    content: &Content,
+    recipient: &RecipientContext,
+) -> Cow<'a, BTreeMap<String, String>> {
+    if !content.values.iter().any(|key| FIGURES.contains(&key.as_str())) {
+        return Cow::Borrowed(values);
+    }
+    let mut all = values.clone();
+    for figure in FIGURES {
+        let shown = recipient.figure(figure).unwrap_or_default();
+        all.insert(figure.to_owned(), shown.to_owned());
+    }
+    Cow::Owned(all)
+}
+
 /// Returns all data that a template can show in one email.
 pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, urls: Urls) -> MailContext {
     // A time zone that was valid when it was stored may not be valid any more. Then only UTC is shown.
@@ -327,8 +373,25 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
     let began = content.times.iter().find(|(label, _)| label == STARTED);
     // A notice is only sent if nobody lacks a value. A preview shows an empty text for a value that is missing.
     let mut values = recipient.values.clone();
-    for key in &content.values {
+    for key in content
+        .values
+        .iter()
+        .filter(|key| !FIGURES.contains(&key.as_str()))
+    {
         values.entry(key.clone()).or_default();
+    }
+    let figures = with_figures(&values, content, recipient);
+    let mut paragraphs: Vec<String> = paragraphs(&content.message)
+        .iter()
+        .map(|paragraph| expand(paragraph, &figures))
+        .collect();
+    if let Some(recovery) = impaired(content, recipient) {
+        // The message is in every email, whatever its template shows.
+        let said = match recovery.restored.as_str() {
+            "0" => "What the incident affected for you is not restored yet.",
+            _ => "Part of what the incident affected for you is not restored yet.",
+        };
+        paragraphs.insert(0, format!("{said} {}", recovery.summary));
     }
     MailContext {
         phase: content.phase,
@@ -345,14 +408,12 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         update: content.update,
         next_update: content.next_update.map(|at| at.for_reader(zone.as_ref())),
         support_url: content.support_url.clone(),
-        paragraphs: paragraphs(&content.message)
-            .iter()
-            .map(|paragraph| expand(paragraph, &values))
-            .collect(),
+        paragraphs,
         action: content.action.as_ref().map(|action| MailAction {
             required: action.required,
-            text: expand(&action.text, &values),
+            text: expand(&action.text, &figures),
         }),
+        recovery: recipient.recovery.clone(),
         resources: recipient.resources.clone(),
         more_resources: recipient.more_resources,
         times: content

@@ -14,6 +14,7 @@ use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{notice_corrections as c, notice_waves as w, notices as n};
+use crate::incident::lineage;
 use crate::notice::template::Phase;
 
 /// Returns those of the notices that are corrections, each with the notice that it corrects.
@@ -37,8 +38,9 @@ pub(super) fn corrected_by(conn: &mut Conn, correction: &NoticeId) -> Result<Opt
 /// Returns whether a correction of any notice of the incident was sent after this notice. People of its list may have got the
 /// correction, and the notice would say the opposite.
 pub(super) fn was_one_sent_since(conn: &mut Conn, row: &Row) -> Result<bool> {
+    let incidents = lineage::ids_with_merged(conn, &row.incident_id)?;
     let sent: Vec<(NoticeId, Option<Timestamp>)> = n::table
-        .filter(n::incident_id.eq(row.incident_id.as_str()))
+        .filter(n::incident_id.eq_any(incidents))
         .filter(n::phase.eq(Phase::Correction.as_str()))
         .filter(n::state.ne(NoticeState::Draft))
         .select((n::id, n::queued_at))
@@ -83,9 +85,10 @@ pub(super) fn check_sendable(conn: &mut Conn, draft: &Row) -> Result<()> {
             "the notice that this one corrects {why}"
         )));
     }
+    let incidents = lineage::ids_with_merged(conn, &draft.incident_id)?;
     let in_waves: Option<String> = n::table
         .inner_join(w::table.on(w::notice_id.eq(n::id)))
-        .filter(n::incident_id.eq(draft.incident_id.as_str()))
+        .filter(n::incident_id.eq_any(incidents))
         .filter(n::state.eq_any([NoticeState::Queued, NoticeState::Sending]))
         .filter(n::expand_cursor.lt(n::recipients + n::endpoints))
         .select(n::phase)
@@ -140,8 +143,10 @@ pub(super) fn check_unchangeable(
 
 /// Returns why a notice cannot be corrected within this incident, or `None` if it can.
 pub(super) fn why_not(conn: &mut Conn, incident: &IncidentId, wrong: &NoticeId) -> Result<Option<String>> {
+    // A notice of an incident that was merged into this one can be corrected here.
+    let incidents = lineage::ids_with_merged(conn, incident)?;
     let wrong: Row = match row(conn, wrong) {
-        Ok(found) if found.incident_id == *incident => found,
+        Ok(found) if incidents.contains(&found.incident_id) => found,
         Ok(_) => return Ok(Some("is a notice of another incident".to_owned())),
         Err(Error::NotFound(_)) => return Ok(Some("is not the ID of a notice".to_owned())),
         Err(other) => return Err(other),

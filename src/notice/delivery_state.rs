@@ -16,7 +16,7 @@
 //! them as its last work, apart from its audit events. The order of locks is always the same: the incident,
 //! the notice, the deliveries, the counts, the end of the audit chain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use diesel::deserialize::FromSqlRow;
@@ -28,14 +28,16 @@ use serde_json::json;
 
 use super::row::EMAIL;
 use crate::audit::{Action, Event, Tx, record_attempts};
+use crate::base::code::Code;
 use crate::base::columns::word_columns;
 use crate::base::enums::word_enum;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId, new_uuid};
 use crate::base::time::Timestamp;
 use crate::db::dialect::{self, AttemptRow, ClaimedRow, End};
 use crate::db::schema::deliveries as d;
 use crate::db::{Conn, FixedText};
+use crate::directory::erased::PLACEHOLDER;
 
 word_enum! {
     /// The state of a delivery.
@@ -92,6 +94,9 @@ impl DeliveryState {
         }
     }
 }
+
+/// The reason of a delivery that is not made, because its recipient was erased.
+pub const ERASED: &str = "erased";
 
 /// Returns the condition for deliveries that are neither pending nor accepted, which have an index. The text
 /// is the same as in the index. With bound values, neither database would use the index.
@@ -157,7 +162,7 @@ impl Changes {
 /// The part of a frozen list that becomes deliveries, and what these deliveries have in common.
 #[derive(Debug)]
 pub struct NewDeliveries<'a> {
-    /// The notice.
+    /// The notice that the deliveries belong to.
     pub notice: &'a NoticeId,
     /// The deliveries are created for the positions after this one.
     pub after: i64,
@@ -201,12 +206,14 @@ pub fn exist(conn: &mut Conn, new: &NewDeliveries<'_>) -> Result<bool> {
 /// An error of the database.
 pub fn create(tx: &mut Tx<'_>, new: &NewDeliveries<'_>, changes: &mut Changes) -> Result<()> {
     let made = diesel::sql_query(
-        "INSERT INTO deliveries (notice_id, ordinal, channel, address, state, attempt, next_attempt_at, expires_at, message_id, domain) \
+        "INSERT INTO deliveries (notice_id, ordinal, channel, address, state, attempt, next_attempt_at, expires_at, message_id, domain, reason) \
          SELECT nr.notice_id, nr.ordinal, nr.channel, nr.address, \
-                CASE WHEN nr.optional AND EXISTS (SELECT 1 FROM opt_outs o WHERE o.address = LOWER(nr.address)) \
+                CASE WHEN nr.address LIKE 'erased-%' AND nr.address NOT LIKE '%@%' THEN 'stopped' \
+                     WHEN nr.optional AND EXISTS (SELECT 1 FROM opt_outs o WHERE o.address = LOWER(nr.address)) \
                      THEN 'suppressed' ELSE $1 END, \
                 0, $2, CASE WHEN nr.channel = 'email' THEN $3 ELSE $4 END, \
-                CAST(nr.ordinal AS TEXT) || '.' || nr.notice_id || '@' || $5, nr.domain \
+                CAST(nr.ordinal AS TEXT) || '.' || nr.notice_id || '@' || $5, nr.domain, \
+                CASE WHEN nr.address LIKE 'erased-%' AND nr.address NOT LIKE '%@%' THEN 'erased' END \
          FROM notice_recipients nr WHERE nr.notice_id = $6 AND nr.ordinal > $7 AND nr.ordinal <= $8 \
          ORDER BY nr.ordinal",
     )
@@ -251,20 +258,31 @@ fn count_created(conn: &mut Conn, new: &NewDeliveries<'_>, made: usize, changes:
     }
     let suppressed = suppressed as usize;
     changes.made(new.notice, EMAIL, DeliveryState::Suppressed, suppressed);
-    changes.made(new.notice, EMAIL, new.state, mails.saturating_sub(suppressed));
+    let erased: i64 = d::table
+        .filter(d::notice_id.eq(new.notice.as_str()))
+        .filter(d::ordinal.gt(new.after).and(d::ordinal.le(new.upto)))
+        .filter(d::state.eq(DeliveryState::Stopped))
+        .filter(d::reason.eq(ERASED))
+        .filter(exceptions())
+        .count()
+        .get_result(conn)?;
+    let erased = erased as usize;
+    changes.made(new.notice, EMAIL, DeliveryState::Stopped, erased);
+    let others = mails.saturating_sub(suppressed + erased);
+    changes.made(new.notice, EMAIL, new.state, others);
     Ok(())
 }
 
 /// The condition for the stopped deliveries that are sent if their notice is resumed. A delivery with a reason is left
-/// out ([`super::resume`]), and so is one that may have arrived.
-const RESUMABLE: &str =
-    "state = 'stopped' AND state NOT IN ('pending', 'sent') AND reason IS NULL AND ambiguous = 0";
+/// out ([`super::resume`]), and so is one that may have arrived, or whose recipient was erased.
+const RESUMABLE: &str = "state = 'stopped' AND state NOT IN ('pending', 'sent') AND reason IS NULL AND ambiguous = 0 \
+     AND (address NOT LIKE 'erased-%' OR address LIKE '%@%')";
 
 /// Returns the same condition for the statements of other files.
 pub(super) fn resumable() -> SqlLiteral<Bool> {
     sql(
         "deliveries.state = 'stopped' AND deliveries.state NOT IN ('pending', 'sent') AND deliveries.reason IS NULL \
-         AND deliveries.ambiguous = 0",
+         AND deliveries.ambiguous = 0 AND (deliveries.address NOT LIKE 'erased-%' OR deliveries.address LIKE '%@%')",
     )
 }
 
@@ -471,6 +489,48 @@ pub(super) fn stop_unclaimed(
     Ok(withheld)
 }
 
+/// Stops the `pending` deliveries of these positions of a notice for good, because their recipients are erased. Returns how many were
+/// stopped. A resumed notice does not send them, because they have a reason.
+///
+/// The changed numbers are added to `changes`. The audit event is the one of the erasure.
+///
+/// # Errors
+/// `Conflict` with the code `being_sent` if a worker has claimed one of them, because nobody can say whether it is being sent.
+pub fn stop_erased(
+    conn: &mut Conn,
+    notice: &NoticeId,
+    ordinals: &[i64],
+    changes: &mut Changes,
+) -> Result<usize> {
+    let mut all = 0;
+    for ordinals in ordinals.chunks(500) {
+        let these = || {
+            d::table
+                .filter(d::notice_id.eq(notice.as_str()))
+                .filter(d::ordinal.eq_any(ordinals))
+                .filter(d::state.eq(DeliveryState::Pending))
+        };
+        let stopped = diesel::update(these().filter(d::lease.is_null()))
+            .set((d::state.eq(DeliveryState::Stopped), d::reason.eq(Some(ERASED))))
+            .execute(conn)?;
+        if these().count().get_result::<i64>(conn)? > 0 {
+            return Err(Error::Conflict(
+                "an email to this person is being sent at the moment; try again in a minute".to_owned(),
+            )
+            .code(Code::BeingSent));
+        }
+        changes.moved(
+            notice,
+            EMAIL,
+            DeliveryState::Pending,
+            DeliveryState::Stopped,
+            stopped,
+        );
+        all += stopped;
+    }
+    Ok(all)
+}
+
 /// Stops `pending` deliveries that this transaction has claimed, because their notices are stopped. Such a
 /// delivery was claimed when its notice was stopped, and its worker then died or gave it back. One statement
 /// changes all of them.
@@ -503,7 +563,7 @@ pub fn withhold(conn: &mut Conn, claimed: &[ClaimedRow]) -> Result<()> {
 }
 
 /// Makes deliveries of a notice `pending` again that are in the state `from`, and returns how many there are.
-/// With `one`, only the delivery with this ID. They are due at once and expire after `lifetime`. Each
+/// With `one`, only the delivery with this ID. Those in `except` stay as they are. They are due at once and expire after `lifetime`. Each
 /// statement changes up to 500 deliveries.
 ///
 /// The caller has locked the incident and the notice, and only a holder of these locks changes a delivery from
@@ -512,7 +572,7 @@ pub fn withhold(conn: &mut Conn, claimed: &[ClaimedRow]) -> Result<()> {
 pub(super) fn queue_again(
     tx: &mut Tx<'_>,
     notice: &NoticeId,
-    one: Option<i64>,
+    (one, except): (Option<i64>, &HashSet<i64>),
     from: DeliveryState,
     lifetime: Duration,
     changes: &mut Changes,
@@ -529,7 +589,11 @@ pub(super) fn queue_again(
     if let Some(id) = one {
         found = found.filter(d::id.eq(id));
     }
-    let found: Vec<(i64, String)> = found.load(tx.conn)?;
+    // Nobody can be written to at the placeholder of an erased recipient.
+    let erased = format!("{PLACEHOLDER}%");
+    found = found.filter(diesel::dsl::not(d::address.like(erased)).or(d::address.like("%@%")));
+    let mut found: Vec<(i64, String)> = found.load(tx.conn)?;
+    found.retain(|(id, _)| !except.contains(id));
     for (_, channel) in &found {
         changes.moved(notice, channel, from, DeliveryState::Pending, 1);
     }

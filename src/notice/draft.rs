@@ -17,14 +17,15 @@ use super::view::{Notice, get};
 use crate::audience::Rule;
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::{check_headline, check_text};
+use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::given::given;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::notices as n;
-use crate::incident::{self, Status};
-use crate::notice::template::Phase;
+use crate::incident::{self, Status, StatusChange, recovery};
+use crate::notice::template::{FIGURES, Phase, message_keys};
 
 /// The content of a notice that is created as a draft.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
@@ -44,7 +45,7 @@ pub struct NewNotice {
     /// a detection or an update promises one.
     #[serde(default)]
     pub next_update_due_at: Option<Timestamp>,
-    /// What the customer must do. It must be set for a resolution.
+    /// What the customer must do. It must be set for a recovery and for a resolution.
     #[serde(default)]
     pub customer_action: Option<CustomerAction>,
     /// The roles that the notice is for. Without it, these are owners and all collaborators. A correction has none.
@@ -53,6 +54,10 @@ pub struct NewNotice {
     /// The notice that a correction is about. It must be set for a correction, and only for one.
     #[serde(default)]
     pub corrects: Option<NoticeId>,
+    /// Whether a resolution may go to people whose own resources are not all restored. The emails to them then say so. Without it,
+    /// sending such a resolution is refused. The default is false.
+    #[serde(default)]
+    pub acknowledge_impaired: bool,
 }
 
 /// A change of a draft. A field that is left out stays unchanged.
@@ -75,6 +80,8 @@ pub struct NoticePatch {
     pub customer_action: Option<CustomerAction>,
     /// The new audience rule.
     pub audience: Option<Rule>,
+    /// Whether a resolution may go to people whose own resources are not all restored.
+    pub acknowledge_impaired: Option<bool>,
 }
 
 fn check_parts(
@@ -134,6 +141,7 @@ pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<
     check_new(tx.conn, new)?;
     check_promise(new.phase, new.next_update_due_at, tx.now)?;
     check_phase(tx.conn, incident, new.phase)?;
+    check_figures(tx.conn, incident, &new.message, new.customer_action.as_ref())?;
     let author = tx.actor.id().to_owned();
     let row = new_row(tx.conn, &author, tx.now, incident, new)?;
     insert_draft(tx, &row)?;
@@ -141,6 +149,22 @@ pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<
         corrections::mark(tx, &row, wrong)?;
     }
     get(tx.conn, &row.id)
+}
+
+/// Sets the incident to resolved, if it is not, and drafts a notice.
+///
+/// # Errors
+/// Those of [`incident::set_status`] and [`draft`]. Then neither is done.
+pub fn resolve_and_draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<Notice> {
+    if incident::get(tx.conn, incident)?.status != Status::Resolved {
+        let resolved = StatusChange {
+            status: Status::Resolved,
+            message: None,
+            at: None,
+        };
+        incident::set_status(tx, incident, &resolved)?;
+    }
+    draft(tx, incident, new)
 }
 
 /// Checks a new notice, regardless of its author and of the incident.
@@ -155,10 +179,14 @@ pub(crate) fn check_new(conn: &mut Conn, new: &NewNotice) -> Result<()> {
         new.subject.as_deref(),
         new.customer_action.as_ref(),
     );
-    if new.phase == Phase::Resolution && new.customer_action.is_none() {
-        let detail = "a resolution must say what the customer must do, or {\"required\": false} if no action is needed";
+    if matches!(new.phase, Phase::Recovery | Phase::Resolution) && new.customer_action.is_none() {
+        let detail = format!(
+            "a {} must say what the customer must do, or {{\"required\": false}} if no action is needed",
+            new.phase
+        );
         errors.push(FieldError::at("/customer_action", detail));
     }
+    check_acknowledged(&mut errors, new.phase, new.acknowledge_impaired);
     let (rule, action) = (new.audience.is_some(), new.customer_action.as_ref());
     corrections::check_parts(&mut errors, new.phase, new.corrects.as_ref(), rule, action);
     check_headline(&mut errors, new.headline.as_deref());
@@ -169,6 +197,15 @@ pub(crate) fn check_new(conn: &mut Conn, new: &NewNotice) -> Result<()> {
         Ok(())
     } else {
         Err(Error::fields(errors))
+    }
+}
+
+/// Checks that only a resolution acknowledges that something is not restored. No other notice says that the incident is over for its
+/// readers.
+fn check_acknowledged(errors: &mut Vec<FieldError>, phase: Phase, acknowledged: bool) {
+    if acknowledged && phase != Phase::Resolution {
+        let detail = "must be left out: only a resolution acknowledges that something is not restored";
+        errors.push(FieldError::at("/acknowledge_impaired", detail));
     }
 }
 
@@ -201,6 +238,7 @@ pub(super) fn new_row(
         next_update_due_at: new.next_update_due_at,
         customer_action: action,
         audience: new.audience.as_ref().map(serde_json::to_string).transpose()?,
+        acknowledge_impaired: new.acknowledge_impaired,
         ..Row::draft(
             conn,
             author,
@@ -212,7 +250,7 @@ pub(super) fn new_row(
     })
 }
 
-/// Checks that a resolution is drafted only for a resolved incident.
+/// Checks that a resolution is drafted only for a resolved incident, and a recovery only for an incident with recovery states.
 pub(super) fn check_phase(conn: &mut Conn, id: &IncidentId, phase: Phase) -> Result<()> {
     let incident = incident::get(conn, id)?;
     if phase == Phase::Resolution && incident.status != Status::Resolved {
@@ -221,7 +259,46 @@ pub(super) fn check_phase(conn: &mut Conn, id: &IncidentId, phase: Phase) -> Res
             incident.number, incident.status
         )));
     }
+    if phase == Phase::Recovery && !recovery::in_use(conn, id)? {
+        let detail = "the incident has no recovery states: send evidence, compare a later listing, or say which resources are being \
+                      recovered, and then notify those whose resources are restored";
+        return Err(Error::fields(vec![
+            FieldError::at("/phase", detail).code(Code::NoRecoveryStates),
+        ]));
+    }
     Ok(())
+}
+
+/// Checks that the texts of a notice use the figures of the recovery only if the incident has recovery states.
+pub(super) fn check_figures(
+    conn: &mut Conn,
+    id: &IncidentId,
+    message: &str,
+    action: Option<&CustomerAction>,
+) -> Result<()> {
+    let uses = |text: &str| {
+        message_keys(text)
+            .iter()
+            .any(|key| FIGURES.contains(&key.as_str()))
+    };
+    let to_do = action
+        .and_then(|action| action.text.as_deref())
+        .unwrap_or_default();
+    let used = [("/message", message), ("/customer_action/text", to_do)]
+        .into_iter()
+        .filter(|(_, text)| uses(text));
+    let pointers: Vec<&str> = used.map(|(pointer, _)| pointer).collect();
+    if pointers.is_empty() || recovery::in_use(conn, id)? {
+        return Ok(());
+    }
+    let wrong = |pointer: &&str| {
+        FieldError::at(
+            *pointer,
+            "uses a figure of the recovery, and the incident has no recovery states",
+        )
+        .code(Code::NoRecoveryStates)
+    };
+    Err(Error::fields(pointers.iter().map(wrong).collect()))
 }
 
 /// Changes a draft. The actor becomes one of its authors, and an existing approval is not valid any more. A
@@ -263,6 +340,15 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
             return Err(Error::fields(errors));
         }
     }
+    if let Some(acknowledged) = patch.acknowledge_impaired {
+        let mut errors = Vec::new();
+        check_acknowledged(&mut errors, before.phase()?, acknowledged);
+        if !errors.is_empty() {
+            return Err(Error::fields(errors));
+        }
+    }
+    let said = patch.message.as_deref().unwrap_or_default();
+    check_figures(tx.conn, &before.incident_id, said, patch.customer_action.as_ref())?;
     let message = patch
         .message
         .as_deref()
@@ -285,7 +371,9 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
         Some(rule) => Some(serde_json::to_string(rule)?),
         None => before.audience.clone(),
     };
+    let acknowledged = patch.acknowledge_impaired.unwrap_or(before.acknowledge_impaired);
     let same = message == before.message
+        && acknowledged == before.acknowledge_impaired
         && subject == before.subject
         && headline == before.headline
         && due == before.next_update_due_at
@@ -311,6 +399,7 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
             n::next_update_due_at.eq(due),
             n::customer_action.eq(&action),
             n::audience.eq(&rule),
+            n::acknowledge_impaired.eq(acknowledged),
             n::drafted_by.eq(&author),
             n::episode.eq(episode),
             n::approved_by.eq(None::<String>),
@@ -324,12 +413,12 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
             .before(json!({
                 "subject": before.subject, "message": before.message, "customer_action": before.action()?,
                 "audience": before.rule()?, "headline": before.headline,
-                "next_update_due_at": before.next_update_due_at,
+                "next_update_due_at": before.next_update_due_at, "acknowledge_impaired": before.acknowledge_impaired,
             }))
             .after(json!({
                 "subject": subject, "message": message, "customer_action": action,
                 "audience": patch.audience.clone().map_or_else(|| before.rule(), Ok)?, "headline": headline,
-                "next_update_due_at": due,
+                "next_update_due_at": due, "acknowledge_impaired": acknowledged,
             })),
     );
     get(tx.conn, id)

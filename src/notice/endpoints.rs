@@ -12,15 +12,20 @@ use serde::Serialize;
 
 use super::corrections;
 use super::delivery_state::{DeliveryState, resumable};
+use super::notified::Shifts;
 use super::payload::{EndpointContext, PayloadAccount, PayloadRef, PayloadResource};
+use super::relapses::Impaired;
 use super::row::Row;
 use super::state::NoticeState;
 use crate::audience::{self, Audience};
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
+use crate::base::time::Timestamp;
 use crate::db::schema::{deliveries as d, notice_recipients as nr};
 use crate::db::{Conn, FixedText};
 use crate::directory::endpoint;
+use crate::incident::lineage;
+use crate::incident::recovery::State;
 use crate::notice::template::Phase;
 
 /// One planned call to an endpoint.
@@ -46,28 +51,82 @@ pub(super) fn affected(conn: &mut Conn, audience: &Audience) -> Result<Affected>
     }
 }
 
-/// Returns the endpoints that the notice would go to if it were sent now, ordered by account and ID.
+/// Returns the endpoints that the notice would go to if it were sent now, ordered by account and ID. Also returns, for a resolution,
+/// how many of them belong to accounts with resources that are not restored.
 pub(super) fn planned(
     conn: &mut Conn,
     row: &Row,
     episode: i64,
     affected: Affected,
     warnings: &mut Vec<String>,
-) -> Result<Vec<EndpointRecipient>> {
+) -> Result<(Vec<EndpointRecipient>, usize)> {
     let Some(affected) = affected else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), 0));
     };
     let phase = row.phase()?;
     let called = called(conn, &row.incident_id)?;
     if let Some(wrong) = corrections::corrected_by(conn, &row.id)? {
-        return corrected(conn, &wrong, &affected, &called);
+        return Ok((corrected(conn, &wrong, &affected, &called)?, 0));
     }
-    let notified = counting(called);
+    let notified = since_relapses(conn, row, phase, episode, counting(called), &affected)?;
+    let impaired = match phase {
+        Phase::Resolution => impaired_accounts(&affected),
+        _ => HashSet::new(),
+    };
     let mut endpoints = candidates(conn, affected, phase, episode, &notified, warnings)?;
-    if row.catch_up_of.is_some() || phase == Phase::Detection {
-        leave_out_notified(&mut endpoints, phase, episode, &notified);
+    if row.catch_up_of.is_some() || matches!(phase, Phase::Detection | Phase::Recovery) {
+        leave_out_notified(&mut endpoints, phase, episode, notified.iter());
+    } else if phase == Phase::Resolution {
+        let before_merge = notified.iter().filter(|one| one.merged);
+        leave_out_notified(&mut endpoints, phase, episode, before_merge);
     }
-    Ok(endpoints)
+    let systems = endpoints
+        .iter()
+        .filter(|endpoint| impaired.contains(&endpoint.context.account.id));
+    let systems = systems.count();
+    Ok((endpoints, systems))
+}
+
+/// Returns the accounts that own a resource that is not restored. Without recovery states, there are none.
+fn impaired_accounts(affected: &[audience::EndpointRow]) -> HashSet<String> {
+    affected
+        .iter()
+        .filter(|row| row.state.is_some_and(|state| state != State::Recovered))
+        .map(|row| row.account.clone())
+        .collect()
+}
+
+/// Leaves out the calls that do not count any more when a notice of a phase is planned. After a relapse of a resource of the account, what the account
+/// was told up to its last recovery does not count for the next detection and the next recovery.
+fn since_relapses(
+    conn: &mut Conn,
+    row: &Row,
+    phase: Phase,
+    episode: i64,
+    mut notified: Vec<NotifiedEndpoint>,
+    affected: &[audience::EndpointRow],
+) -> Result<Vec<NotifiedEndpoint>> {
+    if !matches!(phase, Phase::Detection | Phase::Recovery) {
+        return Ok(notified);
+    }
+    let mut told: HashMap<String, Timestamp> = HashMap::new();
+    for one in &notified {
+        if one.phase == Phase::Recovery.as_str() && one.episode == episode {
+            let last = told.entry(one.context.account.id.clone()).or_insert(one.sent_at);
+            *last = (*last).max(one.sent_at);
+        }
+    }
+    let impaired = Impaired::since(conn, &row.incident_id, told.values().min().copied())?;
+    told.retain(|account, at| {
+        affected
+            .iter()
+            .any(|row| row.account == *account && impaired.is_after(row.resource_key, *at))
+    });
+    notified.retain(|one| {
+        told.get(&one.context.account.id)
+            .is_none_or(|at| one.sent_at > *at)
+    });
+    Ok(notified)
 }
 
 /// Returns the number of endpoints that a sent notice is for and that no notice of its phase has reached.
@@ -77,19 +136,19 @@ pub(super) fn missing(conn: &mut Conn, row: &Row, affected: Affected) -> Result<
     };
     let phase = row.phase()?;
     let notified = counting(called(conn, &row.incident_id)?);
+    let notified = since_relapses(conn, row, phase, row.episode, notified, &affected)?;
     let mut endpoints = candidates(conn, affected, phase, row.episode, &notified, &mut Vec::new())?;
-    leave_out_notified(&mut endpoints, phase, row.episode, &notified);
+    leave_out_notified(&mut endpoints, phase, row.episode, notified.iter());
     Ok(endpoints.len())
 }
 
-fn leave_out_notified(
+fn leave_out_notified<'a>(
     endpoints: &mut Vec<EndpointRecipient>,
     phase: Phase,
     episode: i64,
-    notified: &[NotifiedEndpoint],
+    notified: impl Iterator<Item = &'a NotifiedEndpoint>,
 ) {
     let covered: HashSet<&str> = notified
-        .iter()
         .filter(|notified| notified.phase == phase.as_str() && notified.episode == episode)
         .map(|notified| notified.context.endpoint.as_str())
         .collect();
@@ -104,10 +163,18 @@ fn candidates(
     notified: &[NotifiedEndpoint],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<EndpointRecipient>> {
+    // A recovery is for the accounts of which everything is restored.
+    let impaired = match phase {
+        Phase::Recovery => impaired_accounts(&affected),
+        _ => HashSet::new(),
+    };
     let mut disabled = BTreeSet::new();
     let mut found: BTreeMap<(String, String), (audience::EndpointRow, Vec<PayloadResource>)> =
         BTreeMap::new();
     for row in affected {
+        if impaired.contains(&row.account) {
+            continue;
+        }
         if row.disabled {
             disabled.insert(row.account.clone());
             continue;
@@ -115,6 +182,7 @@ fn candidates(
         let resource = PayloadResource {
             at: PayloadRef::from(&row.resource),
             name: row.resource_name.clone(),
+            restored: row.state.map(|state| state == State::Recovered),
         };
         let key = (row.account.clone(), row.id.to_string());
         found
@@ -148,7 +216,7 @@ fn candidates(
             follow_through(conn, &all, &mut endpoints)?;
         }
         // An account that was told that the incident was over must be notified that it is not.
-        Phase::Detection if episode > 1 => {
+        Phase::Detection => {
             let over = [Phase::Resolution.as_str(), Phase::Report.as_str()];
             let over: Vec<&NotifiedEndpoint> = notified
                 .iter()
@@ -156,7 +224,7 @@ fn candidates(
                 .collect();
             follow_through(conn, &over, &mut endpoints)?;
         }
-        Phase::Detection | Phase::Update | Phase::Correction => {}
+        Phase::Update | Phase::Recovery | Phase::Correction => {}
     }
     Ok(endpoints)
 }
@@ -234,6 +302,9 @@ fn follow_through(
                     id: endpoint.account,
                     name,
                 },
+                // What was restored then is not known any more.
+                recovery: None,
+                resources: without_restored(&context.resources),
                 ..(*context).clone()
             },
         });
@@ -245,11 +316,24 @@ fn follow_through(
     Ok(())
 }
 
+/// Returns resources without whether they were restored.
+fn without_restored(resources: &[PayloadResource]) -> Vec<PayloadResource> {
+    let without = |resource: &PayloadResource| PayloadResource {
+        restored: None,
+        ..resource.clone()
+    };
+    resources.iter().map(without).collect()
+}
+
 /// An endpoint that a notice of the incident reached or will reach.
 struct NotifiedEndpoint {
     notice: NoticeId,
     phase: String,
     episode: i64,
+    /// Whether the notice is of an incident that was merged into this one.
+    merged: bool,
+    /// When the notice was queued.
+    sent_at: Timestamp,
     context: EndpointContext,
 }
 
@@ -259,10 +343,14 @@ struct NotifiedEndpointRow {
     notice_id: NoticeId,
     #[diesel(sql_type = Text)]
     phase: String,
+    #[diesel(sql_type = Text)]
+    incident_id: IncidentId,
     #[diesel(sql_type = BigInt)]
     episode: i64,
     #[diesel(sql_type = Text)]
     notice_state: NoticeState,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    queued_at: Option<Timestamp>,
     #[diesel(sql_type = BigInt)]
     ordinal: i64,
     #[diesel(sql_type = Text)]
@@ -273,12 +361,14 @@ struct NotifiedEndpointRow {
 
 /// Returns the calls of all notices that reached an endpoint or will reach it, by the time of their notice.
 fn called(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<NotifiedEndpoint>> {
-    let rows: Vec<NotifiedEndpointRow> = diesel::sql_query(
-        "SELECT n.id AS notice_id, n.phase, n.episode, n.state AS notice_state, nr.ordinal, nr.context, d.state AS delivery_state \
+    let shifts = Shifts::of(conn, incident)?;
+    let rows: Vec<NotifiedEndpointRow> = diesel::sql_query(format!(
+        "SELECT n.id AS notice_id, n.phase, n.incident_id, n.episode, n.state AS notice_state, n.queued_at, nr.ordinal, nr.context, d.state AS delivery_state \
          FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id AND nr.channel <> 'email' \
          LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.ordinal = nr.ordinal \
-         WHERE n.incident_id = $1 ORDER BY n.queued_at, nr.notice_id, nr.ordinal",
-    )
+         WHERE n.incident_id IN {} ORDER BY n.queued_at, nr.notice_id, nr.ordinal",
+        lineage::IDS
+    ))
     .bind::<Text, _>(incident.as_str())
     .fixed()
     .load(conn)?;
@@ -295,7 +385,9 @@ fn called(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<NotifiedEndpoint
             Ok(NotifiedEndpoint {
                 notice: row.notice_id,
                 phase: row.phase,
-                episode: row.episode,
+                episode: shifts.episode(&row.incident_id, row.episode),
+                merged: row.incident_id != *incident,
+                sent_at: row.queued_at.unwrap_or(Timestamp::from_micros(0)),
                 context: serde_json::from_str(&row.context)?,
             })
         })

@@ -7,12 +7,13 @@
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 use super::sending::Sending;
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, FieldError, Result};
+use crate::base::merge_patch::patched;
 use crate::base::time;
 use crate::db::Conn;
 use crate::db::dialect::{lock_limits, on_backend};
@@ -151,7 +152,7 @@ impl Limits {
     ///
     /// # Errors
     /// `Invalid` with each wrong field.
-    fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         let mut errors = Vec::new();
         let mut wrong = |pointer: String, detail: String| errors.push(FieldError::at(pointer, detail));
         let counts = [
@@ -276,4 +277,15 @@ pub fn replace(tx: &mut Tx<'_>, new: &Limits, sending: &Sending) -> Result<Limit
             .after(json!(new)),
     );
     Ok(new.clone())
+}
+
+/// Changes some of the limits with a JSON merge patch. What is left out keeps its value, and null removes a limit.
+///
+/// # Errors
+/// `Invalid` with each wrong field.
+pub fn change(tx: &mut Tx<'_>, patch: &Value, sending: &Sending) -> Result<Limits> {
+    hold(tx.conn)?;
+    let before = read(tx.conn, sending)?;
+    let after: Limits = patched(&before, patch)?;
+    replace(tx, &after, sending)
 }

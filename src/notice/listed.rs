@@ -5,10 +5,12 @@ use diesel::prelude::*;
 use serde::Serialize;
 
 use super::compose::RecipientContext;
-use super::plan::{Sending, plan};
+use super::plan::{Plan, Sending, plan};
+use super::preview::Previewed;
+use super::recipients::Head;
 use super::row::{EMAIL, row};
 use crate::audience::PersonRef;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
 use crate::db::Conn;
 use crate::db::schema::notice_recipients as nr;
@@ -39,12 +41,16 @@ pub struct Listed {
 /// A resource because of which somebody is a recipient.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct ListedReason {
-    /// The resource.
+    /// The affected resource through which the person gets the notice.
     pub resource: ListedResource,
     /// The resource as the email names it.
     pub label: String,
     /// The name of the account. Empty if the resource belongs to none.
     pub account: String,
+    /// What a comparison found about the resource, in words for customers. Empty if no comparison found it, or if it is restored.
+    pub finding: String,
+    /// Whether the resource was restored when the list was made.
+    pub restored: bool,
 }
 
 /// A resource by its type and ID.
@@ -66,6 +72,8 @@ fn listed(ordinal: i64, address: &str, context: &str) -> Result<Listed> {
         },
         label: resource.label,
         account: resource.account,
+        finding: resource.finding,
+        restored: resource.restored,
     });
     Ok(Listed {
         ordinal,
@@ -82,12 +90,59 @@ fn listed(ordinal: i64, address: &str, context: &str) -> Result<Listed> {
     })
 }
 
-impl Listed {
-    /// Whether the address, the name or the ID of a person contains the text, which is in lower case.
-    fn contains(&self, text: &str) -> bool {
-        let has = |value: &str| value.to_lowercase().contains(text);
-        has(&self.address) || has(&self.person.name) || self.people.iter().any(|id| has(id))
+/// Returns the recipient at a position of the frozen list of a notice, with the reason.
+///
+/// # Errors
+/// `NotFound` if there is no such recipient.
+pub fn recipient_at(conn: &mut Conn, id: &NoticeId, ordinal: i64) -> Result<Listed> {
+    let found: Option<(String, String)> = nr::table
+        .find((id.as_str(), ordinal))
+        .select((nr::address, nr::context))
+        .first(conn)
+        .optional()?;
+    let (address, context) =
+        found.ok_or_else(|| Error::NotFound(format!("recipient {ordinal} of the notice")))?;
+    listed(ordinal, &address, &context)
+}
+
+/// Whether the address, the name or the ID of a person contains the text, which is in lower case.
+fn contains(address: &str, context: &str, text: &str) -> Result<bool> {
+    let has = |value: &str| value.to_lowercase().contains(text);
+    if text.is_empty() || has(address) {
+        return Ok(true);
     }
+    let head: Head<'_> = serde_json::from_str(context)?;
+    Ok(has(&head.name) || head.people.iter().any(|id| has(id)))
+}
+
+impl Previewed {
+    /// Returns the recipients after a position whose address, name or ID contains `q`, in the order of their addresses.
+    ///
+    /// # Errors
+    /// `Internal` if the plan is damaged.
+    pub fn recipients(&self, q: Option<&str>, at: (i64, i64)) -> Result<Vec<Listed>> {
+        of_plan(&self.plan, &searched(q), at)
+    }
+}
+
+/// The text that is searched for, in lower case.
+fn searched(q: Option<&str>) -> String {
+    q.map(|q| q.trim().to_lowercase()).unwrap_or_default()
+}
+
+fn of_plan(plan: &Plan, text: &str, (after, limit): (i64, i64)) -> Result<Vec<Listed>> {
+    let after = usize::try_from(after).unwrap_or_default();
+    let limit = usize::try_from(limit).unwrap_or_default();
+    let mut found = Vec::new();
+    for (index, packed) in plan.recipients.iter().enumerate().skip(after) {
+        if found.len() == limit {
+            break;
+        }
+        if contains(packed.address(), packed.context(), text)? {
+            found.push(listed(index as i64 + 1, packed.address(), packed.context())?);
+        }
+    }
+    Ok(found)
 }
 
 /// Returns the recipients after a position whose address, name or ID contains `q`, in the order of their addresses. For a draft they are those who would get it now.
@@ -102,23 +157,12 @@ pub fn recipients(
     (after, limit): (i64, i64),
 ) -> Result<Vec<Listed>> {
     let notice = row(conn, id)?;
-    let text = q.map(|q| q.trim().to_lowercase()).unwrap_or_default();
+    let text = searched(q);
+    if notice.state()?.is_draft() {
+        return of_plan(&plan(conn, &notice, sending)?, &text, (after, limit));
+    }
     let limit = usize::try_from(limit).unwrap_or_default();
     let mut found = Vec::new();
-    if notice.state()?.is_draft() {
-        let plan = plan(conn, &notice, sending)?;
-        let after = usize::try_from(after).unwrap_or_default();
-        for (index, packed) in plan.recipients.iter().enumerate().skip(after) {
-            if found.len() == limit {
-                break;
-            }
-            let one = listed(index as i64 + 1, packed.address(), packed.context())?;
-            if one.contains(&text) {
-                found.push(one);
-            }
-        }
-        return Ok(found);
-    }
     let mut from = after;
     while found.len() < limit && from < notice.recipients {
         let rows: Vec<(i64, String, String)> = nr::table
@@ -132,9 +176,8 @@ pub fn recipients(
         let Some((last, ..)) = rows.last() else { break };
         from = *last;
         for (ordinal, address, context) in &rows {
-            let one = listed(*ordinal, address, context)?;
-            if found.len() < limit && one.contains(&text) {
-                found.push(one);
+            if found.len() < limit && contains(address, context, &text)? {
+                found.push(listed(*ordinal, address, context)?);
             }
         }
     }

@@ -10,11 +10,16 @@
 //! notice sends one email to an address.
 
 mod above;
+pub mod again;
 mod approval;
+pub mod approval_asked;
 mod approvals;
 mod asked;
 mod authors;
+mod belongs;
 mod break_glass;
+mod changes;
+mod claims;
 mod compared;
 pub mod compose;
 pub mod correct;
@@ -22,31 +27,46 @@ mod corrections;
 pub mod counts;
 pub mod delivery_state;
 mod digest;
+mod discard;
 mod draft;
 mod drill;
 mod endpoints;
+pub mod erased;
+pub mod history;
 mod hold_if;
+mod impaired;
 pub mod limits;
 mod listed;
 mod notified;
 mod overview;
 pub mod payload;
+mod placeholder;
 mod plan;
 mod preview;
+mod progress;
 mod promise;
 mod recipients;
+mod relapses;
 mod reminders;
+pub mod report_draft;
 mod required;
+mod restored;
 mod resume;
 mod row;
+mod sample;
 mod send;
 mod sending;
 mod sharing;
 mod standing;
 pub mod state;
 mod still_correct;
+mod suggested;
 pub mod template;
+mod template_log;
+pub mod template_preview;
+pub mod template_versions;
 pub mod templates;
+pub mod to_one;
 pub mod unattended;
 pub mod values;
 mod view;
@@ -59,35 +79,43 @@ use diesel::prelude::*;
 
 pub use above::{Exceeded, Figure, LimitName};
 pub use approval::{approve, list as list_approvals, list_for as approvals_for, own_part};
+pub use approval_asked::ApprovalAsked;
 pub use approvals::{Approval, ApprovalKind};
 pub use asked::{Asked, AskedPeople, answered, asked, counted_from, remind};
 pub use authors::add_author;
+pub use belongs::{incident_of, incident_of_delivery};
 pub use break_glass::{
     BreakGlass, BreakGlassState, GlassBroken, Rehearsal, break_glass, rehearse, state as break_glass_state,
 };
+pub use changes::{ChangedLine, ChangedSince, ChangedText, Changes, LineChange, changes};
 pub use compared::{Compared, ComparedPerson, LargestAccount};
 pub use counts::{DeliveryCounts, NoticeCounts, Partition};
 pub use delivery_state::DeliveryState;
 pub use digest::Digest;
+pub use discard::discard;
 pub(crate) use draft::check_new;
-pub use draft::{NewNotice, NoticePatch, change, draft};
+pub use draft::{NewNotice, NoticePatch, change, draft, resolve_and_draft};
 pub use endpoints::EndpointRecipient;
+pub use impaired::{ImpairedRecipient, StillImpaired};
 pub use limits::Limits;
-pub use listed::{Listed, recipients};
+pub use listed::{Listed, recipient_at, recipients};
 pub use notified::{Missed, Reached};
 pub use overview::{Emails, Overview};
 pub use plan::Plan;
-pub use preview::{EndpointSample, Preview, Sample, preview};
+pub use preview::{EndpointSample, Preview, Previewed, preview, previewed};
 pub use recipients::{Packed, Recipient, Recipients};
+pub use restored::{OfAccount, Restoration, Restorations, by_account, incidents_in_recovery};
 pub use resume::{Resumed, is_settled, resume, unsent};
 pub use row::{CustomerAction, EMAIL};
 pub(crate) use row::{Row as NoticeRow, locked};
 use row::{Row, row};
+pub use sample::{Sample, SampleRecipient, sample_of_sent, sample_of_text};
 pub use send::{Stopped, catch_up, finished, note_first_notified, send, stop, stopped};
 pub use sending::Sending;
 pub use standing::Standing;
 pub use state::{NoticeState, stopped_before};
-pub use view::{Notice, get, list, of_incidents};
+pub use suggested::suggested;
+pub use view::{Notice, being_sent, get, list, newest, of_incidents};
 pub use wave_steps::{ContinueWith, Hold, continue_with, hold};
 pub use waves::{SendNotice, WaveView};
 
@@ -113,7 +141,9 @@ pub fn was_said_to_be_over(conn: &mut Conn, incident: &IncidentId) -> Result<boo
     let reminders = reminders::among(conn, &ids)?;
     for row in rows
         .into_iter()
-        .filter(|row| !reminders.contains(row.id.as_str()) && row.phase != Phase::Correction.as_str())
+        .filter(|row| !reminders.contains(row.id.as_str()))
+        // A recovery says nothing about the incident as a whole.
+        .filter(|row| ![Phase::Correction, Phase::Recovery].iter().any(|one| row.phase == one.as_str()))
     {
         let reached = row.state()? != NoticeState::Stopped
             || !counts::in_states(conn, &row.id, &[DeliveryState::Sent, DeliveryState::Bounced])?.is_empty();

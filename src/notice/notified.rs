@@ -15,11 +15,13 @@ use super::{corrections, reminders, templates};
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::shared::Shared;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{deliveries as d, notice_recipients as nr, notices as n};
 use crate::directory::normal_address;
 use crate::incident;
+use crate::notice::template::Phase;
 
 /// The number of positions of a frozen list that are read at once, so that the data of a million emails is
 /// never in memory.
@@ -48,6 +50,8 @@ pub(super) struct NotifiedAddress {
     pub phase: Shared,
     /// The episode of the incident in which the notice was sent.
     pub episode: i64,
+    /// When the notice was queued.
+    pub sent_at: Timestamp,
     /// The address in its normal form.
     pub address: Box<str>,
     pub state: EmailState,
@@ -60,15 +64,25 @@ pub(super) struct NotifiedAddress {
     pub asks: bool,
     /// The notice that this email corrects, if it is a correction.
     pub corrects: Option<Shared>,
+    /// Whether the notice is of an incident that was merged into this one.
+    pub merged: bool,
     /// Whether an attempt ended without a known outcome, so that the email may have arrived whatever its state is.
     pub in_doubt: bool,
     ordinal: i64,
 }
 
-/// The only part of the frozen data that is usually needed.
+/// The only part of the frozen data of a recipient that is usually needed.
 #[derive(Deserialize)]
-struct People {
-    people: Box<[Box<str>]>,
+pub(super) struct People {
+    /// The IDs of the people with the address.
+    pub people: Box<[Box<str>]>,
+}
+
+impl People {
+    /// Reads the people from the frozen data of a recipient.
+    pub fn of(context: &str) -> Result<Self> {
+        Ok(serde_json::from_str(context)?)
+    }
 }
 
 impl NotifiedAddress {
@@ -89,6 +103,15 @@ impl NotifiedAddress {
         }
     }
 
+    /// Returns whether the email arrived, will arrive, or may have arrived.
+    pub(super) fn may_arrive(&self) -> bool {
+        match self.state {
+            EmailState::Accepted | EmailState::Waiting | EmailState::Frozen => true,
+            EmailState::Failed | EmailState::Withheld => self.in_doubt,
+            EmailState::Bounced => false,
+        }
+    }
+
     /// Returns whether the email says that the incident does not affect its people, and arrived or will arrive.
     pub(super) fn is_correction(&self) -> bool {
         let arrives = match self.state {
@@ -98,35 +121,107 @@ impl NotifiedAddress {
         self.corrects.is_some() && arrives
     }
 
-    /// Returns the frozen data of this recipient.
-    pub(super) fn context(&self, conn: &mut Conn) -> Result<RecipientContext> {
-        let context: String = nr::table
-            .find((&*self.notice, self.ordinal))
-            .select(nr::context)
-            .first(conn)?;
-        Ok(serde_json::from_str(&context)?)
+    /// Returns the notice and the position in its frozen list.
+    pub(super) fn place(&self) -> (Shared, i64) {
+        (self.notice.clone(), self.ordinal)
+    }
+}
+
+/// Returns the frozen data of these recipients as JSON, by their place.
+pub(super) fn contexts(
+    conn: &mut Conn,
+    notified: &[&NotifiedAddress],
+) -> Result<HashMap<(Shared, i64), String>> {
+    let mut places: HashMap<Shared, Vec<i64>> = HashMap::new();
+    for one in notified {
+        places.entry(one.notice.clone()).or_default().push(one.ordinal);
+    }
+    let mut found = HashMap::with_capacity(notified.len());
+    for (notice, ordinals) in places {
+        for chunk in ordinals.chunks(500) {
+            let rows: Vec<(i64, String)> = nr::table
+                .filter(nr::notice_id.eq(&*notice))
+                .filter(nr::ordinal.eq_any(chunk))
+                .select((nr::ordinal, nr::context))
+                .load(conn)?;
+            found.extend(
+                rows.into_iter()
+                    .map(|(ordinal, context)| ((notice.clone(), ordinal), context)),
+            );
+        }
+    }
+    Ok(found)
+}
+
+/// The incidents whose notices count for an incident: itself and those that are merged into it, each with the difference between the
+/// numbers of their episodes.
+pub(super) struct Shifts(HashMap<IncidentId, i64>);
+
+impl Shifts {
+    /// Reads which incidents these are.
+    pub fn of(conn: &mut Conn, incident: &IncidentId) -> Result<Self> {
+        let counted = incident::lineage::counted_for(conn, incident)?;
+        Ok(Shifts(
+            counted.into_iter().map(|one| (one.id, one.shift)).collect(),
+        ))
+    }
+
+    /// Returns the IDs of the incidents.
+    pub fn ids(&self) -> Vec<&str> {
+        self.0.keys().map(IncidentId::as_str).collect()
+    }
+
+    /// Returns the episode for which a notice counts. `episode` is the one of its own incident.
+    pub fn episode(&self, of: &IncidentId, episode: i64) -> i64 {
+        episode + self.0.get(of).copied().unwrap_or_default()
     }
 }
 
 /// Visits every email of the frozen lists, ordered by the time at which the notice was queued, and by position.
 ///
 /// Both tables are read by position and joined here, so the speed does not depend on the query planner.
-pub(super) fn each(
+pub(super) fn each(conn: &mut Conn, incident: &IncidentId, visit: impl FnMut(NotifiedAddress)) -> Result<()> {
+    each_of(conn, incident, |_| true, visit)
+}
+
+/// Visits the emails of those notices for which `wanted` returns true.
+pub(super) fn each_of(
     conn: &mut Conn,
     incident: &IncidentId,
+    wanted: impl Fn(&str) -> bool,
     mut visit: impl FnMut(NotifiedAddress),
 ) -> Result<()> {
-    let notices: Vec<(String, String, NoticeState, i64, i64)> = n::table
-        .filter(n::incident_id.eq(incident.as_str()))
+    type Sent = (
+        String,
+        String,
+        NoticeState,
+        i64,
+        (IncidentId, i64),
+        Option<Timestamp>,
+    );
+    let shifts = Shifts::of(conn, incident)?;
+    let mut notices: Vec<Sent> = n::table
+        .filter(n::incident_id.eq_any(shifts.ids()))
         .filter(n::recipients.gt(0))
         .order((n::queued_at, n::id))
-        .select((n::id, n::phase, n::state, n::recipients, n::episode))
+        .select((
+            n::id,
+            n::phase,
+            n::state,
+            n::recipients,
+            (n::incident_id, n::episode),
+            n::queued_at,
+        ))
         .load(conn)?;
+    notices.retain(|(id, ..)| wanted(id));
     let ids: Vec<&str> = notices.iter().map(|(id, ..)| id.as_str()).collect();
     let reminders = reminders::among(conn, &ids)?;
     let asking = templates::asking(conn, &ids)?;
     let corrections = corrections::among(conn, &ids)?;
-    for (id, phase, state, recipients, episode) in notices {
+    for (id, phase, state, recipients, (of, episode), queued_at) in notices {
+        let episode = shifts.episode(&of, episode);
+        let merged = of != *incident;
+        let sent_at = queued_at.unwrap_or(Timestamp::from_micros(0));
         let reminder = reminders.contains(&id);
         let asks = asking.contains(&id);
         let corrects = corrections.get(&id).map(|wrong| Shared::from(wrong.to_string()));
@@ -174,10 +269,11 @@ pub(super) fn each(
                     None if being_sent => EmailState::Frozen,
                     None => EmailState::Withheld,
                 };
-                let People { people } = serde_json::from_str(&context)?;
+                let People { people } = People::of(&context)?;
                 visit(NotifiedAddress {
                     phase: phase.clone(),
                     episode,
+                    sent_at,
                     address: normal_address(&address).into(),
                     state,
                     people,
@@ -185,6 +281,7 @@ pub(super) fn each(
                     reminder,
                     asks,
                     corrects: corrects.clone(),
+                    merged,
                     in_doubt: delivery.is_some_and(|(_, ambiguous)| *ambiguous > 0),
                     ordinal,
                 });
@@ -203,6 +300,10 @@ pub struct Reached {
     pub sending: bool,
     /// Whether the last email said that the incident does not affect the person. Emails before it do not count any more.
     pub corrected: bool,
+    /// When the last notice was queued that told the person that everything is restored.
+    pub(super) told_restored: Option<Timestamp>,
+    /// When the last other notice was queued that says that the incident affects the person.
+    pub(super) told_affected: Option<Timestamp>,
     /// The addresses with an email that bounced or failed, in their normal form.
     lost: Vec<Box<str>>,
     /// The addresses with an email that bounced, in their normal form.
@@ -213,6 +314,21 @@ impl Reached {
     /// Returns whether an email to the person was accepted or is being sent.
     pub fn is_notified(&self) -> bool {
         self.accepted || self.sending
+    }
+
+    /// Notes that a notice of a phase said what is affected or restored.
+    fn hear(&mut self, phase: &str, at: Timestamp) {
+        let told = if phase == Phase::Recovery.as_str() {
+            &mut self.told_restored
+        } else if [Phase::Detection, Phase::Update]
+            .iter()
+            .any(|one| one.as_str() == phase)
+        {
+            &mut self.told_affected
+        } else {
+            return;
+        };
+        *told = (*told).max(Some(at));
     }
 
     /// Returns whether an email to this address bounced. Another email to it would bounce too.
@@ -250,9 +366,13 @@ impl ReachedPeople {
                 Some(of_person) => of_person,
                 None => self.people.entry(person.to_string()).or_default(),
             };
+            if notified.may_arrive() && notified.corrects.is_none() && !notified.reminder {
+                of_person.hear(&notified.phase, notified.sent_at);
+            }
             match notified.state {
                 _ if notified.is_correction() => {
                     (of_person.accepted, of_person.sending) = (false, false);
+                    (of_person.told_restored, of_person.told_affected) = (None, None);
                     of_person.corrected = true;
                 }
                 // A correction that did not arrive says nothing about the notices of the incident.
@@ -298,6 +418,7 @@ pub(super) fn reached_and_missed(
 }
 
 /// An email that did not reach its people, because it was rejected, expired or bounced.
+#[derive(Clone)]
 pub struct Missed {
     /// The ID of the delivery.
     pub delivery: i64,
@@ -323,6 +444,8 @@ struct LostRow {
     notice_id: NoticeId,
     #[diesel(sql_type = Text)]
     phase: String,
+    #[diesel(sql_type = Text)]
+    incident_id: IncidentId,
     #[diesel(sql_type = BigInt)]
     episode: i64,
     #[diesel(sql_type = Text)]
@@ -346,19 +469,22 @@ impl LostEmails {
     /// Reads the lost emails. Nobody is reached yet.
     fn of(conn: &mut Conn, incident: &IncidentId) -> Result<Self> {
         // The query repeats the condition of the index with the same text.
-        let rows: Vec<LostRow> = diesel::sql_query(
-            "SELECT d.id, d.notice_id, n.phase, n.episode, d.address, d.state, nr.context \
+        let shifts = Shifts::of(conn, incident)?;
+        let rows: Vec<LostRow> = diesel::sql_query(format!(
+            "SELECT d.id, d.notice_id, n.phase, n.incident_id, n.episode, d.address, d.state, nr.context \
              FROM notices n JOIN deliveries d ON d.notice_id = n.id AND d.channel = 'email' \
                   AND d.state IN ('failed', 'bounced') AND d.state NOT IN ('pending', 'sent') \
              JOIN notice_recipients nr ON nr.notice_id = d.notice_id AND nr.ordinal = d.ordinal \
-             WHERE n.incident_id = $1 AND NOT EXISTS (SELECT 1 FROM answer_reminders r WHERE r.notice_id = n.id) \
+             WHERE n.incident_id IN {} AND NOT EXISTS (SELECT 1 FROM answer_reminders r WHERE r.notice_id = n.id) \
              ORDER BY n.created_at, d.id",
-        )
+            incident::lineage::IDS
+        ))
         .bind::<Text, _>(incident.as_str())
         .load(conn)?;
         let mut lost = Vec::with_capacity(rows.len());
         let mut reached: HashMap<String, HashMap<String, i64>> = HashMap::new();
-        for row in rows {
+        for mut row in rows {
+            row.episode = shifts.episode(&row.incident_id, row.episode);
             let context: RecipientContext = serde_json::from_str(&row.context)?;
             let of_phase = reached.entry(row.phase.clone()).or_default();
             of_phase.extend(context.people.iter().map(|person| (person.clone(), 0)));

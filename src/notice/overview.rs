@@ -15,7 +15,7 @@ use crate::db::Conn;
 
 /// The audience of an incident by the default rule, and what is known about the emails to people.
 pub struct Overview {
-    /// The audience.
+    /// The people whom the incident affects, with the reasons.
     pub audience: Audience,
     /// The people to whom emails about the incident were sent in its current episode, by ID, with the state of
     /// these emails. They need not be in the audience.

@@ -30,6 +30,9 @@ pub struct EndpointContext {
     pub resources: Vec<PayloadResource>,
     /// The number of further resources that are not listed.
     pub more_resources: usize,
+    /// How many of the resources are restored. `None` if the incident has no recovery states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<PayloadRecovery>,
 }
 
 impl EndpointContext {
@@ -38,6 +41,15 @@ impl EndpointContext {
     pub fn new(endpoint: EndpointId, account: PayloadAccount, mut resources: Vec<PayloadResource>) -> Self {
         resources.sort();
         resources.dedup();
+        let recovery = resources
+            .iter()
+            .any(|resource| resource.restored.is_some())
+            .then(|| PayloadRecovery {
+                restored: resources.iter().filter(|one| one.restored == Some(true)).count(),
+                affected: resources.len(),
+            });
+        // Those that are not restored come first.
+        resources.sort_by_key(|resource| resource.restored == Some(true));
         let more_resources = resources.len().saturating_sub(LISTED);
         resources.truncate(LISTED);
         EndpointContext {
@@ -45,8 +57,18 @@ impl EndpointContext {
             account,
             resources,
             more_resources,
+            recovery,
         }
     }
+}
+
+/// How many of the affected resources of an account are restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PayloadRecovery {
+    /// The number of restored resources.
+    pub restored: usize,
+    /// The number of affected resources, restored or not.
+    pub affected: usize,
 }
 
 /// The account in a payload.
@@ -66,6 +88,9 @@ pub struct PayloadResource {
     pub at: PayloadRef,
     /// The name of the resource, if it has one.
     pub name: Option<String>,
+    /// Whether the resource is restored. Left out if the incident has no recovery states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<bool>,
 }
 
 /// The type and ID of a resource in a payload.
@@ -112,6 +137,9 @@ pub struct PayloadData {
     pub resources: Vec<PayloadResource>,
     /// The number of further resources that are not listed.
     pub more_resources: usize,
+    /// How many of the affected resources are restored. Left out if the incident has no recovery states.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<PayloadRecovery>,
     /// Important times. A time that has not come is left out.
     pub times: PayloadTimes,
 }
@@ -265,6 +293,7 @@ pub fn payload(
             account: own.account.clone(),
             resources: own.resources.clone(),
             more_resources: own.more_resources,
+            recovery: own.recovery,
             times: PayloadTimes::of(content),
         },
     }
@@ -281,6 +310,7 @@ pub fn test(account: PayloadAccount, at: Timestamp) -> Payload {
             account,
             resources: Vec::new(),
             more_resources: 0,
+            recovery: None,
             times: PayloadTimes::default(),
         },
     }

@@ -8,8 +8,11 @@ use sha2::{Digest as _, Sha256};
 use super::asked;
 use super::compose::{self, Content, CorrectedNotice, DETECTED, RESOLVED, RecipientContext, STARTED};
 use super::endpoints::{self, EndpointRecipient};
-use super::notified::{EmailState, NotifiedAddress};
+use super::impaired::{self, StillImpaired};
+use super::notified::{EmailState, NotifiedAddress, contexts};
+use super::placeholder;
 use super::recipients::{Recipient, Recipients};
+use super::relapses::{ToldRestored, is_complete};
 use super::reminders;
 use super::row::Row;
 pub use super::sending::Sending;
@@ -20,13 +23,17 @@ use super::words;
 use super::wrongly_told::{History, quote_subjects};
 use super::{corrections, drill};
 use crate::audience::{self, Addressee, At, Counts, Rule};
-use crate::base::error::Result;
+use crate::base::count::counted;
+use crate::base::error::{Error, Result};
 use crate::base::text::{hex, undirected};
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
 use crate::directory::{check_address, normal_address, person};
-use crate::incident::{self, metrics, report};
-use crate::notice::template::Phase;
+use crate::incident::{self, metrics, recovery, report};
+use crate::notice::template::{MailResource, Phase};
+
+/// The number of people who were notified before and whose data is read at once.
+const AT_ONCE: usize = 5_000;
 
 /// Who would get what if a notice were sent now.
 pub struct Plan {
@@ -56,6 +63,8 @@ pub struct Plan {
     pub added: usize,
     /// The number of addresses that were notified before and do not get this notice.
     pub removed: usize,
+    /// Who would get a resolution although something of theirs is not restored. `None` if there is nobody.
+    pub still_impaired: Option<StillImpaired>,
     /// The number of emails that would be sent in earnest. It differs from the number of recipients in a drill.
     pub would_reach: usize,
 }
@@ -119,8 +128,14 @@ pub(super) fn plan_and_look(
     let episode = incident::episode_of(conn, &row.incident_id)?;
     let notified_addresses: HashSet<&str> = notified.iter().map(|notified| &*notified.address).collect();
     let mut warnings = episode_warnings(conn, row, phase, episode)?;
-    let covered = (row.catch_up_of.is_some() || phase == Phase::Detection)
-        .then(|| Covered::by(phase, episode, &notified));
+    let told_restored = ToldRestored::of(conn, &row.incident_id, episode, &notified, &affected)?;
+    let counting = told_restored.counting(phase, &notified);
+    let covered = match phase {
+        Phase::Detection | Phase::Recovery => Some(Covered::by(phase, episode, &counting)),
+        _ if row.catch_up_of.is_some() => Some(Covered::by(phase, episode, &counting)),
+        Phase::Resolution => Covered::by_merged(phase, episode, &counting),
+        Phase::Update | Phase::Report | Phase::Correction => None,
+    };
     let unanswered = asked::unanswered(conn, row, &notified)?;
     let before = NotifiedBefore {
         phase,
@@ -140,7 +155,10 @@ pub(super) fn plan_and_look(
     if let Some(wrong) = &wrong {
         quote_subjects(conn, wrong, &mut recipients)?;
     }
-    if matches!(phase, Phase::Detection | Phase::Update) {
+    if phase == Phase::Resolution && recovery::in_use(conn, &row.incident_id)? {
+        impaired::add_told_by_other_rules(conn, row, &rule, &mut recipients)?;
+    }
+    if matches!(phase, Phase::Detection | Phase::Update | Phase::Recovery) {
         mark_late(&history, episode, &mut recipients)?;
     }
     values::fill(conn, row, &mut recipients)?;
@@ -159,7 +177,7 @@ pub(super) fn plan_and_look(
     if counts.unresolved_references > 0 {
         warnings.push(format!(
             "{} not in the directory: affected people may be missing",
-            things(
+            counted(
                 counts.unresolved_references,
                 "ID in alerts is",
                 "IDs in alerts are"
@@ -169,7 +187,7 @@ pub(super) fn plan_and_look(
     if counts.unidentified > 0 {
         warnings.push(format!(
             "{} not in the directory: Candor cannot notify them",
-            things(
+            counted(
                 counts.unidentified,
                 "user who hit the error is",
                 "users who hit the error are"
@@ -180,13 +198,13 @@ pub(super) fn plan_and_look(
         let events = usize::try_from(counts.events_without_user).unwrap_or_default();
         warnings.push(format!(
             "{} no user: affected people may be missing",
-            things(events, "error has", "errors have")
+            counted(events, "error has", "errors have")
         ));
     }
     if counts.gone_resources > 0 {
         warnings.push(format!(
-            "{} deleted from the directory: nobody is notified because of a deleted resource",
-            things(
+            "{} archived in the directory: nobody is notified because of an archived resource",
+            counted(
                 counts.gone_resources,
                 "affected resource is",
                 "affected resources are"
@@ -196,7 +214,7 @@ pub(super) fn plan_and_look(
     if counts.without_account > 0 {
         warnings.push(format!(
             "{} to no account of the directory: no owner is notified",
-            things(
+            counted(
                 counts.without_account,
                 "affected resource belongs",
                 "affected resources belong"
@@ -215,6 +233,7 @@ pub(super) fn plan_and_look(
     let content = content(conn, row, phase, wrong.as_ref(), &template, sending)?;
     let missing_values = values::missing(&content, &recipients)?;
     warnings.extend(missing_values.warning());
+    warnings.extend(placeholder::warning(&content));
     if phase == Phase::Report
         && content
             .report
@@ -224,10 +243,14 @@ pub(super) fn plan_and_look(
         warnings.push("there is no report for customers: the email contains only the message".to_owned());
     }
     // A reminder is for people. The systems of their accounts do not answer.
-    let endpoints = match unanswered {
-        Some(_) => Vec::new(),
+    let (endpoints, systems_impaired) = match unanswered {
+        Some(_) => (Vec::new(), 0),
         None => endpoints::planned(conn, row, episode, endpoints, &mut warnings)?,
     };
+    // Both are about those whom the notice is for, also in a drill.
+    let still_impaired = impaired::of(phase, row.acknowledge_impaired, &recipients, systems_impaired)?;
+    warnings.extend(still_impaired.as_ref().map(StillImpaired::warning));
+    warnings.extend(impaired::not_measured(conn, &row.incident_id, phase)?);
     let would_reach = recipients.len();
     let (recipients, endpoints) = match drill {
         true => (drill::instead(&recipients, &sending.drill_to)?, Vec::new()),
@@ -248,24 +271,14 @@ pub(super) fn plan_and_look(
         already_notified,
         added,
         removed,
+        still_impaired,
         would_reach,
     })
 }
 
 pub(super) fn people(count: usize, one: &str, many: &str) -> String {
-    if count == 1 {
-        format!("1 person {one}")
-    } else {
-        format!("{count} people {many}")
-    }
-}
-
-fn things(count: usize, one: &str, many: &str) -> String {
-    if count == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{count} {many}")
-    }
+    let who = counted(count, "person", "people");
+    format!("{who} {}", if count == 1 { one } else { many })
 }
 
 /// Returns what the operator should know about the episodes of the incident.
@@ -317,6 +330,16 @@ fn candidates(
 ) -> Result<(Recipients, usize)> {
     let NotifiedBefore { phase, episode, .. } = *before;
     let mut already_notified = 0;
+    if phase == Phase::Recovery {
+        let all = affected.len();
+        affected.retain(is_complete);
+        if affected.len() < all {
+            warnings.push(format!(
+                "{} left out, because not all of theirs is restored",
+                people(all - affected.len(), "is", "are")
+            ));
+        }
+    }
     if let Some(covered) = &before.covered {
         affected.retain(|one| {
             let covers = one.unreachable.is_none() && covered.covers(&one.person.id, &one.person.email);
@@ -352,7 +375,7 @@ fn candidates(
             )?;
         }
         // A person who was told that the incident was over must be notified that it is not.
-        Phase::Detection if episode > 1 => {
+        Phase::Detection => {
             let reason = "You receive this because we notified you that this incident was resolved.";
             let over: Vec<&NotifiedAddress> = before
                 .notified
@@ -373,7 +396,7 @@ fn candidates(
                 warnings,
             )?;
         }
-        Phase::Detection | Phase::Update | Phase::Correction => {}
+        Phase::Update | Phase::Recovery | Phase::Correction => {}
     }
     if phase.optional() {
         let suppressed: Vec<(String, String)> = opt_outs::table
@@ -410,9 +433,9 @@ fn candidates(
 /// belong to another person.
 struct Covered<'a> {
     people: HashSet<&'a str>,
-    /// The people and addresses with a bounce. An email to the same address would bounce again. An email to
-    /// another address may arrive.
-    bounced: HashSet<(&'a str, &'a str)>,
+    /// The people and addresses with an email that bounced or failed. Another email to the same address would be lost
+    /// too. An email to another address may arrive.
+    lost: HashSet<(&'a str, &'a str)>,
 }
 
 impl<'a> Covered<'a> {
@@ -422,15 +445,32 @@ impl<'a> Covered<'a> {
         }))
     }
 
+    /// The people who were notified by notices of this phase before their incident was merged into this one. `None` if there are none.
+    fn by_merged(phase: Phase, episode: i64, notified: &'a [NotifiedAddress]) -> Option<Self> {
+        let is_of_merged = |notified: &&NotifiedAddress| {
+            notified.merged
+                && *notified.phase == *phase.as_str()
+                && notified.episode == episode
+                && !notified.reminder
+        };
+        notified
+            .iter()
+            .any(|notified| is_of_merged(&notified))
+            .then(|| Covered::of(notified.iter().filter(is_of_merged)))
+    }
+
     fn of(emails: impl Iterator<Item = &'a NotifiedAddress>) -> Self {
         let mut covered = Covered {
             people: HashSet::new(),
-            bounced: HashSet::new(),
+            lost: HashSet::new(),
         };
         for notified in emails {
             for person in &notified.people {
-                if notified.state == EmailState::Bounced {
-                    covered.bounced.insert((&**person, &*notified.address));
+                // An email of which nobody knows whether it arrived may have arrived.
+                let is_lost = notified.state == EmailState::Bounced
+                    || (notified.state == EmailState::Failed && !notified.in_doubt);
+                if is_lost {
+                    covered.lost.insert((&**person, &*notified.address));
                 } else {
                     covered.people.insert(&**person);
                 }
@@ -440,10 +480,10 @@ impl<'a> Covered<'a> {
     }
 
     /// Returns whether the person was notified, or whether an email to the current address of the person
-    /// bounced.
+    /// bounced or failed.
     fn covers(&self, person: &str, address: &str) -> bool {
         self.people.contains(person)
-            || (!self.bounced.is_empty() && self.bounced.contains(&(person, &*normal_address(address))))
+            || (!self.lost.is_empty() && self.lost.contains(&(person, &*normal_address(address))))
     }
 }
 
@@ -470,26 +510,51 @@ pub(super) fn is_anybody_missing(conn: &mut Conn, row: &Row) -> Result<bool> {
         || endpoints::missing(conn, row, endpoints)? > 0)
 }
 
+/// Returns whether this person is among the people that a sent notice is for and to whom no notice of its phase and episode was
+/// delivered.
+pub(super) fn is_missing(conn: &mut Conn, row: &Row, person: &str) -> Result<bool> {
+    let audience = audience::resolve_by(conn, &row.incident_id, &row.rule()?, At::Now)?;
+    let history = History::read(conn, &row.incident_id)?;
+    let missing = recipients_missing(conn, row, audience.people, &history.counting())?;
+    for packed in missing.iter() {
+        if packed.head()?.people.iter().any(|one| one == person) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn missing_of(
     conn: &mut Conn,
     row: &Row,
     affected: Vec<Addressee>,
     notified: &[NotifiedAddress],
 ) -> Result<usize> {
+    let mut people = 0;
+    for packed in recipients_missing(conn, row, affected, notified)?.iter() {
+        people += packed.head()?.people.len();
+    }
+    Ok(people)
+}
+
+fn recipients_missing(
+    conn: &mut Conn,
+    row: &Row,
+    affected: Vec<Addressee>,
+    notified: &[NotifiedAddress],
+) -> Result<Recipients> {
     let phase = row.phase()?;
+    let told_restored = ToldRestored::of(conn, &row.incident_id, row.episode, notified, &affected)?;
+    let counting = told_restored.counting(phase, notified);
     let before = NotifiedBefore {
         phase,
         episode: row.episode,
         notified,
-        covered: Some(Covered::by(phase, row.episode, notified)),
+        covered: Some(Covered::by(phase, row.episode, &counting)),
         unanswered: None,
     };
     let (missing, _) = candidates(conn, &before, affected, &mut Vec::new())?;
-    let mut people = 0;
-    for packed in missing.iter() {
-        people += packed.head()?.people.len();
-    }
-    Ok(people)
+    Ok(missing)
 }
 
 /// Returns everybody whom a wrong notice may have reached, whom the incident does not affect, and whom no correction of the notice
@@ -512,8 +577,9 @@ fn corrected(
 
 /// Returns the number of people whom a correction of this notice would reach now.
 pub(super) fn correctable(conn: &mut Conn, wrong: &Row) -> Result<usize> {
-    let affected = audience::resolve(conn, &wrong.incident_id)?.people;
-    let history = History::read(conn, &wrong.incident_id)?;
+    let incident = incident::lineage::root(conn, &wrong.incident_id)?;
+    let affected = audience::resolve(conn, &incident)?.people;
+    let history = History::read(conn, &incident)?;
     let recipients = corrected(conn, wrong, &affected, &history, &mut Vec::new())?;
     Ok(recipients.iter().map(|packed| packed.people() as usize).sum())
 }
@@ -560,26 +626,40 @@ fn follow_through(
     }
     let mut lost = 0;
     let mut more = Vec::new();
+    // Each person is added once, with the data of the first notice.
+    let mut wanted: Vec<(&str, &NotifiedAddress)> = Vec::new();
     for notified in notified {
-        for id in &notified.people {
-            // Each person is added once, with the data of the first notice.
-            if !outside.remove(&**id) || covered.is_some_and(|covered| covered.people.contains(&**id)) {
-                continue;
-            }
-            let person = person::get(conn, id)
-                .ok()
-                .filter(|person| person.gone_at.is_none());
+        let of_notified = notified.people.iter().map(|id| &**id);
+        let is_wanted =
+            |id: &&str| outside.remove(*id) && covered.is_none_or(|covered| !covered.people.contains(*id));
+        wanted.extend(of_notified.filter(is_wanted).map(|id| (id, *notified)));
+    }
+    for part in wanted.chunks(AT_ONCE) {
+        let ids: Vec<&str> = part.iter().map(|(id, _)| *id).collect();
+        let mut people = person::among(conn, &ids)?;
+        let mut adding: Vec<(&NotifiedAddress, person::Person)> = Vec::with_capacity(part.len());
+        for (id, notified) in part {
+            let person = people.remove(*id).filter(|person| person.gone_at.is_none());
             let Some(person) = person.filter(|person| check_address(&person.email).is_ok()) else {
                 lost += 1;
                 continue;
             };
-            if covered.is_some_and(|covered| covered.covers(id, &person.email)) {
-                continue;
+            if covered.is_none_or(|covered| !covered.covers(id, &person.email)) {
+                adding.push((*notified, person));
             }
+        }
+        let frozen: Vec<&NotifiedAddress> = adding.iter().map(|(notified, _)| *notified).collect();
+        let contexts = contexts(conn, &frozen)?;
+        for (notified, person) in adding {
+            let context: RecipientContext = serde_json::from_str(
+                contexts
+                    .get(&notified.place())
+                    .ok_or_else(|| Error::internal("a frozen recipient is missing"))?,
+            )?;
             more.push(Recipient {
                 address: person.email,
                 context: RecipientContext {
-                    people: vec![id.to_string()],
+                    people: vec![person.id],
                     name: undirected(&person.name).into_owned(),
                     reason: reason.to_owned(),
                     // The values of the earlier notice are not those of this one.
@@ -587,7 +667,10 @@ fn follow_through(
                     // The earlier notice told the person that they were found late, or that an email was wrong. This one does not.
                     late: false,
                     wrong_subject: None,
-                    ..notified.context(conn)?
+                    // What was found then can be restored by now.
+                    recovery: None,
+                    resources: without_findings(context.resources),
+                    ..context
                 },
             });
         }
@@ -602,7 +685,18 @@ fn follow_through(
     Ok(())
 }
 
-fn content(
+/// Returns resources without what was found about them, because the incident does not affect the person because of them any more.
+fn without_findings(resources: Vec<MailResource>) -> Vec<MailResource> {
+    let without = |resource: MailResource| MailResource {
+        finding: String::new(),
+        restored: false,
+        ..resource
+    };
+    resources.into_iter().map(without).collect()
+}
+
+/// Returns the content of a notice that is the same for all recipients.
+pub(super) fn content(
     conn: &mut Conn,
     row: &Row,
     phase: Phase,
@@ -647,6 +741,7 @@ fn content(
         next_update: row.next_update_due_at,
         support_url: sending.support_url.clone(),
         values: values::used(row, &template.values())?,
+        acknowledges_impaired: row.acknowledge_impaired,
     })
 }
 

@@ -9,11 +9,13 @@ use serde::Serialize;
 use super::above::Exceeded;
 use super::approvals::ApprovalKind;
 use super::compared::{self, Compared, LargestAccount};
+use super::impaired::StillImpaired;
 use super::payload::{self, Payload};
-use super::plan::{Sending, people, plan_and_look};
+use super::plan::{Plan, Sending, people, plan_and_look};
 use super::row::{Row, row};
+use super::sample::{Sample, no_such, rendered};
 use super::values::MissingValues;
-use super::{approval, compose, promise, templates};
+use super::{approval, compose, placeholder, promise, templates};
 use crate::audience::{self, At, DifferenceCounts, Outline, Rule};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
@@ -21,7 +23,6 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::directory::source::status::{self, SourceAge};
 use crate::incident;
-use crate::notice::template::Rendered;
 
 /// A preview, as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -56,8 +57,13 @@ pub struct Preview {
     pub largest_accounts: Vec<LargestAccount>,
     /// What the operator should know before sending.
     pub warnings: Vec<String>,
+    /// Who would get this resolution although something of theirs is not restored. While the notice does not acknowledge it, it cannot be
+    /// approved or sent. Null if there is nobody.
+    pub still_impaired: Option<StillImpaired>,
     /// The first 50 recipients without a value that the message or the template uses. Nothing can be sent while there is one.
     pub missing_values: Vec<MissingValues>,
+    /// Whether a text contains placeholder text that must be replaced, such as `[what happened]`. Nothing can be sent then.
+    pub has_placeholders: bool,
     /// How old the data of each source of the directory is.
     pub directory: Vec<SourceAge>,
     /// The first emails in the order of their addresses, rendered.
@@ -77,19 +83,6 @@ pub struct Preview {
     pub would_reach: usize,
 }
 
-/// A rendered email, as the API shows it.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub struct Sample {
-    /// The address of the recipient.
-    pub to: String,
-    /// The subject as the recipient would see it.
-    pub subject: String,
-    /// The plain text body. Its links for answers and for unsubscribing do not work, because they contain no token.
-    pub text: String,
-    /// The HTML body. Its links for answers and for unsubscribing do not work, because they contain no token.
-    pub html: String,
-}
-
 /// A call to an endpoint, as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct EndpointSample {
@@ -100,11 +93,57 @@ pub struct EndpointSample {
     /// The content of the call.
     pub payload: Payload,
 }
+
+/// A preview together with the plan that it was made from. So every email and every recipient can be shown without planning again.
+pub struct Previewed {
+    /// What would be sent now.
+    pub preview: Preview,
+    pub(super) plan: Plan,
+}
+
+impl Previewed {
+    /// Returns the recipients in their order: the address in its normal form, and the number of people with it.
+    pub fn list(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.plan
+            .recipients
+            .iter()
+            .map(|packed| (packed.key(), packed.people()))
+    }
+
+    /// Returns the number of recipients.
+    pub fn len(&self) -> usize {
+        self.plan.recipients.len()
+    }
+
+    /// Returns whether there are no recipients.
+    pub fn is_empty(&self) -> bool {
+        self.plan.recipients.is_empty()
+    }
+
+    /// Returns the email to the recipient at this position of the list, from 1.
+    ///
+    /// # Errors
+    /// `NotFound` if the list is shorter. `Invalid` if the template cannot be rendered.
+    pub fn sample(&self, ordinal: i64, sending: &Sending) -> Result<Sample> {
+        let index = usize::try_from(ordinal - 1).map_err(|_| no_such(ordinal))?;
+        let mut rest = self.plan.recipients.iter().skip(index);
+        let recipient = rest.next().ok_or_else(|| no_such(ordinal))?.unpack()?;
+        let template = self.plan.template.compile()?;
+        let urls = compose::Urls::without_token(&sending.public_url);
+        rendered(
+            &self.plan.content,
+            &template,
+            recipient.address,
+            &recipient.context,
+            &urls,
+        )
+    }
+}
+
 /// Returns the preview of a draft with up to `samples` rendered emails. It changes nothing.
 ///
 /// # Errors
-/// `NotFound` if the notice does not exist, `Conflict` if it is not a draft any more, `Invalid` if its
-/// template cannot be rendered within the limits.
+/// The errors of [`previewed`].
 pub fn preview(
     conn: &mut Conn,
     id: &NoticeId,
@@ -112,6 +151,21 @@ pub fn preview(
     samples: usize,
     now: Timestamp,
 ) -> Result<Preview> {
+    Ok(previewed(conn, id, sending, samples, now)?.preview)
+}
+
+/// Returns the preview of a draft with up to `samples` rendered emails, and its plan. It changes nothing.
+///
+/// # Errors
+/// `NotFound` if the notice does not exist, `Conflict` if it is not a draft any more, `Invalid` if its
+/// template cannot be rendered within the limits.
+pub fn previewed(
+    conn: &mut Conn,
+    id: &NoticeId,
+    sending: &Sending,
+    samples: usize,
+    now: Timestamp,
+) -> Result<Previewed> {
     let row = row(conn, id)?;
     super::state::require_draft(&row)?;
     // This comes before the plan, so that the two audiences are never in memory at the same time.
@@ -148,22 +202,21 @@ pub fn preview(
         .take(samples)
         .map(|packed| {
             let recipient = packed.unpack()?;
-            let optional = plan.content.phase.optional();
-            let context = compose::context(&plan.content, &recipient.context, optional, urls.clone());
-            let Rendered { subject, text, html } = template.render(&context)?;
-            Ok(Sample {
-                to: recipient.address.clone(),
-                subject,
-                text,
-                html,
-            })
+            rendered(
+                &plan.content,
+                &template,
+                recipient.address,
+                &recipient.context,
+                &urls,
+            )
         })
         .collect::<Result<Vec<_>>>()?;
-    plan.warnings.extend(compared::warnings(conn, &row, &plan)?);
+    let unusual = compared::warnings(conn, &row, &plan)?;
+    plan.warnings.extend(unusual);
     let compared_with = compared::compared(conn, &row, &plan)?;
     let largest_accounts = compared::largest(conn, &plan)?;
     let needed = approval::needed(conn, &row, &plan, sending, now)?;
-    Ok(Preview {
+    let preview = Preview {
         recipients: plan.recipients.len(),
         approval_required: !needed.exceeded.is_empty(),
         limits: needed.exceeded,
@@ -171,13 +224,15 @@ pub fn preview(
         approvals_given: needed.consent.people,
         approved: needed.consent.kind.is_some(),
         break_glass: needed.consent.kind == Some(ApprovalKind::BreakGlass),
-        digest: plan.digest,
-        audience: plan.rule,
+        digest: plan.digest.clone(),
+        audience: plan.rule.clone(),
         since_impact,
         compared_with,
         largest_accounts,
-        warnings: plan.warnings,
-        missing_values: plan.missing_values.first,
+        warnings: std::mem::take(&mut plan.warnings),
+        has_placeholders: !placeholder::errors(&plan.content).is_empty(),
+        still_impaired: plan.still_impaired.clone(),
+        missing_values: std::mem::take(&mut plan.missing_values.first),
         directory,
         samples,
         endpoint_samples,
@@ -187,7 +242,8 @@ pub fn preview(
         already_told: plan.already_notified,
         drill: plan.content.drill,
         would_reach: plan.would_reach,
-    })
+    };
+    Ok(Previewed { preview, plan })
 }
 
 /// Returns the audience at the start of the incident. Only the preview needs it.

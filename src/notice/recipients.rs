@@ -92,6 +92,12 @@ impl Packed {
         &self.accounts
     }
 
+    /// Returns whether the email names a resource.
+    pub(super) fn has_resources(&self) -> bool {
+        // The names of the fields of the data are in this order, and a text in JSON contains no quote without a backslash.
+        !self.context.contains("\"resources\":[]")
+    }
+
     /// Returns the people with this address.
     pub(super) fn head(&self) -> Result<Head<'_>> {
         Ok(serde_json::from_str(&self.context)?)

@@ -30,8 +30,9 @@ pub(super) fn sent_since(
     incident: &IncidentId,
     since: Timestamp,
 ) -> Result<HashSet<String>> {
+    let incidents = crate::incident::lineage::ids_with_merged(conn, incident)?;
     let sent: Vec<String> = n::table
-        .filter(n::incident_id.eq(incident.as_str()))
+        .filter(n::incident_id.eq_any(incidents))
         .filter(n::queued_at.gt(since))
         .select(n::id)
         .load(conn)?;

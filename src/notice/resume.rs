@@ -6,16 +6,15 @@
 //! The list and the texts are those that were previewed and approved.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use super::delivery_state::{Changes, DeliveryState, resumable, stop_unclaimed};
-use super::notified::{EmailState, NotifiedAddress, each};
+use super::notified::{EmailState, NotifiedAddress, People, Shifts, each_of};
 use super::row::{EMAIL, Row, locked, row};
 use super::sending::Sending;
 use super::state::{self, NoticeState};
@@ -23,8 +22,9 @@ use super::view::{Notice, get};
 use super::{above, asked, counts, endpoints, limits, reminders, still_correct, wave_steps};
 use crate::audit::{Action, Event, Tx};
 use crate::base::code::Code;
+use crate::base::count::counted;
 use crate::base::error::{Error, Result};
-use crate::base::id::NoticeId;
+use crate::base::id::{IncidentId, NoticeId};
 use crate::db::Conn;
 use crate::db::schema::{approved_notices as an, deliveries as d, notice_recipients as nr, notices as n};
 use crate::directory::normal_address;
@@ -35,14 +35,11 @@ use crate::notice::template::Phase;
 const NOTIFIED: &str = "notified";
 /// The number of positions of the frozen list that are read at once.
 const STEP: i64 = 10_000;
-/// The period of the limit `recipients_per_hour`. The limit already counts a notice that was queued or
-/// stopped within it.
-const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A notice that was resumed.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Resumed {
-    /// The notice.
+    /// The notice, which is being sent again.
     #[serde(flatten)]
     pub notice: Notice,
     /// The number of deliveries that are sent now or with a later wave.
@@ -151,9 +148,13 @@ pub fn resume(tx: &mut Tx<'_>, id: &NoticeId, sending: &Sending) -> Result<Resum
     );
     let others = match left_out {
         0 => String::new(),
-        more => format!("; {more} are left out, because another notice notified them"),
+        more => format!(
+            "; {} left out, because another notice notified them",
+            counted(more, "is", "are")
+        ),
     };
-    let text = format!("{} notice resumed for {resumed} recipients{others}", row.phase);
+    let who = counted(resumed, "recipient", "recipients");
+    let text = format!("{} notice resumed for {who}{others}", row.phase);
     timeline::note(tx, &row.incident_id, timeline::Kind::Note, tx.now, &text)?;
     Ok(Resumed {
         notice: get(tx.conn, id)?,
@@ -177,13 +178,7 @@ fn require_below_limit(tx: &mut Tx<'_>, row: &Row, resumed: i64, sending: &Sendi
         return Ok(());
     }
     limits::hold(tx.conn)?;
-    let since = tx.now.minus(HOUR);
-    let is_counted = [row.queued_at, row.finished_at]
-        .into_iter()
-        .flatten()
-        .any(|at| at > since);
-    let more = if is_counted { 0 } else { resumed };
-    match above::hour_exceeded(tx.conn, sending, more, tx.now)? {
+    match above::hour_exceeded(tx.conn, row, sending, resumed, tx.now)? {
         None => Ok(()),
         Some(above) => Err(Error::Forbidden(format!(
             "{above}; draft a catch-up of the notice, which can be approved"
@@ -204,7 +199,7 @@ fn left(conn: &mut Conn, id: &NoticeId, upto: Option<i64>) -> Result<i64> {
 
 /// The people and addresses that other notices reached or will reach.
 #[derive(Default)]
-struct Others {
+pub(super) struct Others {
     people: HashSet<String>,
     addresses: HashSet<String>,
     /// The IDs of endpoints.
@@ -275,16 +270,17 @@ fn mark_notified(conn: &mut Conn, deliveries: &[i64]) -> Result<usize> {
 
 impl Others {
     /// Returns whether a person of the email gets nothing new by it: its address was reached, or each of its people was.
-    fn cover(&self, address: &str, context: &str) -> Result<bool> {
-        #[derive(Deserialize)]
-        struct People {
-            people: Vec<String>,
-        }
+    pub(super) fn cover(&self, address: &str, context: &str) -> Result<bool> {
         if self.addresses.contains(&*normal_address(address)) {
             return Ok(true);
         }
-        let People { people } = serde_json::from_str(context)?;
-        Ok(!people.is_empty() && people.iter().all(|person| self.people.contains(person)))
+        let People { people } = People::of(context)?;
+        Ok(!people.is_empty() && people.iter().all(|person| self.people.contains(&**person)))
+    }
+
+    /// Returns whether another notice reached this person.
+    pub(super) fn reached(&self, person: &str) -> bool {
+        self.people.contains(person)
     }
 
     fn add(&mut self, email: &NotifiedAddress) {
@@ -296,38 +292,42 @@ impl Others {
 
 /// Returns who was notified by a notice that stands for this one: by its catch-ups and its original, and for a detection by every
 /// detection of the episode. For a reminder, these are the people who have answered.
-fn others(conn: &mut Conn, row: &Row) -> Result<Others> {
+pub(super) fn others(conn: &mut Conn, row: &Row) -> Result<Others> {
     let mut found = Others::default();
     if reminders::is_one(conn, &row.id)? {
         found.people = asked::answered(conn, &row.incident_id)?;
         return Ok(found);
     }
-    let notices: Vec<(NoticeId, Option<NoticeId>)> = n::table
-        .filter(n::incident_id.eq(row.incident_id.as_str()))
+    let shifts = Shifts::of(conn, &row.incident_id)?;
+    type Sent = (NoticeId, Option<NoticeId>, IncidentId, i64);
+    let mut notices: Vec<Sent> = n::table
+        .filter(n::incident_id.eq_any(shifts.ids()))
         .filter(n::phase.eq(&row.phase))
-        .filter(n::episode.eq(row.episode))
         .filter(n::state.ne(NoticeState::Draft))
         .filter(n::id.ne(row.id.as_str()))
-        .select((n::id, n::catch_up_of))
+        .select((n::id, n::catch_up_of, n::incident_id, n::episode))
         .load(conn)?;
+    notices.retain(|(.., of, episode)| shifts.episode(of, *episode) == row.episode);
     let original = |id: &NoticeId, of: &Option<NoticeId>| of.clone().unwrap_or_else(|| id.clone());
     let own = original(&row.id, &row.catch_up_of);
-    let is_detection = row.phase()? == Phase::Detection;
+    // Each person hears a detection and a recovery once.
+    let is_heard_once = matches!(row.phase()?, Phase::Detection | Phase::Recovery);
     let standing: HashSet<String> = notices
         .iter()
-        .filter(|(id, of)| is_detection || original(id, of) == own)
-        .map(|(id, _)| id.to_string())
+        .filter(|(id, of, ..)| is_heard_once || original(id, of) == own)
+        .map(|(id, ..)| id.to_string())
         .collect();
     if standing.is_empty() {
         return Ok(found);
     }
     found.endpoints = endpoints::reached_by(conn, &row.incident_id, &standing)?;
-    each(conn, &row.incident_id, |email| {
+    let stands = |id: &str| standing.contains(id);
+    each_of(conn, &row.incident_id, stands, |email| {
         let reached = match email.state {
             EmailState::Accepted | EmailState::Waiting | EmailState::Frozen => true,
             EmailState::Bounced | EmailState::Failed | EmailState::Withheld => false,
         };
-        if reached && standing.contains(&*email.notice) {
+        if reached {
             found.add(&email);
         }
     })?;

@@ -58,6 +58,7 @@ pub(crate) struct Row {
     pub unreachable: i64,
     pub headline: Option<String>,
     pub next_update_due_at: Option<Timestamp>,
+    pub acknowledge_impaired: bool,
 }
 
 impl Row {

@@ -1,6 +1,9 @@
 //! Freezes, sends and stops notices, says when the first recipient is notified, and drafts catch-ups. `state`
 //! changes the state.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 use serde::Serialize;
 
@@ -14,14 +17,17 @@ use super::row::{EMAIL, Row, locked, row};
 use super::state::{self, Frozen, MANY, NoticeState, insert_draft, require_draft};
 use super::view::{Notice, get};
 use super::waves::{self, SendNotice};
-use super::{approval, authors, corrections, drill, promise, reminders, sharing, templates};
+use super::{approval, authors, corrections, drill, placeholder, promise, reminders, sharing, templates};
 use crate::audit::Tx;
 use crate::audit::frozen::{FrozenDigest, FrozenNotice, FrozenRecipient};
+use crate::audit::row_tree::Salts;
+use crate::base::count::grouped;
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
+use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::{analyze, on_backend};
-use crate::db::schema::notice_recipients as nr;
+use crate::db::schema::{notice_recipients as nr, shared_recipients as sr};
 use crate::directory::address_domain;
 use crate::incident::{self, timeline};
 use crate::notice::template::Phase;
@@ -46,7 +52,7 @@ pub struct Stopped {
 /// # Errors
 /// - `NotFound` if the notice does not exist.
 /// - `Conflict` if it is not a draft any more, if the digest is not the current one, if it is a resolution
-///   and the incident is not resolved, or if it is a correction and the corrected notice or a further wave of
+///   and the incident is not resolved or something of a recipient is not restored, or if it is a correction and the corrected notice or a further wave of
 ///   another notice is still to be sent.
 /// - `Invalid` if it has no recipients, if the waves are wrong, or if it is a correction or a reminder with
 ///   waves.
@@ -67,6 +73,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, what: &SendNotice, sending: &Sending
     if plan.digest != what.digest {
         return Err(changed());
     }
+    plan.require_no_false_claim()?;
     if wanted.is_some() {
         waves::spread(&mut plan.recipients);
     }
@@ -95,6 +102,17 @@ fn check_may_have_waves(conn: &mut Conn, row: &Row) -> Result<()> {
     Err(Error::invalid("/waves", detail))
 }
 
+/// Checks that nothing in a draft itself keeps it from being sent: a promise that has passed, a value that a recipient lacks, or a
+/// text that was to be replaced.
+///
+/// # Errors
+/// `Invalid` with what must be changed.
+pub(super) fn require_sendable(row: &Row, plan: &Plan, now: Timestamp) -> Result<()> {
+    promise::require_ahead(row, now)?;
+    plan.missing_values.require_none()?;
+    placeholder::require_none(&plan.content)
+}
+
 /// Freezes a locked draft exactly as it was planned in this transaction, and queues it.
 ///
 /// # Errors
@@ -102,15 +120,14 @@ fn check_may_have_waves(conn: &mut Conn, row: &Row) -> Result<()> {
 pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending) -> Result<()> {
     let (id, phase) = (&row.id, plan.content.phase);
     let count = plan.recipients.len();
-    promise::require_ahead(row, tx.now)?;
-    plan.missing_values.require_none()?;
+    require_sendable(row, plan, tx.now)?;
     let row = &approval::require(tx, row, plan, sending)?;
     if plan.content.drill {
         drill::allow(tx, id, &plan.recipients, plan.endpoints.len(), &sending.drill_to)?;
     }
     let template = templates::keep(tx, &plan.template)?;
     let content = sharing::frozen(&plan.content, &plan.recipients)?;
-    let mut frozen = FrozenDigest::of(&FrozenNotice {
+    let texts = FrozenNotice {
         id: id.as_str(),
         digest: &plan.digest,
         content: &content,
@@ -118,15 +135,27 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
         subject: &plan.template.subject,
         text: &plan.template.text,
         html: &plan.template.html,
-    })?;
+    };
+    let mut frozen = FrozenDigest::with_tree(&texts, Salts::of(tx)?)?;
     for (index, chunk) in plan.recipients.chunks(500).enumerate() {
+        let mut shared = Vec::new();
         let rows = chunk
             .iter()
             .enumerate()
             .map(|(offset, packed)| {
                 let head = packed.head()?;
                 let ordinal = (index * 500 + offset + 1) as i64;
-                let person = head.people.into_iter().next().unwrap_or_default().into_owned();
+                let mut people = head.people.into_iter();
+                let person = people.next().unwrap_or_default().into_owned();
+                let others: BTreeSet<String> =
+                    people.map(Cow::into_owned).filter(|id| *id != person).collect();
+                shared.extend(others.into_iter().map(|other| {
+                    (
+                        sr::person_id.eq(other),
+                        sr::notice_id.eq(id.as_str()),
+                        sr::ordinal.eq(ordinal),
+                    )
+                }));
                 let domain = address_domain(packed.address());
                 frozen.recipient(&FrozenRecipient {
                     ordinal,
@@ -151,6 +180,9 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
             })
             .collect::<Result<Vec<_>>>()?;
         on_backend!(&mut *tx.conn, c => diesel::insert_into(nr::table).values(&rows).execute(c))?;
+        for some in shared.chunks(500) {
+            on_backend!(&mut *tx.conn, c => diesel::insert_into(sr::table).values(some).execute(c))?;
+        }
     }
     freeze_endpoints(tx, id, count, &plan.endpoints, &mut frozen)?;
     if count >= MANY {
@@ -298,6 +330,7 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
         // A time that has passed cannot be promised to the others.
         next_update_due_at: row.next_update_due_at.filter(|due| *due > tx.now),
         customer_action: row.customer_action,
+        acknowledge_impaired: row.acknowledge_impaired,
         audience: row.audience,
         catch_up_of: Some(row.catch_up_of.unwrap_or(row.id)),
         ..Row::draft(tx.conn, &author, tx.now, row.incident_id, row.phase, row.message)?
@@ -326,7 +359,7 @@ pub fn note_first_notified(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Res
         return Ok(());
     }
     let kind = match row.phase()? {
-        Phase::Detection | Phase::Update | Phase::Resolution => timeline::Kind::Notified,
+        Phase::Detection | Phase::Update | Phase::Recovery | Phase::Resolution => timeline::Kind::Notified,
         Phase::Report => timeline::Kind::Reported,
         // A correction notifies nobody of the incident.
         Phase::Correction => timeline::Kind::Note,
@@ -334,9 +367,14 @@ pub fn note_first_notified(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Res
     let text = match row.recipients {
         0 => format!(
             "{} notice: the first of {} calls accepted",
-            row.phase, row.endpoints
+            row.phase,
+            grouped(row.endpoints)
         ),
-        people => format!("{} notice: the first of {people} emails sent", row.phase),
+        people => format!(
+            "{} notice: the first of {} emails sent",
+            row.phase,
+            grouped(people)
+        ),
     };
     timeline::note(tx, &row.incident_id, kind, tx.now, &text)?;
     Ok(())

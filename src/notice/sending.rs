@@ -15,4 +15,6 @@ pub struct Sending {
     pub domain: String,
     /// The addresses that all emails of drills go to.
     pub drill_to: Vec<String>,
+    /// The name of this installation in checkpoints of the audit trail.
+    pub audit_origin: String,
 }

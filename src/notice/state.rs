@@ -14,6 +14,7 @@
 //! entry of the timeline that belong to it. The order of locks is always the same: the incident, the notice,
 //! the deliveries, the counts, the end of the audit chain. A function says which of them its caller holds.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use diesel::deserialize::FromSqlRow;
@@ -26,9 +27,11 @@ use super::authors::add_author;
 use super::counts::{self, ByChannel, DeliveryCounts};
 use super::delivery_state::{self, Changes, DeliveryState, NewDeliveries};
 use super::row::{Row, locked, row};
+use crate::audit::frozen::Sealed;
 use crate::audit::{Action, Event, Tx};
 use crate::base::code::Code;
 use crate::base::columns::word_columns;
+use crate::base::count::grouped;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
@@ -142,6 +145,7 @@ impl Row {
             unreachable: 0,
             headline: None,
             next_update_due_at: None,
+            acknowledge_impaired: false,
         })
     }
 
@@ -206,14 +210,21 @@ pub fn stopped_before(conn: &mut Conn, id: &NoticeId) -> Result<Vec<NoticeId>> {
 
 /// Returns whether a notice of this phase was sent in this episode of the incident.
 pub(super) fn sent_in(conn: &mut Conn, incident: &IncidentId, phase: Phase, episode: i64) -> Result<bool> {
-    let sent: i64 = n::table
-        .filter(n::incident_id.eq(incident.as_str()))
-        .filter(n::phase.eq(phase.as_str()))
-        .filter(n::state.ne(NoticeState::Draft))
-        .filter(n::episode.eq(episode))
-        .count()
-        .get_result(conn)?;
-    Ok(sent > 0)
+    // A notice of an incident that was merged into this one counts.
+    let counted = incident::lineage::counted_for(conn, incident)?;
+    for of in counted {
+        let sent: i64 = n::table
+            .filter(n::incident_id.eq(of.id.as_str()))
+            .filter(n::phase.eq(phase.as_str()))
+            .filter(n::state.ne(NoticeState::Draft))
+            .filter(n::episode.eq(episode - of.shift))
+            .count()
+            .get_result(conn)?;
+        if sent > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Stores the row of a new draft with its author, and writes the audit event. It takes no lock of an existing
@@ -232,6 +243,7 @@ pub(super) fn insert_draft(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
                 "phase": row.phase, "subject": row.subject, "message": row.message,
                 "customer_action": row.action()?, "audience": row.rule()?, "catch_up_of": row.catch_up_of,
                 "headline": row.headline, "next_update_due_at": row.next_update_due_at,
+                "acknowledge_impaired": row.acknowledge_impaired,
             })),
     );
     Ok(())
@@ -253,8 +265,8 @@ pub(super) struct Frozen<'a> {
     pub unreachable: usize,
     /// The episode in which the notice is sent.
     pub episode: i64,
-    /// The digest of everything that is frozen, for the audit trail.
-    pub sealed: String,
+    /// The digest of everything that is frozen, and the root that proves a part of it, for the audit trail.
+    pub sealed: Sealed,
     /// The part of a Message-ID after the @.
     pub domain: &'a str,
 }
@@ -297,7 +309,7 @@ pub(super) fn queue(tx: &mut Tx<'_>, row: &Row, frozen: Frozen<'_>) -> Result<()
                 stop(tx, &resolution, Some("the incident was reopened"), frozen.domain)?;
             }
         }
-        Phase::Resolution | Phase::Report | Phase::Correction => {}
+        Phase::Recovery | Phase::Resolution | Phase::Report | Phase::Correction => {}
     }
     tell_workers(tx.conn, None)?;
     tx.record(
@@ -306,7 +318,7 @@ pub(super) fn queue(tx: &mut Tx<'_>, row: &Row, frozen: Frozen<'_>) -> Result<()
             .after(json!({
                 "phase": phase, "digest": frozen.digest, "recipients": frozen.recipients,
                 "endpoints": frozen.endpoints, "template": frozen.template, "approved_by": row.approved_by,
-                "episode": frozen.episode, "frozen": frozen.sealed,
+                "episode": frozen.episode, "frozen": frozen.sealed.digest, "frozen_root": frozen.sealed.root,
             })),
     );
     Ok(())
@@ -531,17 +543,23 @@ pub(super) fn finish(
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)
-    .map(|(count, what)| format!(", {count} {what}"))
+    .map(|(count, what)| format!(", {} {what}", grouped(count)))
     .collect::<String>();
     let systems: String = channels
         .iter()
-        .map(|(channel, counts)| format!("; {channel}: {} of {} accepted", counts.sent, counts.total()))
+        .map(|(channel, counts)| {
+            format!(
+                "; {channel}: {} of {} accepted",
+                grouped(counts.sent),
+                grouped(counts.total())
+            )
+        })
         .collect();
     let text = format!(
         "{} notice: {} of {} emails sent{others}{systems}",
         row.phase,
-        mails.sent,
-        mails.total()
+        grouped(mails.sent),
+        grouped(mails.total())
     );
     timeline::note(tx, &row.incident_id, timeline::Kind::Note, tx.now, &text)?;
     tx.record(
@@ -554,31 +572,37 @@ pub(super) fn finish(
 
 /// The deliveries of a notice that are sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
+pub enum Again<'a> {
     /// The delivery with this ID, which is in this state.
     One(i64, DeliveryState),
-    /// All deliveries that failed.
-    Failed,
+    /// All deliveries that failed, except those with these IDs.
+    Failed(&'a HashSet<i64>),
 }
 
 /// Queues deliveries of a notice again, and returns how many there are. If there is one, a `sent` notice
 /// becomes `sending`. The workers are told, and the audit event is written. The deliveries expire after
 /// `lifetime`.
 ///
-/// The caller has locked the incident and the notice, whose row this is, and has checked that the notice was not
-/// stopped. This locks the deliveries and the counts.
+/// The caller has locked the incident and the notice, whose row this is, has checked that the notice was not
+/// stopped, and leaves out what [`super::again`] leaves out. This locks the deliveries and the counts.
 ///
 /// # Errors
 /// `Conflict` if the notice was stopped.
-pub(crate) fn send_again(tx: &mut Tx<'_>, notice: &Row, which: Again, lifetime: Duration) -> Result<usize> {
+pub(crate) fn send_again(
+    tx: &mut Tx<'_>,
+    notice: &Row,
+    which: Again<'_>,
+    lifetime: Duration,
+) -> Result<usize> {
     check_may_send_again(notice)?;
     let id = &notice.id;
-    let (one, from) = match which {
-        Again::One(delivery, state) => (Some(delivery), state),
-        Again::Failed => (None, DeliveryState::Failed),
+    let nothing = HashSet::new();
+    let (one, except, from) = match which {
+        Again::One(delivery, state) => (Some(delivery), &nothing, state),
+        Again::Failed(except) => (None, except, DeliveryState::Failed),
     };
     let mut changes = Changes::default();
-    let queued = delivery_state::queue_again(tx, id, one, from, lifetime, &mut changes)?;
+    let queued = delivery_state::queue_again(tx, id, (one, except), from, lifetime, &mut changes)?;
     if queued == 0 {
         return Ok(0);
     }
@@ -594,9 +618,12 @@ pub(crate) fn send_again(tx: &mut Tx<'_>, notice: &Row, which: Again, lifetime: 
         Again::One(delivery, state) => Event::new(Action::DeliveryResent, "delivery", delivery.to_string())
             .incident(&notice.incident_id)
             .before(json!({"state": state})),
-        Again::Failed => Event::new(Action::DeliveryResent, "notice", id.as_str())
+        Again::Failed(except) => Event::new(Action::DeliveryResent, "notice", id.as_str())
             .incident(&notice.incident_id)
-            .after(json!({"deliveries": queued})),
+            .after(match except.len() {
+                0 => json!({"deliveries": queued}),
+                left_out => json!({"deliveries": queued, "left_out": left_out}),
+            }),
     });
     Ok(queued)
 }

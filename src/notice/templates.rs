@@ -9,13 +9,13 @@ use diesel::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
-use super::required;
+use super::{required, template_log};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::db::Conn;
-use crate::db::dialect::on_backend;
+use crate::db::dialect::{lock_templates, on_backend};
 use crate::db::schema::{current_templates as c, notices as n, templates as t};
-use crate::notice::template::{MailAction, Phase, Source, Template, template_keys};
+use crate::notice::template::{MailAction, Phase, Source, Template, are_current, template_keys};
 
 /// The template of a phase, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -155,6 +155,17 @@ impl StoredTemplate {
     pub fn compile(self) -> Result<Arc<Template>> {
         parsed(self.phase, &self.id, || Ok(self.source))
     }
+
+    /// Parses it with the partials that an email was sent with. They may be those of an earlier version of Candor.
+    ///
+    /// # Errors
+    /// `Invalid` if this version of Candor cannot parse it any more.
+    pub fn compile_with(self, partials: &[(String, String)]) -> Result<Arc<Template>> {
+        match are_current(partials) {
+            true => self.compile(),
+            false => Template::with_partials(&self.source, partials).map(Arc::new),
+        }
+    }
 }
 
 impl TemplateView {
@@ -235,6 +246,7 @@ impl Checked {
 pub fn save(tx: &mut Tx<'_>, checked: &Checked) -> Result<TemplateView> {
     let Checked { phase, source } = checked;
     let phase = *phase;
+    lock_templates(tx.conn)?;
     let before = current(tx.conn, phase)?;
     let view = TemplateView {
         phase,
@@ -245,6 +257,9 @@ pub fn save(tx: &mut Tx<'_>, checked: &Checked) -> Result<TemplateView> {
         html: source.html.clone(),
     };
     keep(tx, &view)?;
+    if before.builtin || before.id != view.id {
+        template_log::add(tx, phase, &view.id, false)?;
+    }
     on_backend!(&mut *tx.conn, conn => diesel::insert_into(c::table)
         .values((c::phase.eq(phase.as_str()), c::template_id.eq(&view.id)))
         .on_conflict(c::phase)
@@ -264,10 +279,14 @@ pub fn save(tx: &mut Tx<'_>, checked: &Checked) -> Result<TemplateView> {
 /// # Errors
 /// `NotFound` if the phase already has it.
 pub fn reset(tx: &mut Tx<'_>, phase: Phase) -> Result<()> {
+    lock_templates(tx.conn)?;
     let removed = diesel::delete(c::table.find(phase.as_str())).execute(tx.conn)?;
     if removed == 0 {
         return Err(Error::NotFound(format!("a saved template for {phase}")));
     }
+    let builtin = current(tx.conn, phase)?;
+    keep(tx, &builtin)?;
+    template_log::add(tx, phase, &builtin.id, true)?;
     tx.record(Event::new(Action::TemplateReset, "template", phase.as_str()));
     Ok(())
 }

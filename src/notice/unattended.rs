@@ -7,6 +7,7 @@
 use super::add_author;
 use super::draft::{NewNotice, check_new, check_phase, new_row};
 use super::limits;
+use super::placeholder;
 use super::plan::{Plan, Sending, plan};
 use super::row::locked;
 use super::send::freeze;
@@ -53,7 +54,10 @@ pub fn write(
     let plan = plan(tx.conn, &row, sending)?;
     // What others send at the same time counts too.
     limits::hold(tx.conn)?;
-    let held = judge(tx.conn, &plan)?.or_else(|| plan.missing_values.warning());
+    let held = judge(tx.conn, &plan)?
+        .or_else(|| plan.missing_values.warning())
+        .or_else(|| placeholder::warning(&plan.content))
+        .or_else(|| plan.claims_too_much());
     if held.is_none() {
         freeze(tx, &row, &plan, sending)?;
     }

@@ -24,7 +24,7 @@ use crate::base::text::undirected;
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{notice_values as v, notices as n, people as p};
-use crate::notice::template::{is_key, message_keys};
+use crate::notice::template::{FIGURES, is_key, message_keys};
 
 /// The largest number of keys of one person.
 const MAX_KEYS: usize = 20;
@@ -139,6 +139,8 @@ pub fn parse_csv(text: &str) -> Result<Vec<(u64, PersonValues)>> {
             "cannot be read as CSV: the number of cells differs from the first line",
         )])
     };
+    // The library counts the lines of `\r\n` one late.
+    let text = text.replace("\r\n", "\n");
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(text.as_bytes());
@@ -363,7 +365,12 @@ pub(super) fn missing(content: &Content, recipients: &Recipients) -> Result<Miss
         let keys: Vec<String> = content
             .values
             .iter()
-            .filter(|key| !context.values.contains_key(*key))
+            // An empty value would leave a hole in the email, like one that is missing.
+            .filter(|key| {
+                let figure = FIGURES.contains(&key.as_str()).then(|| context.figure(key));
+                let value = figure.unwrap_or_else(|| context.values.get(*key).map(String::as_str));
+                value.is_none_or(|value| value.trim().is_empty())
+            })
             .cloned()
             .collect();
         if keys.is_empty() {
@@ -400,6 +407,16 @@ impl Missing {
             .flat_map(|one| one.keys.iter().map(String::as_str))
             .collect();
         let keys: Vec<&str> = keys.into_iter().collect();
+        if !keys.is_empty() && keys.iter().all(|key| FIGURES.contains(key)) {
+            return Some(format!(
+                "{} no affected resource, so the text cannot say {}: leave this out of the text",
+                match self.count {
+                    1 => "1 recipient has".to_owned(),
+                    n => format!("{n} recipients have"),
+                },
+                keys.join(", ")
+            ));
+        }
         (self.count > 0).then(|| {
             format!(
                 "{} no value for {}, which the notice uses: upload the values of all recipients before you send it",

@@ -17,8 +17,8 @@ use crate::audience::Rule;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
-use crate::db::Conn;
 use crate::db::schema::{deliveries as d, notices as n};
+use crate::db::{Conn, Statement};
 use crate::incident;
 use crate::notice::template::Phase;
 
@@ -43,6 +43,8 @@ pub struct Notice {
     pub customer_action: Option<CustomerAction>,
     /// The time until which the notice promises the next update, if it promises one.
     pub next_update_due_at: Option<Timestamp>,
+    /// Whether a resolution may go to people whose own resources are not all restored. The emails to them say so.
+    pub acknowledge_impaired: bool,
     /// The roles that the notice is for.
     pub audience: Rule,
     /// The episode of the incident in which the notice was sent. For a draft, the episode in which it was
@@ -168,6 +170,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 subject: row.subject,
                 headline: row.headline,
                 next_update_due_at: row.next_update_due_at,
+                acknowledge_impaired: row.acknowledge_impaired,
                 message: row.message,
                 catch_up_of: row.catch_up_of,
                 recipients: row.recipients,
@@ -196,14 +199,15 @@ pub fn get(conn: &mut Conn, id: &NoticeId) -> Result<Notice> {
         .ok_or_else(|| Error::NotFound(format!("notice {id}")))
 }
 
-/// Returns the notices of an incident after the given one, oldest first.
+/// Returns the notices of an incident and of those that are merged into it, after the given one, oldest first.
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist.
 pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<&str>, limit: i64) -> Result<Vec<Notice>> {
     incident::get(conn, incident)?;
+    let incidents = incident::lineage::ids_with_merged(conn, incident)?;
     let rows: Vec<Row> = n::table
-        .filter(n::incident_id.eq(incident.as_str()))
+        .filter(n::incident_id.eq_any(incidents))
         .filter(n::id.gt(after.unwrap_or("")))
         .order(n::id)
         .limit(limit)
@@ -211,15 +215,74 @@ pub fn list(conn: &mut Conn, incident: &IncidentId, after: Option<&str>, limit: 
     views(conn, rows)
 }
 
-/// Returns the notices of these incidents, oldest first.
+/// Returns the notices of an incident and of those that are merged into it, before the given ID, newest first.
+///
+/// # Errors
+/// An error of the database.
+pub fn newest(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    before: Option<&str>,
+    limit: i64,
+) -> Result<Vec<Notice>> {
+    let incidents = incident::lineage::ids_with_merged(conn, incident)?;
+    let mut query = n::table
+        .filter(n::incident_id.eq_any(incidents))
+        .into_boxed::<crate::db::Backend>();
+    if let Some(before) = before {
+        query = query.filter(n::id.lt(before));
+    }
+    let rows: Vec<Row> = query.order(n::id.desc()).limit(limit).load(conn)?;
+    views(conn, rows)
+}
+
+/// The number of the newest notices that are read of each incident.
+const NEWEST: i64 = 20;
+
+/// Returns the newest notices of these incidents, oldest first. Of each incident these are the last 20, the last draft and the last
+/// other notice of each phase, and those that are being sent.
 ///
 /// # Errors
 /// An error of the database.
 pub fn of_incidents(conn: &mut Conn, incidents: &[&IncidentId]) -> Result<Vec<Notice>> {
-    let ids: Vec<&str> = incidents.iter().map(|id| id.as_str()).collect();
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        id: NoticeId,
+    }
+    if incidents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut statement = Statement::default();
+    statement.push(
+        "SELECT id FROM (SELECT id, state, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY id DESC) AS place, \
+         ROW_NUMBER() OVER (PARTITION BY incident_id, phase, CASE WHEN state = 'draft' THEN 1 ELSE 0 END ORDER BY id DESC) AS of_phase \
+         FROM notices WHERE incident_id IN (",
+    );
+    for (index, incident) in incidents.iter().enumerate() {
+        statement
+            .push(if index == 0 { "" } else { ", " })
+            .text(incident.as_str());
+    }
+    statement.push(&format!(
+        ")) found WHERE place <= {NEWEST} OR of_phase = 1 OR state IN ('queued', 'sending')"
+    ));
+    let found: Vec<Found> = statement.finish().load(conn)?;
+    let ids: Vec<&str> = found.iter().map(|one| one.id.as_str()).collect();
+    let rows: Vec<Row> = n::table.filter(n::id.eq_any(&ids)).order(n::id).load(conn)?;
+    views(conn, rows)
+}
+
+/// Returns the notices that are being sent, the first one that was queued first.
+///
+/// # Errors
+/// An error of the database.
+pub fn being_sent(conn: &mut Conn, limit: i64) -> Result<Vec<Notice>> {
     let rows: Vec<Row> = n::table
-        .filter(n::incident_id.eq_any(&ids))
-        .order(n::id)
+        // The text is the same as in the partial index.
+        .filter(sql::<Bool>("notices.state IN ('queued', 'sending')"))
+        .order((n::queued_at, n::id))
+        .limit(limit)
         .load(conn)?;
     views(conn, rows)
 }

@@ -41,7 +41,7 @@ const MAX_REASON: usize = 500;
 #[serde(deny_unknown_fields)]
 pub struct ContinueWith {
     /// The number of the wave that is to begin. If another wave is next, nothing happens, so a request that is sent twice begins
-    /// only one wave. Without it, the next wave begins, whichever it is.
+    /// only one wave. It can be left out only if the current wave has ended.
     #[serde(default)]
     pub wave: Option<i64>,
 }
@@ -65,8 +65,8 @@ enum Due {
 /// Begins the next wave of a notice now.
 ///
 /// # Errors
-/// `NotFound` if the notice does not exist. `Conflict` if it is not being sent, has no further wave, another wave is next, or its text
-/// is not correct any more.
+/// `NotFound` if the notice does not exist. `Conflict` if it is not being sent, has no further wave, another wave is next, the current
+/// wave is still being sent and the next one is not named, or its text is not correct any more.
 pub fn continue_with(tx: &mut Tx<'_>, id: &NoticeId, with: &ContinueWith) -> Result<Notice> {
     let row = locked(tx, id)?;
     let wave = further(tx.conn, &row)?;
@@ -74,6 +74,15 @@ pub fn continue_with(tx: &mut Tx<'_>, id: &NoticeId, with: &ContinueWith) -> Res
     if let Some(wanted) = with.wave.filter(|wanted| *wanted != next) {
         let detail = format!("the next wave is wave {next}, and not wave {wanted}");
         return Err(Error::Conflict(detail));
+    }
+    // A request without a number that is repeated, for example after a lost answer, would begin one wave after the other.
+    let is_over = wave.ended_at.is_some() || (row.expand_cursor >= wave.upto && has_ended(tx.conn, id)?);
+    if with.wave.is_none() && !is_over {
+        let current = wave.wave;
+        let detail = format!(
+            "wave {current} is still being sent; to begin wave {next} before it has ended, send {{\"wave\": {next}}}"
+        );
+        return Err(Error::Conflict(detail).code(Code::NameTheWave));
     }
     still_correct::check(tx.conn, &row, tx.now)?;
     still_correct::check_list(tx.conn, &row, wave.upto)?;
@@ -85,8 +94,8 @@ pub fn continue_with(tx: &mut Tx<'_>, id: &NoticeId, with: &ContinueWith) -> Res
 /// Holds a notice: the current wave is sent to its end, and the next one begins only when a person continues.
 ///
 /// # Errors
-/// `NotFound` if the notice does not exist. `Conflict` if it is not being sent or has no further wave. `Invalid` if the reason is
-/// too long.
+/// `NotFound` if the notice does not exist. `Conflict` if it is not being sent, has no further wave or is held already. `Invalid`
+/// if the reason is too long.
 pub fn hold(tx: &mut Tx<'_>, id: &NoticeId, why: &Hold) -> Result<Notice> {
     let reason = why.reason.as_deref().map(str::trim).filter(|why| !why.is_empty());
     if reason.is_some_and(|why| why.chars().count() > MAX_REASON) {
@@ -99,6 +108,11 @@ pub fn hold(tx: &mut Tx<'_>, id: &NoticeId, why: &Hold) -> Result<Notice> {
     }
     let row = locked(tx, id)?;
     let wave = further(tx.conn, &row)?;
+    if let Some(because) = &wave.held_because {
+        return Err(Error::Conflict(format!(
+            "the notice is held already: {because}; nothing was changed"
+        )));
+    }
     let by = tx.actor.name();
     let because = match reason {
         Some(why) => format!("{by} held it: {why}"),
@@ -159,7 +173,7 @@ pub fn step(tx: &mut Tx<'_>, domain: &str) -> Result<bool> {
             Due::Ended => end(tx, &row, &wave)?,
             Due::Held(because) => keep(tx, &row, &wave, &because)?,
             Due::Next => match still_correct::list_why_not(tx.conn, &row, wave.upto)? {
-                Some(because) => keep(tx, &row, &wave, &because)?,
+                Some(why) => keep(tx, &row, &wave, &why.text)?,
                 None => begin(tx, &row, &wave, None)?,
             },
         }

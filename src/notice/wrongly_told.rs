@@ -17,6 +17,7 @@ use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::text::undirected;
 use crate::db::Conn;
+use crate::incident::lineage;
 
 /// All emails in the frozen lists of an incident.
 #[derive(Default)]
@@ -87,7 +88,7 @@ impl History {
         self.notified.iter().chain(&self.others)
     }
 
-    /// Returns the emails of a notice that may have arrived, each with only those of its people whom the incident does not
+    /// Returns the emails of a notice that may have arrived (a mail server can lose the connection after it had the whole email), each with only those of its people whom the incident does not
     /// affect now. `affected` is the audience by the default rule.
     pub fn wrongly_told(
         &self,
@@ -99,7 +100,11 @@ impl History {
         // The notice may have been for roles that the default rule leaves out. These people are affected too.
         let by_rule = match rule == Rule::default() {
             true => Vec::new(),
-            false => audience::resolve_by(conn, &wrong.incident_id, &rule, At::Now)?.people,
+            // If the incident of the notice was merged since, the other one decides who is affected.
+            false => {
+                let incident = lineage::root(conn, &wrong.incident_id)?;
+                audience::resolve_by(conn, &incident, &rule, At::Now)?.people
+            }
         };
         let affected: HashSet<&str> = affected
             .iter()
@@ -108,20 +113,10 @@ impl History {
             .collect();
         Ok(self
             .all()
-            .filter(|email| *email.notice == *wrong.id.as_str() && may_have_arrived(email))
+            .filter(|email| *email.notice == *wrong.id.as_str() && email.may_arrive())
             .map(|email| email.with(|person| !affected.contains(person)))
             .filter(|email| !email.people.is_empty())
             .collect())
-    }
-}
-
-/// Returns whether somebody may have read the email.
-fn may_have_arrived(email: &NotifiedAddress) -> bool {
-    match email.state {
-        EmailState::Accepted | EmailState::Waiting | EmailState::Frozen => true,
-        // The mail server lost the connection after it had the whole email.
-        EmailState::Failed | EmailState::Withheld => email.in_doubt,
-        EmailState::Bounced => false,
     }
 }
 

@@ -3,7 +3,7 @@
 //! The URL of a webhook is never shown in full, because anybody who knows it can write into that channel.
 
 use diesel::prelude::*;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::message::OperatorEvent;
@@ -12,6 +12,7 @@ use crate::base::check::Check;
 use crate::base::code::Code;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};
+use crate::base::given::given;
 use crate::base::id::OperatorId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
@@ -108,13 +109,6 @@ pub struct OperatorPatch {
     pub severities: Option<Option<Vec<Severity>>>,
     /// Whether the operator is notified at all.
     pub enabled: Option<bool>,
-}
-
-/// Distinguishes a null from a field that is left out.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// An operator: a person or an on-call rota that is notified.
@@ -285,6 +279,14 @@ impl Operator {
         if self.events.is_empty() {
             let detail = "must not be an empty list; to send the operator nothing, set enabled to false";
             check.errors.push(FieldError::at("/events", detail));
+        }
+        for (index, event) in self.events.iter().enumerate() {
+            if *event == OperatorEvent::Test {
+                let detail = "cannot be chosen, because a test message is always sent";
+                check
+                    .errors
+                    .push(FieldError::at(format!("/events/{index}"), detail));
+            }
         }
         if self.severities.as_ref().is_some_and(Vec::is_empty) {
             let detail = "must not be an empty list; leave it out to mean any";

@@ -6,11 +6,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use handlebars::html_escape;
 use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 
+use super::decide;
+use super::letter::{Affected, Letter};
 use super::message::{About, Rendered};
 use crate::base::error::{Error, Result};
 use crate::base::id::MessageId;
@@ -68,7 +69,7 @@ fn raw(name: &'static str, value: &str) -> HeaderValue {
 }
 
 impl Post {
-    /// Makes the email of a message.
+    /// Makes the email of a message. `affected` are the people whom its incidents affect.
     ///
     /// # Errors
     /// `Internal` if the address cannot be used in an envelope. The address was checked when it was stored.
@@ -78,6 +79,7 @@ impl Post {
         about: &About,
         (name, address): (&str, &str),
         rendered: &Rendered,
+        affected: Option<Affected>,
         now: Timestamp,
     ) -> Result<Mail> {
         let to = envelope_address(address)?;
@@ -85,24 +87,16 @@ impl Post {
         let thread = match about {
             About::Incident(facts) => format!("<operators.{}@{domain}>", facts.incident.id),
             About::Sync(facts) => format!("<operators.{}@{domain}>", facts.source),
+            About::Test(_) => format!("<operators.test@{domain}>"),
         };
         let (seconds, _) = now.unix();
-        let text = format!(
-            "{}\n\n{}\n\n{}\n",
-            rendered.title,
-            rendered.lines.join("\n"),
-            rendered.link
-        );
-        let lines: String = rendered
-            .lines
-            .iter()
-            .map(|line| format!("<p>{}</p>", html_escape(line)))
-            .collect();
-        let link = html_escape(&rendered.link);
-        let html = format!(
-            "<!doctype html><html lang=\"en\"><body><p><strong>{}</strong></p>{lines}<p><a href=\"{link}\">{link}</a></p></body></html>",
-            html_escape(&rendered.title)
-        );
+        let letter = Letter {
+            sender: self.from.name.as_deref().unwrap_or("Candor"),
+            message: rendered,
+            decision: decide::decision(about),
+            affected,
+        };
+        let (text, html) = (letter.text(), letter.html()?);
         let name = one_line(name, 100);
         let mut message = lettre::Message::builder()
             .envelope(

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::answers::Choices;
+use crate::base::count::counted;
 use crate::base::enums::word_enum;
 use crate::base::id::{IncidentId, NoticeId, SourceId};
 use crate::base::text::one_line;
@@ -17,6 +18,8 @@ use crate::notice::DeliveryCounts;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum About {
+    /// A test of the channels of an operator.
+    Test(TestFacts),
     /// A sync of a source of the directory.
     Sync(SyncFacts),
     /// An event of an incident.
@@ -27,6 +30,7 @@ impl About {
     /// Returns the event.
     pub fn event(&self) -> OperatorEvent {
         match self {
+            About::Test(facts) => facts.event,
             About::Sync(facts) => facts.event,
             About::Incident(facts) => facts.event,
         }
@@ -35,7 +39,7 @@ impl About {
     /// Returns the incident, if the message is about one.
     pub fn incident(&self) -> Option<&IncidentId> {
         match self {
-            About::Sync(_) => None,
+            About::Test(_) | About::Sync(_) => None,
             About::Incident(facts) => Some(&facts.incident.id),
         }
     }
@@ -43,6 +47,7 @@ impl About {
     /// Makes the text. `base` is the base of links.
     pub fn render(&self, base: &str) -> Rendered {
         match self {
+            About::Test(facts) => facts.render(base),
             About::Sync(facts) => facts.render(base),
             About::Incident(facts) => facts.render(base),
         }
@@ -74,15 +79,42 @@ impl SyncFacts {
             _ => (
                 format!("A sync of the source “{name}” failed"),
                 "It stored nothing, so the directory still has the data of the last successful sync. The page of \
-                the directory shows the reason.",
+                the source shows the reason.",
             ),
         };
         Rendered {
             title: one_line(&title, 250),
             lines: vec![line.to_owned()],
-            link: format!("{base}/admin/directory"),
-            link_text: "Open the directory",
+            // The page of the source leads to the newest run. A run can be replaced by the next one before somebody reads this.
+            link: format!("{base}/admin/directory/sources/{}", self.source),
+            link_text: "Open the source",
             urgency: Urgency::High,
+        }
+    }
+}
+
+/// The facts of a test message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestFacts {
+    /// The event: `test`.
+    pub event: OperatorEvent,
+    /// The name of the caller who asked for the test.
+    pub tested_by: String,
+}
+
+impl TestFacts {
+    /// Makes the text. `base` is the base of links.
+    pub fn render(&self, base: &str) -> Rendered {
+        let name = one_line(&self.tested_by, 100);
+        Rendered {
+            title: "Test message from Candor".to_owned(),
+            lines: vec![format!(
+                "{name} sent this message to check that you are reached. Nothing has happened, and you need not do anything."
+            )],
+            link: format!("{base}/admin/operators"),
+            link_text: "Open the operators",
+            urgency: Urgency::Usual,
         }
     }
 }
@@ -99,7 +131,7 @@ word_enum! {
         Sent = "sent",
         /// Some people could not be reached.
         Unreached = "unreached",
-        /// A notice waits for a person: a policy drafted it, or its next wave is held. Or a policy could not act.
+        /// A notice waits for a person: a policy drafted it, it needs an approval, or its next wave is held. Or a policy could not act.
         Drafted = "drafted",
         /// A sync of a source of the directory failed.
         SyncFailed = "sync_failed",
@@ -109,12 +141,16 @@ word_enum! {
         Answered = "answered",
         /// An admin used break glass, so that a notice can be sent without approval.
         BreakGlass = "break_glass",
+        /// Resources that were recovered are impaired again.
+        Relapsed = "relapsed",
+        /// An admin tests the channels of the operator. It is always sent, so it cannot be chosen.
+        Test = "test",
     }
 }
 
 impl OperatorEvent {
     /// All events of which operators can be notified.
-    pub const ALL: [OperatorEvent; 9] = [
+    pub const ALL: [OperatorEvent; 10] = [
         OperatorEvent::Opened,
         OperatorEvent::Overdue,
         OperatorEvent::Sent,
@@ -124,6 +160,7 @@ impl OperatorEvent {
         OperatorEvent::SyncWaiting,
         OperatorEvent::Answered,
         OperatorEvent::BreakGlass,
+        OperatorEvent::Relapsed,
     ];
 }
 
@@ -239,6 +276,15 @@ pub struct Facts {
     /// Why the next wave of the notice does not begin by itself.
     #[serde(default)]
     pub held_because: Option<String>,
+    /// Who asked for an approval of the notice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval_asked_by: Option<String>,
+    /// The number of recovered resources that are impaired again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relapsed: Option<i64>,
+    /// The number of emails that are to be approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<i64>,
 }
 
 /// The number of emails of a notice, by state.
@@ -289,9 +335,9 @@ impl From<Choices> for Answers {
 impl Answers {
     /// Returns the title and the first line of a message.
     fn say(self, number: i64) -> (String, String) {
-        let people = |count: i64, one: &str, many: &str| match count {
-            1 => format!("1 person {one}"),
-            n => format!("{n} people {many}"),
+        let people = |count: i64, one: &str, many: &str| {
+            let who = counted(count, "person", "people");
+            format!("{who} {}", if count == 1 { one } else { many })
         };
         let broken = people(
             self.broken,
@@ -358,6 +404,9 @@ impl Facts {
             reason: None,
             by: None,
             held_because: None,
+            approval_asked_by: None,
+            relapsed: None,
+            recipients: None,
         }
     }
 
@@ -469,6 +518,19 @@ impl Facts {
                     ],
                 )
             }
+            OperatorEvent::Drafted if self.approval_asked_by.is_some() => {
+                let by = one_line(self.approval_asked_by.as_deref().unwrap_or_default(), 100);
+                let emails = counted(self.recipients.unwrap_or_default(), "email", "emails");
+                (
+                    format!("#{number}: the {phase} notice waits for your approval"),
+                    vec![
+                        format!(
+                            "{by} asks for an approval of {emails}. Nothing is sent until another person approves the list and the text."
+                        ),
+                        about,
+                    ],
+                )
+            }
             OperatorEvent::Drafted => {
                 let policy = self.policy.as_deref().unwrap_or_default();
                 let reason = self.reason.as_deref();
@@ -510,13 +572,23 @@ impl Facts {
                     lines,
                 )
             }
-            // These events have other facts: SyncFacts.
-            OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting => (about.clone(), Vec::new()),
-            OperatorEvent::Unreached => {
-                let people = match self.unreached {
-                    1 => "1 person".to_owned(),
-                    n => format!("{n} people"),
+            OperatorEvent::Relapsed => {
+                let resources = match self.relapsed.unwrap_or_default() {
+                    1 => "1 recovered resource is".to_owned(),
+                    n => format!("{n} recovered resources are"),
                 };
+                let mut lines = vec!["Customers may have been notified that these are restored.".to_owned()];
+                let source = self.reason.as_deref();
+                lines.extend(source.map(|source| format!("Found by: {}", one_line(source, 300))));
+                lines.push(about);
+                (format!("#{number}: {resources} impaired again"), lines)
+            }
+            // These events have other facts: SyncFacts and TestFacts.
+            OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting | OperatorEvent::Test => {
+                (about.clone(), Vec::new())
+            }
+            OperatorEvent::Unreached => {
+                let people = counted(self.unreached, "person", "people");
                 (
                     format!("#{number}: {people} could not be reached"),
                     vec![
@@ -544,7 +616,8 @@ impl Facts {
                     | OperatorEvent::Unreached
                     | OperatorEvent::Drafted
                     | OperatorEvent::Answered
-                    | OperatorEvent::BreakGlass,
+                    | OperatorEvent::BreakGlass
+                    | OperatorEvent::Relapsed,
                     _,
                 ) => Urgency::High,
                 _ => Urgency::Usual,

@@ -12,6 +12,8 @@
 
 mod answers;
 pub mod contact;
+mod decide;
+mod letter;
 pub mod mail;
 pub mod message;
 pub mod notify;
@@ -19,7 +21,10 @@ mod ntfy;
 pub mod outbox;
 pub mod overdue;
 pub mod promises;
+pub mod report;
 pub mod syncs;
+pub mod test_mail;
+pub mod test_message;
 pub mod webhook;
 pub mod worker;
 

@@ -31,7 +31,7 @@ use crate::notice::{self, Notice, NoticeState};
 /// The name of the subscriber to the audit trail.
 pub(super) const SUBSCRIBER: &str = "operators";
 /// The audit events that it handles.
-const FOLLOWS: [Action; 7] = [
+const FOLLOWS: [Action; 9] = [
     Action::IncidentOpened,
     Action::IncidentReopened,
     Action::AutomationDecided,
@@ -39,6 +39,8 @@ const FOLLOWS: [Action; 7] = [
     Action::NoticeHeld,
     Action::DeliveryBounced,
     Action::BreakGlassUsed,
+    Action::NoticeApprovalAsked,
+    Action::RecoveryRelapsed,
 ];
 /// The number of events in one step.
 const BATCH: i64 = 100;
@@ -46,9 +48,13 @@ const BATCH: i64 = 100;
 /// together.
 const GATHER: Duration = Duration::from_secs(60);
 
-/// Returns whether there are new events on the audit trail. It takes no lock.
+/// Returns whether there are new events on the audit trail. It takes no lock on them.
 pub(super) async fn has_new_events(db: &Db) -> Result<bool> {
-    db.read(|conn| follow::any(conn, SUBSCRIBER, &FOLLOWS)).await
+    let any = db.read(|conn| follow::any(conn, SUBSCRIBER, &FOLLOWS)).await?;
+    if !any {
+        follow::skip(db, &Actor::system(ACTOR), SUBSCRIBER, &FOLLOWS).await?;
+    }
+    Ok(any)
 }
 
 /// What was read about notices before anything is written.
@@ -177,8 +183,8 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Notic
         }
         let facts = Facts {
             notice: text("notice").and_then(|notice| NoticeId::parse(&notice).ok()),
-            // Policies only write detection notices.
-            phase: Some(Phase::Detection.as_str().to_owned()),
+            // The event of a detection has no phase.
+            phase: Some(text("phase").unwrap_or_else(|| Phase::Detection.as_str().to_owned())),
             policy: text("policy"),
             reason: text("reason"),
             ..Facts::new(OperatorEvent::Drafted, headline.clone())
@@ -199,6 +205,32 @@ fn tell(tx: &mut Tx<'_>, operators: &[Operator], event: &Followed, known: &Notic
         };
         let key = format!("break_glass:{id}:{}", event.seq);
         for operator in wanting(OperatorEvent::BreakGlass) {
+            outbox::put(tx, operator, &key, &facts, tx.now)?;
+        }
+        return Ok(());
+    }
+    if event.action == Action::RecoveryRelapsed.as_str() {
+        let facts = Facts {
+            relapsed: said("relapsed").and_then(|count| count.as_i64()),
+            reason: text("source"),
+            ..Facts::new(OperatorEvent::Relapsed, headline.clone())
+        };
+        let key = format!("relapsed:{id}:{}", event.seq);
+        for operator in wanting(OperatorEvent::Relapsed) {
+            outbox::put(tx, operator, &key, &facts, tx.now)?;
+        }
+        return Ok(());
+    }
+    if event.action == Action::NoticeApprovalAsked.as_str() {
+        let facts = Facts {
+            notice: NoticeId::parse(&event.subject).ok(),
+            phase: text("phase"),
+            approval_asked_by: text("by"),
+            recipients: said("recipients").and_then(|count| count.as_i64()),
+            ..Facts::new(OperatorEvent::Drafted, headline.clone())
+        };
+        let key = format!("approval_asked:{}:{}", event.subject, event.seq);
+        for operator in wanting(OperatorEvent::Drafted) {
             outbox::put(tx, operator, &key, &facts, tx.now)?;
         }
         return Ok(());

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::contact::Operator;
+use super::decide;
 use super::message::{About, Facts, OperatorEvent};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
@@ -63,6 +64,9 @@ pub struct Message {
     pub incident: Option<IncidentId>,
     /// The title of the message.
     pub title: String,
+    /// The path of the page that the message links to.
+    #[serde(skip)]
+    pub path: String,
     /// The state: `pending`, `sent` or `failed`.
     pub state: String,
     /// The number of attempts up to now.
@@ -152,6 +156,7 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<&str>, limit: i64) 
                 (attempts, next, created_at, finished_at, reply, operator_name),
             )| {
                 let facts: About = serde_json::from_str(&facts)?;
+                let rendered = decide::render(&facts, "");
                 Ok(Message {
                     id,
                     operator,
@@ -159,7 +164,8 @@ pub fn list(conn: &mut Conn, filter: &Filter, before: Option<&str>, limit: i64) 
                     channel,
                     event: OperatorEvent::parse(&event).map_err(Error::internal)?,
                     incident,
-                    title: facts.render("").title,
+                    title: rendered.title,
+                    path: rendered.link,
                     next_attempt_at: (state == "pending").then_some(next),
                     state,
                     attempts,

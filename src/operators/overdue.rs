@@ -53,14 +53,15 @@ pub struct Promise {
 }
 
 /// The condition on a notice that counts as an update. A correction does not count, because it is not for the people that the
-/// incident affects. A notice that was stopped before anybody got it does not count. A notice that
+/// incident affects, and a recovery does not, because the others still wait for news. A notice that was stopped before anybody got it does not count. A notice that
 /// is still being sent does. `n` is the name of the table.
 fn counts(n: &str) -> String {
     format!(
-        "{n}.queued_at IS NOT NULL AND {n}.phase <> '{}' AND NOT EXISTS (SELECT 1 FROM answer_reminders r WHERE r.notice_id = {n}.id) \
+        "{n}.queued_at IS NOT NULL AND {n}.phase NOT IN ('{}', '{}') AND NOT EXISTS (SELECT 1 FROM answer_reminders r WHERE r.notice_id = {n}.id) \
          AND ({n}.state <> '{}' OR EXISTS \
              (SELECT 1 FROM delivery_counts c WHERE c.notice_id = {n}.id AND c.state = '{}' AND c.count > 0))",
         Phase::Correction,
+        Phase::Recovery,
         NoticeState::Stopped,
         DeliveryState::Sent
     )
@@ -82,7 +83,7 @@ const SINCE: &str = "MAX(CASE WHEN e.reopened_at > n.queued_at THEN e.reopened_a
 fn last() -> String {
     format!(
         "SELECT n.incident_id AS incident, MAX(n.queued_at) AS last, {SINCE} AS since, {} AS promised \
-         FROM notices n JOIN incidents i ON i.id = n.incident_id AND i.status <> 'resolved' \
+         FROM notices n JOIN incidents i ON i.id = n.incident_id AND i.status <> 'resolved' AND i.status <> 'merged' \
          LEFT JOIN incident_episodes e ON e.incident_id = i.id AND e.episode = i.episode WHERE {}",
         promised(),
         counts("n")
@@ -102,11 +103,12 @@ pub fn all(conn: &mut Conn, every: Duration, now: Timestamp) -> Result<Vec<Overd
 }
 
 /// Returns the promises that are due until a time, that no later notice has kept, and that are not recorded as missed. The status of
-/// the incident does not matter: customers wait for the notice, whatever we know.
+/// the incident does not matter: customers wait for the notice, whatever we know. The promise of a merged incident is on the timeline
+/// of the other one.
 pub fn promises(conn: &mut Conn, until: Timestamp) -> Result<Vec<Promise>> {
     Ok(diesel::sql_query(format!(
         "SELECT n.id AS notice, n.incident_id AS incident, n.next_update_due_at AS due \
-         FROM notices n WHERE n.next_update_due_at <= $1 AND n.catch_up_of IS NULL AND {} \
+         FROM notices n JOIN incidents i ON i.id = n.incident_id AND i.merged_into IS NULL WHERE n.next_update_due_at <= $1 AND n.catch_up_of IS NULL AND {} \
          AND NOT EXISTS (SELECT 1 FROM missed_updates x WHERE x.notice_id = n.id) \
          AND NOT EXISTS (SELECT 1 FROM notices m WHERE m.incident_id = n.incident_id AND m.catch_up_of IS NULL \
              AND (m.queued_at > n.queued_at OR (m.queued_at = n.queued_at AND m.id > n.id)) AND {}) \

@@ -28,6 +28,7 @@ const BATCH: i64 = 100;
 /// `Internal` or `Unavailable` if the database fails. Nothing is stored then.
 pub(super) async fn follow_trail(db: &Db) -> Result<bool> {
     if !db.read(|conn| follow::any(conn, SUBSCRIBER, &FOLLOWS)).await? {
+        follow::skip(db, &Actor::system(ACTOR), SUBSCRIBER, &FOLLOWS).await?;
         return Ok(false);
     }
     db.write(&Actor::system(ACTOR), |tx| {

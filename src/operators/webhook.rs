@@ -77,7 +77,8 @@ fn ntfy(topic: &str, about: &About, rendered: &Rendered) -> Value {
         OperatorEvent::Unreached | OperatorEvent::SyncFailed | OperatorEvent::SyncWaiting => "warning",
         OperatorEvent::Drafted => "memo",
         OperatorEvent::Answered => "speech_balloon",
-        OperatorEvent::BreakGlass => "rotating_light",
+        OperatorEvent::BreakGlass | OperatorEvent::Relapsed => "rotating_light",
+        OperatorEvent::Test => "test_tube",
     };
     json!({
         "topic": topic,
@@ -115,6 +116,7 @@ fn generic(id: &str, about: &About, rendered: &Rendered) -> Value {
             }
         }
         About::Sync(facts) => body["source"] = json!({"id": facts.source, "name": facts.name}),
+        About::Test(_) => {}
     }
     body
 }

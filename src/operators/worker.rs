@@ -4,6 +4,7 @@
 //! An outcome is stored after the attempt, and no network I/O happens inside a transaction. A process that
 //! stops waits two seconds for the attempts in progress. The others are tried again at the next start.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,19 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::letter::Affected;
 use super::mail::{MailSender, Post};
+use super::message::About;
 use super::outbox::{self, Claimed};
-use super::{ACTOR, answers, contact, notify, promises, syncs, webhook};
+use super::{ACTOR, answers, contact, decide, notify, promises, syncs, webhook};
+use crate::audience::At;
 use crate::audit::Actor;
 use crate::base::error::Result;
+use crate::base::id::IncidentId;
 use crate::db::Db;
 use crate::delivery::Outcome;
 use crate::egress::client::Client;
+use crate::notice::Overview;
 use crate::work::{Next, Service, Stop, Supervisor, Wake};
 
 /// The poll interval of all three services.
@@ -238,10 +244,11 @@ impl Service for Mails {
                 .operator
                 .as_ref()
                 .and_then(|operator| Some((operator.name.as_str(), operator.email.as_deref()?)));
-            let rendered = one.about.render(&self.public_url);
+            let rendered = decide::render(&one.about, &self.public_url);
+            let affected = affected(&self.db, &one).await;
             let written = address.map(|to| {
                 let now = self.db.clock().now();
-                self.post.write(&one.id, &one.about, to, &rendered, now)
+                self.post.write(&one.id, &one.about, to, &rendered, affected, now)
             });
             let outcome = match written {
                 None => Some(no_such_contact()),
@@ -278,6 +285,34 @@ impl Service for Mails {
     }
 }
 
+/// Returns how many people the incidents of a message affect now, each person once. `None` if the message is about no incident, or if the
+/// number cannot be read: an operator must be notified in any case.
+async fn affected(db: &Db, one: &Claimed) -> Option<Affected> {
+    let About::Incident(facts) = &one.about else {
+        return None;
+    };
+    let incidents: Vec<IncidentId> = std::iter::once(&facts.incident)
+        .chain(&facts.others)
+        .map(|incident| incident.id.clone())
+        .collect();
+    let (n, more) = (incidents.len(), facts.more > 0);
+    let counted = db
+        .read(move |conn| {
+            let mut people = HashSet::new();
+            for incident in &incidents {
+                let overview = Overview::read(conn, incident, At::Now)?;
+                people.extend(overview.audience.people.iter().map(|one| one.person.id.clone()));
+            }
+            Ok(people.len())
+        })
+        .await;
+    Some(Affected {
+        people: i64::try_from(counted.ok()?).unwrap_or(i64::MAX),
+        incidents: n,
+        more,
+    })
+}
+
 /// Calls webhooks, several at the same time.
 struct Calls {
     db: Db,
@@ -303,7 +338,7 @@ impl Service for Calls {
             let outcome = match hook {
                 None => Some(no_such_contact()),
                 Some(hook) => {
-                    let rendered = one.about.render(public_url);
+                    let rendered = decide::render(&one.about, public_url);
                     let now = db.clock().now();
                     let attempt =
                         webhook::deliver(client, &hook, one.id.as_str(), &one.about, &rendered, now);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::heartbeat::{HeartbeatRow, HeartbeatState, alarm, patience};
@@ -167,8 +168,10 @@ fn send_alert(tx: &mut Tx<'_>, prepared: &Prepared, row: &HeartbeatRow) -> Resul
     let missed = last.plus(Duration::from_secs(row.every_seconds.unsigned_abs()));
     let title = format!("No heartbeat: {}", row.name);
     let text = format!(
-        "The last heartbeat arrived at {last}. One is expected every {} s, with a grace period of {} s.",
-        row.every_seconds, row.grace_seconds
+        "The last heartbeat arrived at {}. One is expected every {} s, with a grace period of {} s.",
+        last.short(&TimeZone::UTC),
+        row.every_seconds,
+        row.grace_seconds
     );
     super::tell(tx, prepared, &alarm(row, &given, true, title, text, missed))
 }

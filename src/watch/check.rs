@@ -6,11 +6,12 @@ use serde_json::Value;
 
 pub use super::check_settings::{CheckMethod, NewCheck};
 use super::check_settings::{check, stored, without_secrets};
-use super::{Alarm, Kind, patched, release};
+use super::{Alarm, Kind, release};
 use crate::audit::{Action, Event, Tx};
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::CheckId;
+use crate::base::merge_patch::patched;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::checks as c;
@@ -177,6 +178,23 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Chec
     c::table
         .filter(c::gone_at.is_null())
         .filter(c::id.gt(after.unwrap_or("")))
+        .order(c::id)
+        .limit(limit)
+        .load::<CheckRow>(conn)?
+        .into_iter()
+        .map(CheckRow::view)
+        .collect()
+}
+
+/// Returns the checks that are down, oldest check first.
+///
+/// # Errors
+/// An error of the database.
+pub fn down(conn: &mut Conn, limit: i64) -> Result<Vec<Check>> {
+    c::table
+        .filter(c::gone_at.is_null())
+        .filter(c::paused.eq(false))
+        .filter(c::state.eq(CheckState::Down.as_str()))
         .order(c::id)
         .limit(limit)
         .load::<CheckRow>(conn)?

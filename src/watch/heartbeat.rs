@@ -10,13 +10,14 @@ use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Alarm, Kind, check_range, check_resources, patched, release, usual_severity};
+use super::{Alarm, Kind, check_range, check_resources, release, usual_severity};
 use crate::audit::{Action, Event, Tx};
 use crate::auth::{hash_secret, random_secret};
 use crate::base::check::Check as Input;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::HeartbeatId;
+use crate::base::merge_patch::patched;
 use crate::base::shown_once::ShownOnce;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
@@ -229,6 +230,23 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Hear
     h::table
         .filter(h::gone_at.is_null())
         .filter(h::id.gt(after.unwrap_or("")))
+        .order(h::id)
+        .limit(limit)
+        .load::<HeartbeatRow>(conn)?
+        .into_iter()
+        .map(HeartbeatRow::view)
+        .collect()
+}
+
+/// Returns the heartbeats that are missing or that reported a failure, oldest heartbeat first.
+///
+/// # Errors
+/// An error of the database.
+pub fn missing(conn: &mut Conn, limit: i64) -> Result<Vec<Heartbeat>> {
+    let states = [HeartbeatState::Silent, HeartbeatState::Failed].map(HeartbeatState::as_str);
+    h::table
+        .filter(h::gone_at.is_null())
+        .filter(h::state.eq_any(states))
         .order(h::id)
         .limit(limit)
         .load::<HeartbeatRow>(conn)?

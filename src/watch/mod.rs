@@ -8,6 +8,7 @@ pub mod beats;
 pub mod check;
 mod check_result;
 mod check_settings;
+pub mod evidence;
 pub mod heartbeat;
 pub mod runner;
 pub mod verdict;
@@ -15,16 +16,14 @@ pub mod verdict;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::alert::intake::{self, Prepared};
 use crate::alert::integration::{self, Integration};
 use crate::alert::source::{self, Request};
 use crate::audit::{Action, Event, Tx};
 use crate::auth::{hash_secret, random_secret};
-use crate::base::error::{Error, FieldError, Result, misfit};
+use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::{IncidentId, IntegrationId};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
@@ -180,41 +179,6 @@ fn check_resources(conn: &mut Conn, resources: &[ResourceRef], errors: &mut Vec<
 fn check_range(errors: &mut Vec<FieldError>, pointer: &str, value: i64, least: i64, most: i64) {
     if !(least..=most).contains(&value) {
         errors.push(FieldError::at(pointer, format!("must be from {least} to {most}")));
-    }
-}
-
-/// Applies a JSON merge patch (RFC 7396) to a value: fields that are left out stay, and null removes a field.
-///
-/// # Errors
-/// `Invalid` if the patch is not an object, if it is empty, or if the result is not valid.
-fn patched<T: Serialize + DeserializeOwned>(before: &T, patch: &Value) -> Result<T> {
-    let Value::Object(fields) = patch else {
-        return Err(Error::invalid("", "must be an object"));
-    };
-    if fields.is_empty() {
-        return Err(Error::invalid("", "must have at least one field to change"));
-    }
-    let mut after = serde_json::to_value(before)?;
-    lay_over(&mut after, patch);
-    serde_path_to_error::deserialize(after).map_err(|error| misfit(&error))
-}
-
-fn lay_over(target: &mut Value, patch: &Value) {
-    let Value::Object(fields) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    if let Value::Object(target) = target {
-        for (name, value) in fields {
-            if value.is_null() {
-                target.remove(name);
-            } else {
-                lay_over(target.entry(name.clone()).or_insert(Value::Null), value);
-            }
-        }
     }
 }
 

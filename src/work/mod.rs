@@ -14,5 +14,5 @@ mod supervisor;
 
 pub use lease::Lease;
 pub use service::{Next, Service, Stop, Wake};
-pub use stats::WorkStats;
+pub use stats::{ServiceStanding, WorkStats};
 pub use supervisor::{Part, Supervisor};

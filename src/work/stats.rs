@@ -1,6 +1,8 @@
 //! Metrics of the services of this process.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts};
@@ -11,6 +13,28 @@ pub struct WorkStats {
     seconds: HistogramVec,
     failures: IntCounterVec,
     failing: IntGaugeVec,
+    last: Arc<Mutex<BTreeMap<&'static str, Last>>>,
+}
+
+/// When the last steps of a service were.
+#[derive(Clone, Copy, Default)]
+struct Last {
+    succeeded: Option<Instant>,
+    failed: Option<Instant>,
+    failing: bool,
+}
+
+/// What is known about a service of this process.
+#[derive(Clone, Debug)]
+pub struct ServiceStanding {
+    /// The name of the service.
+    pub name: &'static str,
+    /// How long ago a step last succeeded.
+    pub succeeded: Option<Duration>,
+    /// How long ago a step last failed.
+    pub failed: Option<Duration>,
+    /// Whether the last step failed.
+    pub failing: bool,
 }
 
 impl Default for WorkStats {
@@ -37,6 +61,7 @@ impl Default for WorkStats {
                 seconds,
                 failures,
                 failing,
+                last: Arc::default(),
             },
             // The names above are valid, and nothing else can fail here.
             _ => unreachable!("a metric of background work has an invalid name"),
@@ -54,6 +79,27 @@ impl WorkStats {
             self.failures.with_label_values(&[service]).inc();
         }
         self.failing.with_label_values(&[service]).set(i64::from(failed));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = last.entry(service).or_default();
+        last.failing = failed;
+        *(if failed {
+            &mut last.failed
+        } else {
+            &mut last.succeeded
+        }) = Some(Instant::now());
+    }
+
+    /// Returns what is known about each service, by name.
+    pub fn standing(&self) -> Vec<ServiceStanding> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let ago = |at: Option<Instant>| at.map(|at| at.elapsed());
+        let of = last.iter().map(|(name, last)| ServiceStanding {
+            name,
+            succeeded: ago(last.succeeded),
+            failed: ago(last.failed),
+            failing: last.failing,
+        });
+        of.collect()
     }
 
     /// Returns the metrics, so that they can be registered.

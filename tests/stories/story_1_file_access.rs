@@ -193,7 +193,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     assert_eq!(addresses(&mails[3..]), everybody);
     for mail in &mails[3..] {
         is_about_their_own_files(mail, "You should now be able to access those files.");
-        for part in [&mail.text, &mail.html] {
+        for part in [&mail.flat(), &mail.html] {
             assert!(part.contains("You do not need to do anything."), "{part}");
         }
     }
@@ -219,7 +219,7 @@ async fn everybody_affected_hears_the_beginning_and_the_end_at_once(env: Env) {
     assert_eq!(addresses(&mails[7..]), everybody);
     for mail in &mails[7..] {
         let data = mail.caught.text_lossy();
-        for part in [&mail.text, &mail.html] {
+        for part in [&mail.flat(), &mail.html] {
             assert!(
                 part.contains(FOR_CUSTOMERS) && part.contains(FOR_EVERYBODY),
                 "{part}"
@@ -450,7 +450,7 @@ fn is_about_their_own_files(mail: &Mail, message: &str) {
         "{}",
         mail.header("content-type")
     );
-    for part in [&mail.text, &mail.html] {
+    for part in [&mail.flat(), &mail.html] {
         for own in [
             message,
             "rangers-interview-v1.mov",

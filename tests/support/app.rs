@@ -186,6 +186,13 @@ impl TestApp {
         self.start_again().await;
     }
 
+    /// Stops the service, changes its settings, and starts it again with the same database.
+    pub async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
+        self.stop().await;
+        change(&mut self.config);
+        self.start_again().await;
+    }
+
     /// Starts the service again with the same database after it was stopped.
     pub async fn start_again(&mut self) {
         let running = start(&self.config, &self.clock, &self.channels).await;

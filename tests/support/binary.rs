@@ -133,6 +133,12 @@ impl Binary {
         rest
     }
 
+    /// Starts a command, and does not wait for anything that it writes. `kill` ends it.
+    pub fn begin(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) {
+        assert!(self.process.is_none(), "it runs already");
+        self.process = Some(Process::spawn(&mut self.command(arguments)));
+    }
+
     /// Sends SIGKILL.
     pub fn kill(&mut self) {
         self.running().kill();

@@ -71,6 +71,29 @@ impl Browser {
             .await
     }
 
+    /// Sends a form with a file, as a browser encodes it.
+    pub async fn upload(&self, path: &str, key: &str, fields: &[(&str, &str)], file: Option<&str>) -> Answer {
+        let part = |name: &str, value: &str| {
+            format!("--border\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let mut body = part("form_key", key);
+        for (name, value) in fields {
+            body.push_str(&part(name, value));
+        }
+        body.push_str(&format!(
+            "--border\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n{}\r\n--border--\r\n",
+            if file.is_some() { "directory.ndjson" } else { "" },
+            file.unwrap_or_default(),
+        ));
+        self.http
+            .request(Method::POST, path)
+            .header("cookie", &self.cookie)
+            .body("multipart/form-data; boundary=border", body)
+            .send()
+            .await
+    }
+
     /// Sends a form that is on this page.
     pub async fn send_from(&self, page: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
         let key = self.key(page).await;

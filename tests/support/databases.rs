@@ -80,6 +80,15 @@ impl Env {
         connection
     }
 
+    /// Changes rows of a PostgreSQL database in a transaction that the returned connection has to end.
+    pub fn hold_rows(&self, change: &str) -> PgConnection {
+        let mut connection = self.postgres();
+        connection
+            .batch_execute(&format!("BEGIN; {change}"))
+            .expect("the rows");
+        connection
+    }
+
     fn sqlite(&self) -> SqliteConnection {
         let path = self.database_url.trim_start_matches("sqlite://");
         let mut connection = SqliteConnection::establish(path).expect("a connection to the test's database");

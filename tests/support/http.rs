@@ -39,6 +39,11 @@ impl Http {
         }
     }
 
+    /// Returns the URL of the server, without a slash at the end.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Returns a client for the same server with another token.
     pub fn as_role(&self, token: &str) -> Self {
         Self {
@@ -169,6 +174,20 @@ impl Request {
         self.try_send()
             .await
             .unwrap_or_else(|error| panic!("{line}: no answer: {error:?}"))
+    }
+
+    /// Sends a request whose answer is a file, and expects 200. Returns its headers and its bytes.
+    pub async fn download(self) -> (HeaderMap, Vec<u8>) {
+        let response = self
+            .builder
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("{}: no answer: {error:?}", self.line));
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.expect("the whole answer").to_vec();
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(1_000)]);
+        assert_eq!(status, 200, "{}: {shown}", self.line);
+        (headers, bytes)
     }
 
     /// Sends a request to a server that may not be running.

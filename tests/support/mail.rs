@@ -32,6 +32,11 @@ impl Mail {
         }
     }
 
+    /// Returns the plain text in one line, because its lines are wrapped.
+    pub fn flat(&self) -> String {
+        self.text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     /// Returns the first header with this name, unfolded, or an empty text.
     pub fn header(&self, name: &str) -> String {
         self.caught.header(name).unwrap_or_default()

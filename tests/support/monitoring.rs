@@ -113,7 +113,7 @@ impl Http {
     }
 }
 
-fn hook_path(url: &str) -> String {
+pub fn hook_path(url: &str) -> String {
     let (_, path) = url.split_once("/hooks/").expect("a hook's URL");
     format!("/hooks/{path}")
 }

@@ -35,7 +35,7 @@ impl Received {
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
-    pub body: String,
+    pub body: Vec<u8>,
     /// A semaphore whose permit the answer waits for.
     pub hold: Option<Arc<Semaphore>>,
 }
@@ -53,7 +53,7 @@ impl Reply {
         self
     }
 
-    pub fn body(mut self, body: impl Into<String>) -> Self {
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }

@@ -90,6 +90,16 @@ impl SmallDisk {
         }
     }
 
+    /// Fills the disk, and leaves only this number of bytes free.
+    pub fn fill_but(&self, bytes: u64) {
+        self.fill();
+        let filler = File::options().write(true).open(self.filler()).expect("a file");
+        let length = filler.metadata().expect("a length").len();
+        filler
+            .set_len(length.saturating_sub(bytes))
+            .expect("a shorter file");
+    }
+
     /// Frees the space that `fill` used.
     pub fn free(&self) {
         fs::remove_file(self.filler()).expect("a filler to remove");

@@ -116,7 +116,7 @@ impl<'b> Work<'b> {
                 let ended_at = last_end(tx, id)?;
                 self.move_to(tx, id, incident::Status::Monitoring, ALL_RESOLVED, ended_at)
             }
-            incident::Status::Monitoring | incident::Status::Resolved => {
+            incident::Status::Monitoring | incident::Status::Resolved | incident::Status::Merged => {
                 timeline::note(tx, id, timeline::Kind::Note, tx.now, ALL_RESOLVED)?;
                 Ok(())
             }

@@ -183,9 +183,7 @@ impl<'b> Work<'b> {
             let held = self.cache.group(tx.conn, &group.key)?;
             let own = held.iter().find(|(of, _)| *of == rule.rule.id);
             let other = match own {
-                Some((_, held)) if held != incident => {
-                    self.cache.incident(tx.conn, held)?.status != incident::Status::Resolved
-                }
+                Some((_, held)) if held != incident => self.cache.incident(tx.conn, held)?.status.is_open(),
                 _ => false,
             };
             if own.is_none_or(|(_, held)| held != incident) && !other {

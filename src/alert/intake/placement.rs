@@ -8,7 +8,7 @@ use crate::alert::grouping::Policy;
 use crate::base::error::Result;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::incident::{Standing, Status};
+use crate::incident::Standing;
 
 use super::cache::{IntakeCache, KnownAlert};
 use super::conditions::RuleDecision;
@@ -35,7 +35,7 @@ pub(in crate::alert) enum Placement {
 }
 
 fn open(standing: &Standing) -> bool {
-    standing.status != Status::Resolved && !standing.drill
+    standing.status.is_open() && !standing.drill
 }
 
 /// Decides the placement of an alert that fires.

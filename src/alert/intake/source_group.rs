@@ -13,6 +13,7 @@ use super::work::{GrownGroup, Work};
 use crate::alert::integration::Integration;
 use crate::alert::source::Alert;
 use crate::audit::Tx;
+use crate::base::count::counted;
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::text::one_line;
@@ -35,11 +36,12 @@ fn name(alert: &Alert) -> String {
 /// alerts)`.
 fn of_group(names: &[String], alerts: i64) -> String {
     let first = names.first().map_or("Alerts", String::as_str);
+    let alerts = counted(alerts, "alert", "alerts");
     match names.len() {
-        0 | 1 => format!("{first} ({alerts} alerts)"),
-        2 => format!("{first} and 1 other ({alerts} alerts)"),
-        NAMES => format!("{first} and many others ({alerts} alerts)"),
-        count => format!("{first} and {} others ({alerts} alerts)", count - 1),
+        0 | 1 => format!("{first} ({alerts})"),
+        2 => format!("{first} and 1 other ({alerts})"),
+        NAMES => format!("{first} and many others ({alerts})"),
+        count => format!("{first} and {} others ({alerts})", count - 1),
     }
 }
 
@@ -70,7 +72,7 @@ impl Work<'_> {
         let held = self.cache.source_group(tx.conn, &group.key)?;
         if held.as_ref() != Some(incident) {
             if let Some(held) = &held
-                && self.cache.incident(tx.conn, held)?.status != incident::Status::Resolved
+                && self.cache.incident(tx.conn, held)?.status.is_open()
             {
                 // The alert was in another incident before and stays there.
                 return Ok(());

@@ -17,6 +17,7 @@ use crate::db::keyed::{self, CHUNK, Keyed, Word, load, load_keyed};
 use crate::db::{Conn, Statement};
 use crate::directory::selector::Selector;
 use crate::incident::affected::Relevance;
+use crate::incident::recovery::{self, State};
 
 /// A graph that is being built, with the keys that its nodes refer to.
 struct Loader {
@@ -49,6 +50,8 @@ impl Loader {
                 affected: Vec::new(),
                 nodes: Vec::new(),
                 names: Vec::new(),
+                findings: Vec::new(),
+                states: Vec::new(),
                 accounts: Vec::new(),
                 by_key: Places::default(),
                 accounts_by_key: Places::default(),
@@ -203,11 +206,34 @@ impl Graph {
     /// Loads the affected resources of an incident. With `removed`, resources that were removed from the
     /// incident are loaded too.
     pub fn of_incident(conn: &mut Conn, incident: &IncidentId, at: At, removed: bool) -> Result<Graph> {
-        type Columns = (NodeColumns, Nullable<Text>, Text, Nullable<BigInt>);
-        type Row = (NodeRow, Option<Word>, Word, Option<Timestamp>);
+        type Columns = (
+            NodeColumns,
+            Nullable<Text>,
+            Text,
+            Nullable<BigInt>,
+            Nullable<Text>,
+            Nullable<Text>,
+        );
+        type Row = (
+            NodeRow,
+            Option<Word>,
+            Word,
+            Option<Timestamp>,
+            Option<Word>,
+            Option<Word>,
+        );
+        // Most incidents have no recovery states, and then none is looked up.
+        let has_states = recovery::in_use(conn, incident)?;
+        let (state, states) = match has_states {
+            true => (
+                "rs.state",
+                " LEFT JOIN recovery_states rs ON rs.incident_id = ir.incident_id AND rs.resource_key = ir.resource_key",
+            ),
+            false => ("CAST(NULL AS TEXT)", ""),
+        };
         let statement = format!(
-            "SELECT {}, r.name, ir.relevance, ir.removed_at FROM incident_resources ir \
-                    JOIN resources r ON r.key = ir.resource_key{} WHERE {}ir.incident_id = ",
+            "SELECT {}, r.name, ir.relevance, ir.removed_at, ir.finding, {state} FROM incident_resources ir \
+                    JOIN resources r ON r.key = ir.resource_key{}{states} WHERE {}ir.incident_id = ",
             node_columns(at),
             node_history(at),
             if removed { "" } else { "ir.removed_at IS NULL AND " }
@@ -219,9 +245,18 @@ impl Graph {
         loader.graph.nodes.reserve(rows.len() * 2);
         loader.graph.names.reserve(rows.len());
         loader.graph.affected.reserve(rows.len());
-        for (row, name, Word(relevance), removed_at) in rows {
+        let has_findings = rows.iter().any(|(_, _, _, _, finding, _)| finding.is_some());
+        for (row, name, Word(relevance), removed_at, finding, state) in rows {
             let node = loader.add(row)?;
             loader.graph.names.push(name.map(|Word(name)| name.into()));
+            if has_findings {
+                loader.graph.findings.push(finding.map(|Word(finding)| finding));
+            }
+            if has_states {
+                // A resource that was added without evidence is impaired.
+                let state = state.map_or(Ok(State::Impaired), |Word(state)| State::parse(&state));
+                loader.graph.states.push(state.map_err(Error::internal)?);
+            }
             loader.graph.affected.push(Affected {
                 node,
                 relevance: Relevance::parse(&relevance).map_err(Error::internal)?,
@@ -246,8 +281,13 @@ impl Graph {
         let mut keys: Vec<i64> = found.into_iter().map(|row| row.key).collect();
         keys.sort_unstable();
         keys.dedup();
+        Graph::of_keys(conn, &keys)
+    }
+
+    /// Loads the resources with these keys, as if an incident affected them. The keys must be in their order, each once.
+    pub fn of_keys(conn: &mut Conn, keys: &[i64]) -> Result<Graph> {
         let mut loader = Loader::new(At::Now);
-        loader.load(conn, &keys)?;
+        loader.load(conn, keys)?;
         loader.graph.affected = (0..loader.graph.nodes.len())
             .map(|index| Affected {
                 node: NodeIndex(index as u32),

@@ -12,6 +12,8 @@ use crate::base::shared::Shared;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::incident::affected::Relevance;
+use crate::incident::finding::Finding;
+use crate::incident::recovery::State;
 
 /// A resource of the graph, by its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,6 +105,11 @@ pub(super) struct Graph {
     /// The names of the affected resources, which are the first nodes. The names of their ancestors are not
     /// needed.
     names: Vec<Option<Shared>>,
+    /// The findings of the affected resources as JSON, in the order of the first nodes. Empty if no comparison found any.
+    findings: Vec<Option<Box<str>>>,
+    /// How far the recovery of each affected resource is, in the order of the first nodes. Empty if the incident has no recovery
+    /// states.
+    states: Vec<State>,
     accounts: Vec<Account>,
     by_key: Places,
     accounts_by_key: Places,
@@ -132,6 +139,22 @@ impl Graph {
     /// Returns the name of an affected resource, if it has one.
     pub fn name(&self, node: NodeIndex) -> Option<&Shared> {
         self.names.get(node.get())?.as_ref()
+    }
+
+    /// Returns what a comparison found about an affected resource.
+    pub fn finding(&self, node: NodeIndex) -> Option<Finding> {
+        // A finding that another version wrote and this one cannot read is not shown.
+        serde_json::from_str(self.findings.get(node.get())?.as_deref()?).ok()
+    }
+
+    /// Returns how far the recovery of an affected resource is. `None` if the incident has no recovery states.
+    pub fn state(&self, node: NodeIndex) -> Option<State> {
+        self.states.get(node.get()).copied()
+    }
+
+    /// Returns whether the incident has recovery states.
+    pub fn has_states(&self) -> bool {
+        !self.states.is_empty()
     }
 
     /// Returns an account as the last step of a path.

@@ -13,15 +13,15 @@ use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 
-/// Returns the query with which SQLite reads the rows: the positions of a list, and then the time twice if
-/// the rows have times.
-fn places(columns: usize, stamped: bool) -> String {
+/// Returns the query with which SQLite reads the rows: the positions of a list, and then the time as often as the rows
+/// have it.
+fn places(columns: usize, times: usize) -> String {
     let places: Vec<String> = (0..columns)
         .map(|place| format!("list ->> '$[{place}]'"))
-        .chain(std::iter::repeat_n("$1".to_owned(), if stamped { 2 } else { 0 }))
+        .chain(std::iter::repeat_n("$1".to_owned(), times))
         .collect();
     // SQLite numbers parameters in the order in which they first appear.
-    let list = if stamped { "$2" } else { "$1" };
+    let list = if times > 0 { "$2" } else { "$1" };
     // Binary JSON is used, because `json_each` would turn each inner list into text, which every column would
     // parse again. The limit prevents SQLite from creating the inner list again for each column.
     format!(
@@ -33,7 +33,7 @@ fn places(columns: usize, stamped: bool) -> String {
 /// Returns a statement for SQLite. `head` is the insert, `columns` is the number of columns without the two
 /// times, and `tail` says what happens on a conflict.
 fn of_lists(head: &str, columns: usize, tail: &str) -> SqlQuery {
-    diesel::sql_query(format!("{head} {} {tail}", places(columns, true)))
+    diesel::sql_query(format!("{head} {} {tail}", places(columns, 2)))
 }
 
 /// An account to write. `labels` is JSON.
@@ -228,23 +228,58 @@ fn write_resources(conn: &mut Conn, now: Timestamp, rows: &[NewResource<'_>], ta
     Ok(())
 }
 
-/// Writes labels of resources that have no labels yet: key, name, value.
+/// Writes labels of resources that are new or have another value now: key, name, value. The database keeps the values that ended.
 ///
 /// # Errors
 /// An error of the database.
-pub(crate) fn labels(conn: &mut Conn, rows: &[(i64, &str, &str)]) -> Result<()> {
-    const HEAD: &str = "INSERT INTO resource_labels (resource_key, name, value)";
+pub(crate) fn labels(conn: &mut Conn, now: Timestamp, rows: &[(i64, &str, &str)]) -> Result<()> {
+    const HEAD: &str = "INSERT INTO resource_labels (resource_key, name, value, since)";
+    const TAIL: &str =
+        "ON CONFLICT (resource_key, name) DO UPDATE SET value = excluded.value, since = excluded.since";
+    if rows.is_empty() {
+        return Ok(());
+    }
     match conn {
         Conn::Sqlite(conn) => {
-            diesel::sql_query(format!("{HEAD} {}", places(3, false)))
+            diesel::sql_query(format!("{HEAD} {} {TAIL}", places(3, 1)))
+                .bind::<BigInt, _>(now)
                 .bind::<Text, _>(serde_json::to_string(rows)?)
                 .execute(conn)?;
         }
         Conn::Pg(conn) => {
-            diesel::sql_query(format!("{HEAD} SELECT * FROM UNNEST($1, $2, $3)"))
+            diesel::sql_query(format!(
+                "{HEAD} SELECT n.*, $4 FROM UNNEST($1, $2, $3) AS n {TAIL}"
+            ))
+            .bind::<Array<BigInt>, _>(column(rows, |row| row.0))
+            .bind::<Array<Text>, _>(column(rows, |row| row.1))
+            .bind::<Array<Text>, _>(column(rows, |row| row.2))
+            .bind::<BigInt, _>(now)
+            .execute(conn)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes labels of resources: key and name. The database keeps their values. The resources must be written before, because the
+/// time of that write is when the labels ended.
+///
+/// # Errors
+/// An error of the database.
+pub(crate) fn end_labels(conn: &mut Conn, rows: &[(i64, String)]) -> Result<()> {
+    const HEAD: &str = "DELETE FROM resource_labels WHERE (resource_key, name) IN";
+    if rows.is_empty() {
+        return Ok(());
+    }
+    match conn {
+        Conn::Sqlite(conn) => {
+            diesel::sql_query(format!("{HEAD} ({})", places(2, 0)))
+                .bind::<Text, _>(serde_json::to_string(rows)?)
+                .execute(conn)?;
+        }
+        Conn::Pg(conn) => {
+            diesel::sql_query(format!("{HEAD} (SELECT * FROM UNNEST($1, $2))"))
                 .bind::<Array<BigInt>, _>(column(rows, |row| row.0))
-                .bind::<Array<Text>, _>(column(rows, |row| row.1))
-                .bind::<Array<Text>, _>(column(rows, |row| row.2))
+                .bind::<Array<Text>, _>(column(rows, |row| row.1.as_str()))
                 .execute(conn)?;
         }
     }
@@ -288,6 +323,43 @@ fn held(conn: &mut Conn, now: Timestamp, (table, on): (&str, &str), rows: &[(i64
             .bind::<Array<BigInt>, _>(column(rows, |row| row.1))
             .bind::<Array<Text>, _>(column(rows, |row| row.2))
             .bind::<BigInt, _>(now)
+            .execute(conn)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the finding of affected resources or people: their key, and the finding as JSON. `table` and `key` are the table and its
+/// column with the key.
+///
+/// # Errors
+/// An error of the database.
+pub(crate) fn set_findings(
+    conn: &mut Conn,
+    (table, key): (&str, &str),
+    incident: &str,
+    rows: &[(i64, String)],
+) -> Result<()> {
+    match conn {
+        Conn::Sqlite(conn) => {
+            diesel::sql_query(format!(
+                "UPDATE {table} SET finding = n.finding FROM ( \
+                     SELECT list ->> '$[0]' AS key, list ->> '$[1]' AS finding \
+                     FROM (SELECT value AS list FROM jsonb_each($1) LIMIT -1)) AS n \
+                 WHERE {table}.incident_id = $2 AND {table}.{key} = n.key"
+            ))
+            .bind::<Text, _>(serde_json::to_string(rows)?)
+            .bind::<Text, _>(incident)
+            .execute(conn)?;
+        }
+        Conn::Pg(conn) => {
+            diesel::sql_query(format!(
+                "UPDATE {table} SET finding = n.finding FROM UNNEST($1, $2) AS n(key, finding) \
+                 WHERE {table}.incident_id = $3 AND {table}.{key} = n.key"
+            ))
+            .bind::<Array<BigInt>, _>(column(rows, |row| row.0))
+            .bind::<Array<Text>, _>(column(rows, |row| row.1.as_str()))
+            .bind::<Text, _>(incident)
             .execute(conn)?;
         }
     }

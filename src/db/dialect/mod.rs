@@ -5,10 +5,15 @@
 
 mod batches;
 pub(crate) mod bulk;
+pub(crate) mod comparison;
 pub(crate) mod keyed;
 pub(crate) mod many;
 mod migrations;
 mod queue;
+pub(crate) mod recovery;
+mod scrub;
+pub mod search;
+mod sizes;
 mod transaction;
 
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
@@ -18,9 +23,12 @@ use diesel::sql_types::{BigInt, Text};
 pub use batches::{LatestAlert, RepeatRow, StagedRow, latest_alerts, own_staged, repeat_alerts, stage};
 pub(super) use migrations::apply;
 pub use queue::{
-    AttemptRow, ClaimedRow, Due, End, FOLLOWED, RecipientRow, claim, due, end_claim, give_back_others, heard,
-    held, insert_attempts, is_due, listen, recipients, renew, tell_followers, tell_workers,
+    AttemptMail, AttemptRow, ClaimedRow, Due, End, FOLLOWED, RecipientRow, claim, due, end_claim,
+    give_back_others, heard, held, insert_attempts, is_due, listen, recipients, renew, tell_followers,
+    tell_workers,
 };
+pub use scrub::scrub_free_space;
+pub use sizes::{TableSize, applied_migrations, backup_hint, database_size, table_sizes};
 pub(super) use transaction::{begin_read, begin_write, commit, in_transaction, roll_back};
 pub use transaction::{release, savepoint, undo};
 
@@ -70,6 +78,10 @@ pub enum Lock {
     Source,
     /// The cursor of a subscriber of the audit trail.
     Cursor,
+    /// A person of the directory.
+    Person,
+    /// A comparison, with its listings and its runs.
+    Comparison,
 }
 
 /// Waits for the lock of a row and holds it until the transaction ends. SQLite has one writer, so the lock is
@@ -83,12 +95,64 @@ pub fn lock(conn: &mut Conn, what: Lock, id: &str) -> Result<()> {
         Lock::Integration => "SELECT 1 FROM integrations WHERE id = $1 FOR NO KEY UPDATE",
         Lock::Source => "SELECT 1 FROM directory_sources WHERE id = $1 FOR NO KEY UPDATE",
         Lock::Cursor => "SELECT 1 FROM trail_cursors WHERE name = $1 FOR NO KEY UPDATE",
+        Lock::Comparison => "SELECT 1 FROM comparisons WHERE id = $1 FOR NO KEY UPDATE",
+        Lock::Person => "SELECT 1 FROM people WHERE id = $1 FOR NO KEY UPDATE",
     };
     diesel::sql_query(statement)
         .bind::<Text, _>(id)
         .fixed()
         .execute(conn)?;
     Ok(())
+}
+
+/// Waits until nobody writes anything that refers to these incidents, and keeps it so until the transaction ends. This is
+/// stronger than [`lock`]: a row with a foreign key to one of them cannot be inserted meanwhile. SQLite has one writer.
+///
+/// # Errors
+/// An error of the database.
+pub fn lock_whole_incidents(conn: &mut Conn, ids: &[&str]) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    // The order of the locks is the same in every transaction.
+    diesel::sql_query("SELECT id FROM incidents WHERE id = ANY($1) ORDER BY id FOR UPDATE")
+        .bind::<diesel::sql_types::Array<Text>, _>(ids)
+        .fixed()
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Returns those of the incidents that are merged into another one, with that one. On PostgreSQL it waits for a transaction
+/// that is merging one of them.
+///
+/// # Errors
+/// An error of the database.
+pub fn merged_among(conn: &mut Conn, ids: &[&str]) -> Result<Vec<(String, String)>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        id: String,
+        #[diesel(sql_type = diesel::sql_types::Nullable<Text>)]
+        merged_into: Option<String>,
+    }
+    let rows: Vec<Row> = match conn {
+        Conn::Sqlite(conn) => diesel::sql_query(
+            "SELECT id, merged_into FROM incidents WHERE id IN (SELECT value FROM json_each($1)) \
+             AND merged_into IS NOT NULL ORDER BY id",
+        )
+        .bind::<Text, _>(serde_json::to_string(ids)?)
+        .fixed()
+        .load(conn)?,
+        // Every row is locked and then looked at, so that the answer is about the state after the wait.
+        Conn::Pg(conn) => diesel::sql_query(
+            "SELECT id, merged_into FROM incidents WHERE id = ANY($1) ORDER BY id FOR KEY SHARE",
+        )
+        .bind::<diesel::sql_types::Array<Text>, _>(ids)
+        .fixed()
+        .load(conn)?,
+    };
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| Some((row.id, row.merged_into?)))
+        .collect())
 }
 
 /// Prevents changes of the structure of the directory while parents and owners are checked. Imports and
@@ -98,6 +162,33 @@ pub fn lock_directory(conn: &mut Conn) -> Result<()> {
     // The address step after a migration (`carry_over`) takes this lock too. No other lock of Candor may have this
     // number.
     diesel::sql_query("SELECT pg_advisory_xact_lock(727001)")
+        .fixed()
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Prevents that two transactions change the saved templates of notices at once, because each change gets the next number of its
+/// phase. Reading does not wait for it.
+///
+/// # Errors
+/// An error of the database.
+pub fn lock_templates(conn: &mut Conn) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    // No other lock of Candor may have this number.
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727016)")
+        .fixed()
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Makes erasures run one after another, in all processes.
+///
+/// # Errors
+/// An error of the database.
+pub fn lock_erasures(conn: &mut Conn) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    // No other lock of Candor may have this number.
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727040)")
         .fixed()
         .execute(conn)?;
     Ok(())
@@ -157,6 +248,19 @@ pub fn lock_intake(conn: &mut Conn) -> Result<()> {
 pub fn lock_limits(conn: &mut Conn) -> Result<()> {
     let Conn::Pg(conn) = conn else { return Ok(()) };
     diesel::sql_query("SELECT pg_advisory_xact_lock(727015)")
+        .fixed()
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Makes processes that store tiles of the audit trail do it one after another. Writers of events do not wait for it.
+///
+/// # Errors
+/// An error of the database.
+pub fn lock_tiles(conn: &mut Conn) -> Result<()> {
+    let Conn::Pg(conn) = conn else { return Ok(()) };
+    // No other lock of Candor may have this number.
+    diesel::sql_query("SELECT pg_advisory_xact_lock(727030)")
         .fixed()
         .execute(conn)?;
     Ok(())
@@ -315,4 +419,28 @@ pub fn fold_log(conn: &mut Conn) -> Result<()> {
         conn.batch_execute("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE;")?;
     }
     Ok(())
+}
+
+/// Returns what is wrong with the structure of an SQLite file: its pages, its indexes and its foreign keys. None if nothing is.
+/// PostgreSQL checks its own files.
+///
+/// # Errors
+/// An error of the database.
+pub fn damage(conn: &mut Conn) -> Result<Option<String>> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Text)]
+        fault: String,
+    }
+    let Conn::Sqlite(conn) = conn else { return Ok(None) };
+    let pages: Vec<Found> = diesel::sql_query(
+        "SELECT integrity_check AS fault FROM pragma_integrity_check WHERE integrity_check <> 'ok' LIMIT 1",
+    )
+    .load(conn)?;
+    let keys: Vec<Found> = diesel::sql_query(
+        "SELECT 'a row of ' || \"table\" || ' refers to a row of ' || parent || ' that does not exist' AS fault \
+         FROM pragma_foreign_key_check LIMIT 1",
+    )
+    .load(conn)?;
+    Ok(pages.into_iter().chain(keys).next().map(|found| found.fault))
 }

@@ -4,7 +4,7 @@
 //! A row is never claimed while another worker holds its lease.
 
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Nullable, Text};
 
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
@@ -307,6 +307,21 @@ pub struct AttemptRow<'a> {
     pub outcome: &'a str,
     /// The reply of the other side.
     pub reply: &'a str,
+    /// What is recorded about the email that the attempt handed over, if it handed over one.
+    pub mail: Option<AttemptMail<'a>>,
+}
+
+/// What is recorded about the email of an attempt, as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptMail<'a> {
+    /// The SHA-256 of its bytes.
+    pub hash: &'a [u8],
+    /// The ID of the context that it was written in.
+    pub context: i64,
+    /// The time of its Date header.
+    pub date: Timestamp,
+    /// The signatures of its links and of DKIM.
+    pub signatures: &'a [u8],
 }
 
 /// Stores attempts that were made at the same time. An attempt that is already stored stays unchanged.
@@ -328,8 +343,9 @@ pub fn insert_attempts(
                 // ON CONFLICT DO NOTHING cannot be used, because the trigger that prevents replacing rows
                 // runs first.
                 inserted += diesel::sql_query(
-                    "INSERT INTO delivery_attempts (delivery_id, attempt, at, outcome, reply, batch) \
-                     SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS \
+                    "INSERT INTO delivery_attempts (delivery_id, attempt, at, outcome, reply, batch, \
+                                                    mail_hash, mail_context, mail_date, mail_signatures) \
+                     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 WHERE NOT EXISTS \
                      (SELECT 1 FROM delivery_attempts WHERE delivery_id = $1 AND attempt = $2)",
                 )
                 .bind::<BigInt, _>(row.delivery_id)
@@ -338,15 +354,23 @@ pub fn insert_attempts(
                 .bind::<Text, _>(row.outcome)
                 .bind::<Text, _>(row.reply)
                 .bind::<Text, _>(batch)
+                .bind::<Nullable<Binary>, _>(row.mail.map(|mail| mail.hash))
+                .bind::<Nullable<BigInt>, _>(row.mail.map(|mail| mail.context))
+                .bind::<Nullable<BigInt>, _>(row.mail.map(|mail| mail.date))
+                .bind::<Nullable<Binary>, _>(row.mail.map(|mail| mail.signatures))
                 .fixed()
                 .execute(conn)?;
             }
             Ok(inserted)
         }
         Conn::Pg(conn) => Ok(diesel::sql_query(
-            "INSERT INTO delivery_attempts (delivery_id, attempt, at, outcome, reply, batch) \
-             SELECT new.delivery_id, new.attempt, $1, new.outcome, new.reply, $2 \
-             FROM UNNEST($3, $4, $5, $6) AS new (delivery_id, attempt, outcome, reply) ON CONFLICT DO NOTHING",
+            "INSERT INTO delivery_attempts (delivery_id, attempt, at, outcome, reply, batch, \
+                                            mail_hash, mail_context, mail_date, mail_signatures) \
+             SELECT new.delivery_id, new.attempt, $1, new.outcome, new.reply, $2, \
+                    new.mail_hash, new.mail_context, new.mail_date, new.mail_signatures \
+             FROM UNNEST($3, $4, $5, $6, $7, $8, $9, $10) \
+                  AS new (delivery_id, attempt, outcome, reply, mail_hash, mail_context, mail_date, mail_signatures) \
+             ON CONFLICT DO NOTHING",
         )
         .bind::<BigInt, _>(at)
         .bind::<Text, _>(batch)
@@ -354,9 +378,18 @@ pub fn insert_attempts(
         .bind::<Array<BigInt>, _>(attempts.iter().map(|row| row.attempt).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(attempts.iter().map(|row| row.outcome).collect::<Vec<_>>())
         .bind::<Array<Text>, _>(attempts.iter().map(|row| row.reply).collect::<Vec<_>>())
+        .bind::<Array<Nullable<Binary>>, _>(of_mails(attempts, |mail| mail.hash))
+        .bind::<Array<Nullable<BigInt>>, _>(of_mails(attempts, |mail| mail.context))
+        .bind::<Array<Nullable<BigInt>>, _>(of_mails(attempts, |mail| mail.date))
+        .bind::<Array<Nullable<Binary>>, _>(of_mails(attempts, |mail| mail.signatures))
         .fixed()
         .execute(conn)?),
     }
+}
+
+/// Returns one column about the emails of attempts.
+fn of_mails<'a, T>(attempts: &[AttemptRow<'a>], column: impl Fn(AttemptMail<'a>) -> T) -> Vec<Option<T>> {
+    attempts.iter().map(|row| row.mail.map(&column)).collect()
 }
 
 /// What is stored with the new state of deliveries at the end of a claim.

@@ -14,6 +14,7 @@ use crate::db::dialect::AttemptRow;
 use crate::db::schema::{notice_recipients as nr, notices as n};
 use crate::delivery::opt_out::{self, SuppressionReason};
 use crate::delivery::outcome::Outcome;
+use crate::delivery::sent_message::SentMessage;
 use crate::delivery::task::Claimed;
 use crate::directory::{endpoint, normal_address};
 use crate::notice::delivery_state::{self, Changes, ClaimEnd, ClaimEnds};
@@ -23,8 +24,8 @@ use crate::work::backoff::Backoff;
 /// What is recorded about a claimed delivery.
 #[derive(Clone, Debug)]
 pub enum Finish {
-    /// An attempt was made, and it had this outcome.
-    Attempt(Outcome),
+    /// An attempt was made, and it had this outcome. If it handed over an email, or may have, this is recorded about the email.
+    Attempt(Outcome, Option<SentMessage>),
     /// No attempt was made, because the notice was stopped.
     Withheld,
     /// No attempt was made, because the worker stops. The row is due at once.
@@ -52,7 +53,7 @@ pub(super) fn note_first_notified<'a>(
     outcomes: impl Iterator<Item = &'a (Claimed, Finish)>,
 ) -> Result<()> {
     let sent_to: BTreeSet<(&NoticeId, &str)> = outcomes
-        .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::Sent(_))))
+        .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::Sent(_), _)))
         .map(|(claimed, _)| (&claimed.notice_id, claimed.channel.as_str()))
         .collect();
     for (notice, channel) in sent_to {
@@ -80,7 +81,7 @@ pub(super) fn finish(
     let attempts: Vec<AttemptRow<'_>> = group
         .iter()
         .filter_map(|(claimed, finish)| {
-            let Finish::Attempt(outcome) = finish else {
+            let Finish::Attempt(outcome, mail) = finish else {
                 return None;
             };
             Some(AttemptRow {
@@ -88,6 +89,7 @@ pub(super) fn finish(
                 attempt: claimed.attempt,
                 outcome: outcome.word(),
                 reply: outcome.reply(),
+                mail: mail.as_ref().map(SentMessage::stored),
             })
         })
         .collect();
@@ -108,7 +110,7 @@ fn suppress_unknown(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> 
     let unknown: BTreeMap<String, i64> = group
         .iter()
         .rev()
-        .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::NoMailbox(_))))
+        .filter(|(_, finish)| matches!(finish, Finish::Attempt(Outcome::NoMailbox(_), _)))
         .map(|(claimed, _)| (normal_address(&claimed.address), claimed.id))
         .collect();
     for (address, delivery) in unknown {
@@ -122,7 +124,7 @@ fn disable_gone(tx: &mut Tx<'_>, group: &[(Claimed, Finish)]) -> Result<()> {
     // In a fixed order, for the same reason as in `suppress_unknown`.
     let mut gone: BTreeMap<String, &str> = BTreeMap::new();
     for (claimed, finish) in group {
-        let Finish::Attempt(Outcome::Gone(reason)) = finish else {
+        let Finish::Attempt(Outcome::Gone(reason), _) = finish else {
             continue;
         };
         let endpoint: Option<String> = nr::table
@@ -150,16 +152,16 @@ pub(super) fn end(
     finish: &Finish,
 ) -> ClaimEnd {
     let (after, ambiguous) = match finish {
-        Finish::Attempt(Outcome::Sent(_)) => return ClaimEnd::sent(now),
-        Finish::Attempt(Outcome::Failed(_) | Outcome::NoMailbox(_)) => {
+        Finish::Attempt(Outcome::Sent(_), _) => return ClaimEnd::sent(now),
+        Finish::Attempt(Outcome::Failed(_) | Outcome::NoMailbox(_), _) => {
             return ClaimEnd::failed(now, "refused");
         }
-        Finish::Attempt(Outcome::Gone(_)) => return ClaimEnd::failed(now, "gone"),
+        Finish::Attempt(Outcome::Gone(_), _) => return ClaimEnd::failed(now, "gone"),
         Finish::Withheld if stopped.contains(&claimed.notice_id) => return ClaimEnd::stopped(now),
         // The notice was resumed since, or the process has not heard of it yet.
         Finish::Withheld | Finish::Released => return ClaimEnd::released(now),
-        Finish::Attempt(Outcome::Ambiguous(_)) => (None, 1),
-        Finish::Attempt(Outcome::Retry(after, _)) => (*after, 0),
+        Finish::Attempt(Outcome::Ambiguous(_), _) => (None, 1),
+        Finish::Attempt(Outcome::Retry(after, _), _) => (*after, 0),
     };
     let schedule = schedules
         .get(claimed.channel.as_str())

@@ -55,6 +55,21 @@ pub fn frozen(conn: &mut Conn, id: &NoticeId) -> Result<Stored> {
 }
 
 impl Stored {
+    /// Prepares one email that was already sent, with the partials of its template that it had then.
+    ///
+    /// # Errors
+    /// `Invalid` if this version of Candor cannot parse the template any more.
+    pub fn prepare_again(self, partials: &[(String, String)]) -> Result<Frozen> {
+        let template = self.template.compile_with(partials)?;
+        Ok(Frozen {
+            notice: self.notice,
+            prepared: Prepared::for_few(self.content.clone(), template),
+            content: self.content,
+            incident: self.incident,
+            queued_at: self.queued_at,
+        })
+    }
+
     /// Parses the template and prepares the mails. This takes the processor for a while, so it happens outside of the
     /// transaction.
     ///

@@ -9,17 +9,22 @@ mod expand;
 mod finish;
 mod frozen;
 mod recovery;
+mod standing;
+mod trouble;
 
 pub use expand::{Expansion, expand_step};
 pub use finish::Finish;
-pub use frozen::frozen;
+pub use frozen::{Stored, frozen};
 pub use recovery::{clear_records, settle, write_records};
+pub use standing::{QueueStanding, standing};
+pub use trouble::{is_stuck, unreachable_since};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use diesel::prelude::*;
 
+use super::sending_context::{self, NewContext, SendingContext};
 use super::task::{Claimed, Recipient};
 use crate::audit::Tx;
 use crate::base::error::Result;
@@ -73,6 +78,8 @@ pub struct BatchRequest<'a> {
     pub wanted: &'a [Wanted],
     /// The settings for expanding a short notice in the same transaction, if there is nothing else to do.
     pub expansion: &'a Expansion,
+    /// What the context of the claimed emails is made from. `None` if the context that the worker has is recent enough.
+    pub context: Option<NewContext<'a>>,
 }
 
 /// The result of one transaction of the recorder.
@@ -82,6 +89,8 @@ pub struct BatchResult {
     pub stopped: HashSet<NoticeId>,
     /// The claimed deliveries, by channel.
     pub claims: Vec<(&'static str, Vec<Claim>)>,
+    /// The new context of the claimed emails, if one was wanted and emails were claimed.
+    pub context: Option<SendingContext>,
     /// Whether a notice waits to be expanded.
     pub queued: bool,
     /// The notices without pending deliveries. The caller finishes each of them in a separate transaction,
@@ -156,6 +165,14 @@ impl BatchResult {
         for part in request.wanted.iter().filter(|part| part.room > 0) {
             let claims = claim(tx, request.lease, request.schedules, part)?;
             starved &= (claims.len() as i64) < part.room;
+            if let Some(new) = &request.context
+                && part.channel == EMAIL
+                && !claims.is_empty()
+                && self.context.is_none()
+            {
+                // It is stored before its first email is sent.
+                self.context = Some(sending_context::create(tx.conn, new, tx.now)?);
+            }
             if !claims.is_empty() {
                 self.claims.push((part.channel, claims));
             }

@@ -75,7 +75,7 @@ pub fn settle(
             .into_iter()
             .filter_map(|record| {
                 let claimed = held.remove(&(record.delivery, record.attempt))?;
-                Some((claimed, Finish::Attempt(record.outcome)))
+                Some((claimed, Finish::Attempt(record.outcome, record.mail)))
             })
             .collect();
         groups.push((lease, group));

@@ -17,13 +17,15 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-pub use relay::Relay;
+pub use relay::{Relay, RelayStanding};
 
 use super::channel::PossiblyReceived;
 use super::email::Mail;
 use super::outcome::Outcome;
 use dialogue::{Dialogue, NoConnection, Transfer};
 
+/// How the reason of an attempt begins that got no connection to the mail server.
+pub const NO_CONNECTION: &str = "no connection to the mail server";
 /// After this idle time, the server is asked with NOOP whether it still answers.
 const ASK_AFTER: Duration = Duration::from_secs(5);
 
@@ -55,7 +57,7 @@ impl Sender {
                 // recipient.
                 Err(NoConnection { step, reason }) => {
                     self.relay.is_ill(step);
-                    return Outcome::Retry(None, format!("no connection to the mail server: {reason}"));
+                    return Outcome::Retry(None, format!("{NO_CONNECTION}: {reason}"));
                 }
             };
             match dialogue.transfer(mail, &self.possibly_received).await {

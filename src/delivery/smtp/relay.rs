@@ -57,6 +57,21 @@ struct Shared {
 struct Health {
     failures: u32,
     not_before: Option<Instant>,
+    /// When a connection last succeeded.
+    connected: Option<Instant>,
+    /// When the first of the failures since then was.
+    ill_since: Option<Instant>,
+}
+
+/// What this process knows about the mail server.
+#[derive(Clone, Debug)]
+pub struct RelayStanding {
+    /// The host and the port.
+    pub address: String,
+    /// How long ago a connection last succeeded. None if there was none.
+    pub connected: Option<Duration>,
+    /// For how long no connection has succeeded. None if the last one succeeded, or there was none.
+    pub unreachable: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,9 +216,22 @@ impl Relay {
         health.not_before.filter(|at| *at > Instant::now())
     }
 
+    /// Returns what this process knows about the mail server.
+    pub fn standing(&self) -> RelayStanding {
+        let health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner);
+        RelayStanding {
+            address: format!("{}:{}", self.host, self.port),
+            connected: health.connected.map(|at| at.elapsed()),
+            unreachable: health.ill_since.map(|at| at.elapsed()),
+        }
+    }
+
     /// Records that a connection succeeded.
     pub(super) fn is_well(&self) {
-        *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
+        *self.shared.health.lock().unwrap_or_else(PoisonError::into_inner) = Health {
+            connected: Some(Instant::now()),
+            ..Health::default()
+        };
         if self.shared.outage.ends() {
             tracing::info!(
                 host = self.host,
@@ -228,6 +256,7 @@ impl Relay {
         }
         let mut health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
+        health.ill_since.get_or_insert(now);
         if health.not_before.is_some_and(|at| at > now) {
             // Another sender has just recorded the same failure.
             return;

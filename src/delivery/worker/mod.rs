@@ -27,7 +27,8 @@ use tracing::Instrument;
 use super::dispatch::Dispatcher;
 use super::outcome_log::{self, OutcomeLog};
 use super::queue;
-use crate::audit::Actor;
+use super::sending_context;
+use crate::audit::{Actor, tiles};
 use crate::base::error::{Error, Result};
 use crate::base::id::new_uuid;
 use crate::work::Part;
@@ -74,6 +75,15 @@ impl Workers {
                 outcome_log
             }
         };
+        // The settings are stored before an email is sent with them.
+        let (sending, now) = (setup.sending.stored()?, setup.db.clock().now());
+        let digest = sending.digest.clone();
+        setup
+            .db
+            .transaction(move |conn| sending_context::keep_settings(conn, &sending, now))
+            .await?;
+        // The first email must not wait for a long trail to be hashed.
+        tiles::catch_up(&setup.db).await?;
         let channel_states = setup
             .channels
             .iter()
@@ -86,6 +96,7 @@ impl Workers {
             })
             .collect();
         let shared = Arc::new(Shared {
+            sending: digest,
             lease: lease.into(),
             outcome_log: Arc::new(outcome_log),
             channel_states,

@@ -18,7 +18,9 @@ use crate::base::id::NoticeId;
 use crate::base::outage::Outage;
 use crate::delivery::outcome_log::{Done, Group};
 use crate::delivery::queue::{self, BatchRequest, Claim, Expansion, Finish, Wanted};
+use crate::delivery::sending_context::{NewContext, SendingContext};
 use crate::delivery::task::{Claimed, Frozen, Task};
+use crate::notice::EMAIL;
 
 /// How long an outcome waits for other outcomes of the same batch.
 const LINGER: Duration = Duration::from_millis(20);
@@ -33,6 +35,9 @@ const AHEAD: usize = 2;
 /// The largest number of expansion steps between two transactions. More steps would delay the other channels
 /// too much.
 const STEPS: usize = 4;
+/// How long a context is used for new emails. The checkpoint of the audit trail in an email is at most this old when the email is
+/// claimed.
+const CONTEXT: Duration = Duration::from_secs(5);
 /// The number of frozen notices that are kept in memory.
 const NOTICES: usize = 32;
 
@@ -44,6 +49,8 @@ pub(super) struct Recorder {
     schedules: Arc<HashMap<&'static str, Vec<Duration>>>,
     expansion: Arc<Expansion>,
     notices: HashMap<NoticeId, Arc<Frozen>>,
+    /// The context of new emails, and when it was made.
+    context: Option<(Arc<SendingContext>, Instant)>,
     /// A batch whose transaction failed. It is tried again until it is stored.
     unstored: Option<Arc<UnstoredBatch>>,
     /// The last row of outcome records that is not needed any more.
@@ -87,6 +94,7 @@ impl Recorder {
             stop,
             senders_ended,
             notices: HashMap::new(),
+            context: None,
             unstored: None,
             cleared: 0,
             unreachable: Outage::new(),
@@ -286,6 +294,11 @@ impl Recorder {
         let (schedules, expansion) = (self.schedules.clone(), self.expansion.clone());
         let cleared = self.cleared;
         let stops = shared.setup.wake.stops();
+        let recent = self
+            .context
+            .as_ref()
+            .is_some_and(|(_, since)| since.elapsed() < CONTEXT);
+        let context = (!recent).then(|| (shared.sending.clone(), shared.setup.origin.clone()));
         let result = shared
             .setup
             .db
@@ -298,6 +311,9 @@ impl Recorder {
                     known: known.as_deref(),
                     wanted: &wanted,
                     expansion: &expansion,
+                    context: context
+                        .as_ref()
+                        .map(|(settings, origin)| NewContext { settings, origin }),
                 };
                 queue::store_and_claim(tx, &request)
             })
@@ -353,6 +369,9 @@ impl Recorder {
             if !shared.setup.wake.is_stopped(&notice) {
                 shared.setup.wake.stopped(notice);
             }
+        }
+        if let Some(context) = stored.context {
+            self.context = Some((Arc::new(context), claimed_at));
         }
         self.adapt(batch.done.len());
         for (channel, claims) in stored.claims {
@@ -420,12 +439,18 @@ impl Recorder {
             held.extend(claims.iter().map(|claim| claim.claimed.id));
             Instant::now()
         };
+        let context = self.context.as_ref().map(|(context, _)| context.clone());
         let mut jobs = Vec::with_capacity(claims.len());
         for Claim { claimed, recipient } in claims {
             let task = match recipient {
                 None => Err((claimed, "the frozen recipient is missing".to_owned())),
                 Some(to) => match self.notice(&claimed.notice_id).await {
-                    Ok(notice) => Ok(Task { claimed, notice, to }),
+                    Ok(notice) => Ok(Task {
+                        context: context.clone().filter(|_| claimed.channel == EMAIL),
+                        claimed,
+                        notice,
+                        to,
+                    }),
                     Err(reason) => Err((claimed, reason)),
                 },
             };

@@ -79,13 +79,19 @@ pub(super) async fn make_deliveries(
                 }
             };
             shared.setup.stats.count(&outcome);
-            Finish::Attempt(outcome)
+            let mail = match outcome {
+                Outcome::Sent(_) | Outcome::Ambiguous(_) => sender.sent_message(),
+                // The other side does not have it.
+                Outcome::Retry(..) | Outcome::Failed(_) | Outcome::NoMailbox(_) | Outcome::Gone(_) => None,
+            };
+            Finish::Attempt(outcome, mail)
         };
         let pace = match &finish {
             Finish::Attempt(
                 Outcome::Sent(_) | Outcome::Failed(_) | Outcome::NoMailbox(_) | Outcome::Gone(_),
+                _,
             ) => PaceSignal::Well,
-            Finish::Attempt(_) => PaceSignal::Refused,
+            Finish::Attempt(..) => PaceSignal::Refused,
             Finish::Withheld | Finish::Released => PaceSignal::Nowhere,
         };
         let took = began.elapsed();

@@ -15,6 +15,7 @@ use crate::delivery::dispatch::{Dispatcher, Limits};
 use crate::delivery::outcome::Outcome;
 use crate::delivery::outcome_log::OutcomeLog;
 use crate::delivery::queue;
+use crate::delivery::sending_settings::SendingSettings;
 use crate::delivery::task::{Claimed, Task};
 
 /// The poll interval of the recorder if nothing wakes it.
@@ -128,6 +129,10 @@ pub struct Setup {
     pub lifetime: Duration,
     /// The limits that the settings give for domains.
     pub limits: Limits,
+    /// The settings that decide the bytes of emails.
+    pub sending: SendingSettings,
+    /// The name of the audit trail, which the checkpoints in emails begin with.
+    pub origin: String,
     /// The file for outcome records with SQLite. `None` with PostgreSQL, which has a table for them.
     pub receipts: Option<PathBuf>,
     /// Wakes the workers when deliveries become due and when a notice is stopped.
@@ -173,6 +178,8 @@ pub(super) struct ChannelState {
 /// The data that all tasks of the workers share.
 pub(super) struct Shared {
     pub(super) setup: Setup,
+    /// The digest of the stored settings that decide the bytes of emails.
+    pub(super) sending: String,
     pub(super) lease: Arc<str>,
     pub(super) outcome_log: Arc<OutcomeLog>,
     pub(super) channel_states: Vec<Arc<ChannelState>>,

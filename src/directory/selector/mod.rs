@@ -11,19 +11,35 @@ mod json;
 mod people;
 mod text;
 mod tree;
+mod view;
 
 use super::ResourceRef;
 use crate::base::error::{Error, FieldError, Result};
+use crate::base::time::Timestamp;
+use crate::db::Conn;
+use view::View;
 
 pub use json::Json;
 pub use people::{PeopleSelector, PeopleSelectorSchema};
 pub use tree::{MAX_DEPTH, MAX_PARTS, MAX_TEXT, Part, Place, Spot, Test, Window};
+
+/// Checks that a time is given only together with a selector.
+///
+/// # Errors
+/// `Invalid` at `/as_of` otherwise.
+pub fn check_as_of(as_of: Option<Timestamp>, has_selector: bool) -> Result<()> {
+    match as_of {
+        Some(_) if !has_selector => Err(Error::invalid("/as_of", "is only for a selector; leave it out")),
+        _ => Ok(()),
+    }
+}
 
 /// A parsed selector. [`Selector::count`] checks whether the directory knows its names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selector {
     root: Part,
     place: Place,
+    view: View,
 }
 
 impl Selector {
@@ -75,9 +91,29 @@ impl Selector {
             Some(root) if errors.is_empty() => Ok(Selector {
                 root,
                 place: Place::Pointer(pointer.to_owned()),
+                view: View::Now,
             }),
             _ => Err(Error::fields(errors)),
         }
+    }
+
+    /// Evaluates the selector as of a time, with the labels, the parents and the accounts that the directory knew then. `None` means now.
+    ///
+    /// # Errors
+    /// `Invalid` at `/as_of` if the time is in the future, or before the history of the directory begins.
+    pub fn at(self, conn: &mut Conn, as_of: Option<Timestamp>, now: Timestamp) -> Result<Self> {
+        let view = View::of(conn, as_of, now)?;
+        Ok(Selector { view, ..self })
+    }
+
+    /// Returns the time as of which the selector is evaluated. `None` means now.
+    pub fn as_of(&self) -> Option<Timestamp> {
+        self.view.as_of()
+    }
+
+    /// Returns the text form, followed by the time if it is not now, for people.
+    pub fn described(&self) -> String {
+        format!("{self}{}", self.view.suffix())
     }
 
     /// Returns the JSON form. It parses to an equal selector.

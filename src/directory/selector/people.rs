@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use super::evaluate::{self, account_label, account_label_known};
 use super::tree::{MAX_PARTS, Part, Place, Spot, Test};
+use super::view::View;
 use super::{Json, json as form, text};
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::ExternalId;
+use crate::base::time::Timestamp;
 use crate::db::{Conn, Statement, dialect};
-use crate::directory::write;
 
 /// A parsed selector over people. All of its conditions must match the same membership.
 #[derive(Clone, Debug)]
@@ -26,6 +27,7 @@ pub struct PeopleSelector {
     /// The account has these labels.
     labels: Vec<(Spot<String>, Test)>,
     place: Place,
+    view: View,
 }
 
 /// A selector over people: the active members of accounts. All fields that are given must match.
@@ -54,6 +56,7 @@ impl PeopleSelector {
             roles: Vec::new(),
             labels: Vec::new(),
             place: Place::Pointer(pointer.to_owned()),
+            view: View::Now,
         };
         let possible = "accounts, roles or account_labels";
         for (at, name, value) in form::fields(pointer, given, &mut errors, possible) {
@@ -96,6 +99,25 @@ impl PeopleSelector {
         self.accounts.len() + self.roles.len() + values.sum::<usize>()
     }
 
+    /// Evaluates the selector as of a time, with the members and the labels that the directory knew then. `None` means now.
+    ///
+    /// # Errors
+    /// `Invalid` at `/as_of` if the time is in the future, or before the history of the directory begins.
+    pub fn at(self, conn: &mut Conn, as_of: Option<Timestamp>, now: Timestamp) -> Result<Self> {
+        let view = View::of(conn, as_of, now)?;
+        Ok(PeopleSelector { view, ..self })
+    }
+
+    /// Returns the time as of which the selector is evaluated. `None` means now.
+    pub fn as_of(&self) -> Option<Timestamp> {
+        self.view.as_of()
+    }
+
+    /// Returns the selector for people, followed by the time if it is not now.
+    pub fn described(&self) -> String {
+        format!("{self}{}", self.view.suffix())
+    }
+
     /// Returns the JSON form. It parses to an equal selector.
     pub fn to_json(&self) -> Value {
         let mut whole = json!({});
@@ -121,10 +143,16 @@ impl PeopleSelector {
 
     /// Writes the memberships that match, from `FROM` on.
     fn memberships(&self, conn: &Conn, to: &mut Statement) {
-        to.push(
-            " FROM members m JOIN accounts a ON a.key = m.account_key JOIN people p ON p.key = m.person_key \
-             WHERE m.gone_at IS NULL AND a.gone_at IS NULL AND p.gone_at IS NULL",
-        );
+        let view = self.view;
+        to.push(&format!(
+            " FROM {} m JOIN {} a ON a.key = m.account_key JOIN {} p ON p.key = m.person_key WHERE {} AND {} AND {}",
+            view.members(),
+            view.accounts(),
+            view.people(),
+            view.active("m"),
+            view.active("a"),
+            view.active("p")
+        ));
         for (column, words) in [("a.id", &self.accounts), ("m.role", &self.roles)] {
             if !words.is_empty() {
                 to.push(&format!(" AND {column} IN "));
@@ -162,54 +190,55 @@ impl PeopleSelector {
         self.memberships(conn, &mut statement);
         let counted: Counted = statement.finish().get_result(conn)?;
         match counted.people {
-            0 => Err(Error::fields(vec![self.place.error("matches no people")])),
+            0 => Err(Error::fields(vec![
+                self.place
+                    .error(format!("matches no people{}", self.view.suffix())),
+            ])),
             people => Ok((people, counted.accounts)),
         }
     }
 
     /// Adds an error for each unknown name.
     fn known(&self, conn: &mut Conn, errors: &mut Vec<FieldError>) -> Result<()> {
-        let ids: Vec<&str> = self
-            .accounts
-            .iter()
-            .map(|account| account.value.as_str())
-            .collect();
-        let keys = write::account_keys(conn, &ids)?;
+        let (view, suffix) = (self.view, self.view.suffix());
         for account in &self.accounts {
             let id = account.value.as_str();
-            if !keys.contains_key(id) {
-                errors.push(
-                    account
-                        .place
-                        .error(format!("account '{id}' is not in the directory")),
-                );
+            if !evaluate::account_exists(conn, id, view)? {
+                let detail = format!("account '{id}' is not in the directory{suffix}");
+                errors.push(account.place.error(detail));
                 continue;
             }
             let mut statement = Statement::default();
             statement
-                .push(
-                    "SELECT CAST(1 AS BIGINT) AS n FROM members m JOIN accounts a ON a.key = m.account_key \
-                     WHERE m.gone_at IS NULL AND a.id = ",
-                )
+                .push(&format!(
+                    "SELECT CAST(1 AS BIGINT) AS n FROM {} m JOIN accounts a ON a.key = m.account_key WHERE {} AND a.id = ",
+                    view.members(),
+                    view.active("m")
+                ))
                 .text(id)
                 .push(" LIMIT 1");
             if !evaluate::any(conn, statement)? {
-                errors.push(account.place.error(format!("account '{id}' has no members")));
+                let detail = format!("account '{id}' has no members{suffix}");
+                errors.push(account.place.error(detail));
             }
         }
         for role in &self.roles {
             let mut statement = Statement::default();
             statement
-                .push("SELECT CAST(1 AS BIGINT) AS n FROM members m WHERE m.gone_at IS NULL AND m.role = ")
+                .push(&format!(
+                    "SELECT CAST(1 AS BIGINT) AS n FROM {} m WHERE {} AND m.role = ",
+                    view.members(),
+                    view.active("m")
+                ))
                 .text(role.value.as_str())
                 .push(" LIMIT 1");
             if !evaluate::any(conn, statement)? {
-                let detail = format!("no member of any account has the role '{}'", role.value);
+                let detail = format!("no member of any account has the role '{}'{suffix}", role.value);
                 errors.push(role.place.error(detail));
             }
         }
         for (name, test) in &self.labels {
-            account_label_known(conn, name, test, errors)?;
+            account_label_known(conn, name, test, view, errors)?;
         }
         Ok(())
     }

@@ -51,6 +51,7 @@ pub fn service(conn: &mut Conn) -> Result<Option<Service>> {
         .order(s::id)
         .first(conn)
         .optional()?;
+    let row = row.map(SourceRow::opened).transpose()?;
     Ok(row.map(|row| Service {
         id: row.id,
         name: row.name,

@@ -110,7 +110,10 @@ fn resources(conn: &mut Conn, wanted: &[&Line]) -> Result<Vec<Line>> {
         .select((r::key, r::type_, r::id, r::name, r::account_key, r::parent_key))
         .load(conn)?;
     let mut labels: HashMap<i64, Labels> = HashMap::new();
-    let found: Vec<(i64, String, String)> = l::table.filter(l::resource_key.eq_any(&keys)).load(conn)?;
+    let found: Vec<(i64, String, String)> = l::table
+        .filter(l::resource_key.eq_any(&keys))
+        .select((l::resource_key, l::name, l::value))
+        .load(conn)?;
     for (key, name, value) in found {
         labels.entry(key).or_default().insert(name, value);
     }

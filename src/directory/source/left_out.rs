@@ -36,6 +36,8 @@ pub(super) enum Why {
     Archived,
     /// The row refers to a row that is left out.
     Follows,
+    /// The row is about a person who was erased and is not allowed again.
+    Erased,
 }
 
 impl Why {
@@ -47,6 +49,7 @@ impl Why {
             Why::NotBrought => "not_brought",
             Why::Archived => "archived",
             Why::Follows => "follows",
+            Why::Erased => "erased",
         }
     }
 }

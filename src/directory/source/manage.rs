@@ -5,16 +5,18 @@
 use std::os::unix::fs::MetadataExt;
 
 use diesel::prelude::*;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::stored::{Queries, Source, SourceKind, SourceRow, by_name, existing};
+use super::stored::{Queries, Source, SourceKind, SourceRow, by_name, existing, places};
 use super::{callout, cron, run};
 use crate::audit::{Action, Event, Tx};
 use crate::base::check::Check;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
+use crate::base::given::given;
 use crate::base::id::SourceId;
+use crate::base::sealed::seal;
 use crate::base::shown_once::ShownOnce;
 use crate::base::time::Timestamp;
 use crate::db::dialect::{self, Lock};
@@ -110,6 +112,11 @@ pub struct CreatedSource {
     /// lists it in `withheld`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<ShownOnce>,
+}
+
+/// Returns a text as it is stored.
+fn sealed(text: Option<&str>, place: &str) -> Result<Option<String>> {
+    text.map(|text| seal(text, place)).transpose()
 }
 
 /// Returns the audited values of a source: everything except its secret, and a hash of its URL that shows
@@ -330,13 +337,14 @@ pub fn create(tx: &mut Tx<'_>, new: &NewSource, settings: Settings<'_>) -> Resul
         created_at: tx.now,
         updated_at: tx.now,
     };
+    let (url_place, secret_place) = places(&row.id);
     diesel::insert_into(s::table)
         .values((
             s::id.eq(row.id.as_str()),
             s::name.eq(&row.name),
             s::kind.eq(&row.kind),
-            s::url.eq(&row.url),
-            s::secret.eq(&row.secret),
+            s::url.eq(sealed(row.url.as_deref(), &url_place)?),
+            s::secret.eq(sealed(row.secret.as_deref(), &secret_place)?),
             s::queries.eq(&row.queries),
             s::schedule.eq(&row.schedule),
             s::max_gone_percent.eq(row.max_gone_percent),
@@ -407,10 +415,11 @@ pub fn change(
     row.max_left_out_percent = change.max_left_out_percent.unwrap_or(row.max_left_out_percent);
     row.stale_after = change.stale_after.unwrap_or(row.stale_after);
     row.updated_at = tx.now;
+    let (url_place, _) = places(id);
     diesel::update(s::table.find(id.as_str()))
         .set((
             s::name.eq(&row.name),
-            s::url.eq(&row.url),
+            s::url.eq(sealed(row.url.as_deref(), &url_place)?),
             s::queries.eq(&row.queries),
             s::schedule.eq(&row.schedule),
             s::max_gone_percent.eq(row.max_gone_percent),
@@ -462,11 +471,4 @@ pub fn delete(tx: &mut Tx<'_>, id: &SourceId) -> Result<()> {
     }
     tx.record(event);
     Ok(())
-}
-
-/// Distinguishes a null from a field that is left out.
-fn given<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> std::result::Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }

@@ -223,10 +223,7 @@ fn column(path: &str) -> String {
 
 /// Translates an error of the line parser into an error about a column.
 fn named(kind: LineKind, reason: &str) -> Vec<Wrong> {
-    if let Some(name) = reason
-        .strip_prefix("missing field `")
-        .and_then(|rest| rest.split('`').next())
-    {
+    if let Some(name) = reason.strip_suffix(": is missing") {
         let field = if name == "resource" { "resource_id" } else { name };
         return wrong(field, "is missing or null");
     }

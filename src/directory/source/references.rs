@@ -104,7 +104,7 @@ pub(super) fn judge(
                 Why::NotBrought => "is not among the rows that this source brings",
                 Why::Archived => "is archived",
                 Why::Follows => "is left out",
-                Why::Unknown | Why::Wrong => {
+                Why::Unknown | Why::Wrong | Why::Erased => {
                     "does not exist: the directory does not have it, and this source has no query for its kind"
                 }
             };

@@ -44,9 +44,11 @@ pub enum State {
     Failed,
     /// The run waited for a confirmation, and a newer run began.
     Superseded,
+    /// An operator refused what the run would change. It stored nothing.
+    Refused,
 }
 
-const ALL: [(State, &str); 8] = [
+const ALL: [(State, &str); 9] = [
     (State::Queued, "queued"),
     (State::Reading, "reading"),
     (State::Comparing, "comparing"),
@@ -55,6 +57,7 @@ const ALL: [(State, &str); 8] = [
     (State::Done, "done"),
     (State::Failed, "failed"),
     (State::Superseded, "superseded"),
+    (State::Refused, "refused"),
 ];
 
 /// The states of a run that a process is working on.
@@ -318,6 +321,35 @@ pub fn confirm(tx: &mut Tx<'_>, source: &SourceId, id: &RunId) -> Result<Run> {
         .execute(tx.conn)?;
     tx.record(
         Event::new(Action::SyncConfirmed, "source", source.as_str())
+            .after(json!({"run": id, "gone": before.changes.map(|changes| changes.gone())})),
+    );
+    get(tx.conn, source, id)
+}
+
+/// Refuses a run that would archive many entries. It stores nothing, and the source is read again at its next time.
+///
+/// # Errors
+/// `NotFound` if the run does not exist. `Conflict` if it does not wait for a confirmation.
+pub fn refuse(tx: &mut Tx<'_>, source: &SourceId, id: &RunId) -> Result<Run> {
+    dialect::lock(tx.conn, Lock::Source, source.as_str())?;
+    existing(tx.conn, source)?;
+    let before = get(tx.conn, source, id)?;
+    if before.state != State::NeedsConfirmation {
+        return Err(Error::Conflict(format!(
+            "the run does not wait for a confirmation; its state is {}",
+            before.state.as_str()
+        )));
+    }
+    diesel::delete(directory_staged::table.filter(directory_staged::run_id.eq(id.as_str())))
+        .execute(tx.conn)?;
+    diesel::update(dr::table.find(id.as_str()))
+        .set((
+            dr::state.eq(State::Refused.as_str()),
+            dr::finished_at.eq(Some(tx.now)),
+        ))
+        .execute(tx.conn)?;
+    tx.record(
+        Event::new(Action::SyncRefused, "source", source.as_str())
             .after(json!({"run": id, "gone": before.changes.map(|changes| changes.gone())})),
     );
     get(tx.conn, source, id)

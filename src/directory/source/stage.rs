@@ -17,6 +17,7 @@ use crate::base::error::{Error, Result};
 use crate::base::id::RunId;
 use crate::db::schema::directory_staged as ds;
 use crate::db::{Conn, dialect};
+use crate::directory::erased::{self, Erased};
 use crate::directory::line::{self, Line, LineKind};
 
 /// The number of rows in one step.
@@ -85,9 +86,34 @@ impl NewRow {
     }
 }
 
+impl NewRow {
+    /// Leaves the row out if it is about a person who was erased.
+    fn leave_out_erased(&mut self, erased: &Erased) {
+        let is_out = match line::parse(self.line.as_bytes()) {
+            Ok(Line::Person(person)) => {
+                let (id, input) = person.split();
+                erased.blocks_person(id.as_str()) || erased.blocks_address(&input.email)
+            }
+            Ok(Line::Member(member)) => erased.blocks_person(member.person.as_str()),
+            Ok(Line::Collaborator(collaborator)) => erased.blocks_person(collaborator.person.as_str()),
+            Ok(Line::Account(_) | Line::Resource(_)) | Err(_) => false,
+        };
+        if is_out {
+            self.key = format!("#{}", self.seq);
+            self.parent = None;
+            self.line = String::new();
+            self.left_out = Some(LeftOut::new(Why::Erased, erased::LEFT_OUT));
+        }
+    }
+}
+
 /// Stages rows. If several rows have the same key, none of them is used, because it is not known which one is
 /// right.
-pub(super) fn insert(conn: &mut Conn, run: &RunId, rows: &[NewRow]) -> Result<()> {
+/// A row about a person who was erased is left out, and nothing of it is stored.
+pub(super) fn insert(conn: &mut Conn, run: &RunId, rows: &mut [NewRow]) -> Result<()> {
+    if let Some(erased) = Erased::load(conn)? {
+        rows.iter_mut().for_each(|row| row.leave_out_erased(&erased));
+    }
     for chunk in rows.chunks(STEP) {
         let rows: Vec<&NewRow> = chunk.iter().collect();
         if store(conn, run, &rows)? != chunk.len() {
@@ -283,12 +309,14 @@ pub(super) fn examples<'a>(
         }));
 }
 
-/// Deletes the results of a comparison, so that it can be repeated. A row with wrong values stays left out.
+/// Deletes the results of a comparison, so that it can be repeated. A row with wrong values stays left out, and so does a row about
+/// a person who was erased, because nothing of it is stored that could be compared.
 pub(super) fn forget_comparison(conn: &mut Conn, run: &RunId) -> Result<()> {
     diesel::update(
         ds::table
             .filter(ds::run_id.eq(run.as_str()))
-            .filter(ds::left_out.ne(Why::Wrong.as_str())),
+            .filter(ds::left_out.ne(Why::Wrong.as_str()))
+            .filter(ds::left_out.ne(Why::Erased.as_str())),
     )
     .set((ds::left_out.eq(None::<String>), ds::reason.eq(None::<String>)))
     .execute(conn)?;

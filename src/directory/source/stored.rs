@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, Result};
 use crate::base::id::SourceId;
+use crate::base::sealed::open;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::foreign::{Engine, shown_url};
@@ -158,7 +159,23 @@ pub(super) struct SourceRow {
     pub max_left_out_percent: i64,
 }
 
+/// The places of the URL and the secret of a source, for their encryption.
+pub(super) fn places(id: &SourceId) -> (String, String) {
+    (
+        format!("directory_sources.url/{id}"),
+        format!("directory_sources.secret/{id}"),
+    )
+}
+
 impl SourceRow {
+    /// Returns the row as it was read, with its URL and its secret decrypted. Every row that is read goes through this.
+    pub fn opened(mut self) -> Result<Self> {
+        let (url, secret) = places(&self.id);
+        self.url = self.url.map(|text| open(&text, &url)).transpose()?;
+        self.secret = self.secret.map(|text| open(&text, &secret)).transpose()?;
+        Ok(self)
+    }
+
     pub fn kind(&self) -> Result<SourceKind> {
         SourceKind::parse(&self.kind)
     }
@@ -191,17 +208,20 @@ pub(super) fn existing(conn: &mut Conn, id: &SourceId) -> Result<SourceRow> {
     s::table
         .find(id.as_str())
         .filter(s::gone_at.is_null())
-        .first(conn)
+        .first::<SourceRow>(conn)
         .optional()?
-        .ok_or_else(|| Error::NotFound(format!("source {id}")))
+        .ok_or_else(|| Error::NotFound(format!("source {id}")))?
+        .opened()
 }
 
 pub(super) fn by_name(conn: &mut Conn, name: &str) -> Result<Option<SourceRow>> {
-    Ok(s::table
+    s::table
         .filter(s::name.eq(name))
         .filter(s::gone_at.is_null())
-        .first(conn)
-        .optional()?)
+        .first::<SourceRow>(conn)
+        .optional()?
+        .map(SourceRow::opened)
+        .transpose()
 }
 
 /// Returns the source with this name.
@@ -224,6 +244,7 @@ pub fn get(conn: &mut Conn, id: &SourceId) -> Result<Source> {
         .first::<SourceRow>(conn)
         .optional()?
         .ok_or_else(|| Error::NotFound(format!("source {id}")))?
+        .opened()?
         .view()
 }
 
@@ -236,6 +257,6 @@ pub fn list(conn: &mut Conn, after: Option<&str>, limit: i64) -> Result<Vec<Sour
         .limit(limit)
         .load::<SourceRow>(conn)?
         .into_iter()
-        .map(SourceRow::view)
+        .map(|row| row.opened()?.view())
         .collect()
 }

@@ -270,7 +270,8 @@ async fn take_all(
         let (claimed, now) = (claimed.clone(), db.clock().now());
         db.transaction(move |conn| {
             claimed.report(conn, now, State::Reading, done, total)?;
-            stage::insert(conn, &claimed.run, &rows)
+            let mut rows = rows;
+            stage::insert(conn, &claimed.run, &mut rows)
         })
         .await?;
     }

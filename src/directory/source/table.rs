@@ -233,6 +233,9 @@ fn import_all(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Colum
     } = layout(columns, format, &beginning).map_err(on_first)?;
     beginning.drain(..skip);
     let skipped = u64::from(skip > BOM.len());
+    // The library counts a line at its line feed, and reads the line feed of `\r\n` only with the next record.
+    let first_end = beginning.iter().position(|byte| *byte == b'\n');
+    let late = u64::from(first_end.is_some_and(|end| end > 0 && beginning[end - 1] == b'\r'));
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
@@ -247,7 +250,7 @@ fn import_all(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Colum
             Ok(true) if is_blank(&record) => {}
             Ok(true) if !header_read => header_read = true,
             Ok(true) => {
-                let line = skipped + record.position().map_or(0, csv::Position::line);
+                let line = skipped + late + record.position().map_or(0, csv::Position::line);
                 match row(columns.kind, &plan, width, &record) {
                     Ok(parsed) => import.take(tx, line, parsed)?,
                     Err(errors) => errors
@@ -258,7 +261,7 @@ fn import_all(tx: &mut Tx<'_>, input: impl Read, format: Format, columns: &Colum
             Ok(false) => break,
             Err(error) => match failure(&error) {
                 Some((line, detail)) => {
-                    let line = line.unwrap_or_else(|| reader.position().line());
+                    let line = line.map_or_else(|| reader.position().line(), |line| line + late);
                     import.wrong(tx, skipped + line, detail)?;
                     if matches!(error.kind(), ErrorKind::Io(_)) {
                         break;

@@ -6,24 +6,25 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::done::done;
 use super::field::Field;
-use super::filled::{Filled, Wrong, back_to};
+use super::filled::{Filled, Wrong};
 use super::form::{Form, Saved, Use};
+use super::incident::Reader;
 use super::incident_forms::find;
 use super::params::Form as Parameters;
 use super::signed_in::SignedIn;
-use super::view::{Frame, ROWS, When, call, cut, grouped, link, segment};
+use super::view::{ROWS, When, count, cut, grouped, link, segment};
 use crate::answers::list::{self, Place};
 use crate::answers::series::{Course, Point};
 use crate::answers::{self, Choice, Filter, NewAnswer, record};
 use crate::auth::Role;
 use crate::base::error::Result;
-use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::http::App;
 use crate::http::admin_page::Pages;
-use crate::http::api::answers::{asked, drawn};
+use crate::http::api::answers::drawn;
 use crate::http::ids::{InPath, IncidentName};
 use crate::http::page::{Page, cursor, page};
 use crate::http::problem::Answer;
@@ -33,9 +34,16 @@ use crate::notice::{self, AskedPeople};
 pub(super) fn routes(pages: &mut Pages) {
     pages
         .search("/incidents/{id}/answers", Role::Viewer, show)
+        .does(&[
+            "GET /api/v1/incidents/{id}/answers",
+            "GET /api/v1/incidents/{id}/answers/series",
+        ])
         .show("/incidents/{id}/answers.svg", Role::Viewer, image)
+        .does(&["GET /api/v1/incidents/{id}/answers.svg"])
         .send("/incidents/{id}/answers", Role::Operator, record_one)
-        .send("/incidents/{id}/answers/remind", Role::Operator, remind);
+        .does(&["POST /api/v1/incidents/{id}/answers"])
+        .send("/incidents/{id}/answers/remind", Role::Operator, remind)
+        .does(&["POST /api/v1/incidents/{id}/answers/remind"]);
 }
 
 /// The number of rows of the table beside the chart.
@@ -87,8 +95,8 @@ const ANSWER: &[Field] = &[
     Field::zone(),
 ];
 
-fn new_form() -> Form {
-    Form::new(ANSWER).within("answer")
+fn new_form(by: &SignedIn) -> Form {
+    Form::new(ANSWER).zoned(by, None).within("answer")
 }
 
 fn shown(form: Form, number: i64) -> Value {
@@ -131,8 +139,7 @@ pub(super) fn section(
     let points = course.in_points(TABLE, now)?;
     let word = listed.filter.map(Filter::as_str);
     let at = |filter: Option<&str>, after: Option<&str>| {
-        let path = link(base, &[("answers", filter), ("answers_after", after)]);
-        format!("{path}#answers")
+        link(base, &[("answers", filter), ("answers_after", after)])
     };
     let people = [
         (None, "All answers", counts.asked - counts.none),
@@ -161,15 +168,34 @@ pub(super) fn section(
         "is_help": counts.choices.help > 0,
         "replied": (counts.replied > 0).then(|| grouped(counts.replied)), "replied_path": at(Some("replied"), None),
         "none": grouped(counts.none), "none_path": at(Some("none"), None),
-        "may_remind": counts.none > 0,
+        "ask": (counts.none > 0).then(|| reminder(counts.none, incident.number)),
         "tabs": tabs,
         "rows": rows.iter().map(row).collect::<Vec<_>>(),
         "first": (listed.before.is_some() || listed.after.is_some()).then(|| at(word, None)),
         "next": next.as_deref().map(|next| at(word, Some(next))),
         "points": points.iter().map(point).collect::<Vec<_>>(),
         "chart": format!("/admin/incidents/{}/answers.svg", incident.number),
-        "remind": format!("/admin/incidents/{}/answers/remind", incident.number),
     }))
+}
+
+/// Returns the question that comes before the draft of a reminder, for the partial `admin/ask`.
+fn reminder(unanswered: i64, number: i64) -> Value {
+    let who = count(
+        usize::try_from(unanswered).unwrap_or_default(),
+        "person",
+        "people",
+    );
+    let was = match unanswered {
+        1 => "was asked and has",
+        _ => "were asked and have",
+    };
+    json!({
+        "label": "Draft a reminder for those who have not answered",
+        "action": format!("/admin/incidents/{number}/answers/remind"),
+        "button": format!("Draft a reminder to {who}"),
+        "text": format!("{who} {was} not answered. Nothing is sent before you check and send the draft."),
+        "fields": [],
+    })
 }
 
 fn point(point: &Point) -> Value {
@@ -208,14 +234,7 @@ fn row(answer: &answers::Answer) -> Value {
 /// Returns the empty form. `None` if the caller may not record answers.
 pub(super) fn form(by: &SignedIn, number: i64) -> Option<Value> {
     let covers = by.0.role.covers(Role::Operator);
-    covers.then(|| shown(new_form(), number))
-}
-
-/// Returns the API calls that do the same as the forms.
-pub(super) fn commands(app: &App, incident: &IncidentId) -> Value {
-    let path = format!("/incidents/{incident}/answers");
-    let body = json!({"person": "…", "answer": "works"});
-    json!({"record": call(app, "POST", &path, Some(&body)), "remind": call(app, "POST", &format!("{path}/remind"), None)})
+    covers.then(|| shown(new_form(by), number))
 }
 
 async fn of(app: &App, name: IncidentName) -> Answer<Incident> {
@@ -241,7 +260,7 @@ async fn show(
     whole(&app, &by, incident, listed, form, Vec::new(), StatusCode::OK).await
 }
 
-/// Returns the page that shows only the answers of an incident.
+/// Returns the tab with the answers of an incident.
 async fn whole(
     app: &App,
     by: &SignedIn,
@@ -251,26 +270,22 @@ async fn whole(
     wrong: Vec<String>,
     status: StatusCode,
 ) -> Answer<HttpResponse> {
-    let (audience_cache, now) = (app.audience_cache.clone(), app.clock().now());
-    let (number, title, id) = (incident.number, incident.title.clone(), incident.id.clone());
-    let base = format!("/admin/incidents/{number}/answers");
-    let section = app
+    let (mut reader, now) = (Reader::new(app), app.clock().now());
+    let name = IncidentName::Id(incident.id.clone());
+    let (head, section) = app
         .db
         .read(move |conn| {
-            let asked = asked(&audience_cache, conn, &incident.id, now)?;
-            section(conn, &asked, &incident, &listed, &base, now)
+            let head = reader.read(conn, &name)?;
+            let base = format!("{}/answers", head.base());
+            let section = section(conn, head.asked(), &incident, &listed, &base, now)?;
+            Ok((head, section))
         })
         .await?;
-    let heading = format!("Answers to #{number} {}", cut(&title, 80));
-    app.pages.answer_with(
-        status,
-        "admin/answers",
-        &json!({
-            "page": Frame::with_forms(app, by, &heading, "Incidents"), "number": number, "title": heading, "answers": section,
-            "form": form, "failed": status != StatusCode::OK, "open": status != StatusCode::OK, "wrong": wrong,
-            "commands": commands(app, &id),
-        }),
-    )
+    let data = json!({
+        "answers": section, "form": form, "failed": status != StatusCode::OK, "open": status != StatusCode::OK,
+        "wrong": wrong,
+    });
+    head.page(app, by, ("admin/answers", "Answers"), status, data)
 }
 
 async fn image(app: web::Data<App>, _: SignedIn, InPath(name): InPath<IncidentName>) -> Answer<HttpResponse> {
@@ -292,7 +307,13 @@ async fn record_one(
             .await
     };
     let form = match form.save(app.clock().now(), store).await? {
-        Saved::Done(_) => return Ok(back_to(&format!("/admin/incidents/{}#answers", incident.number))),
+        Saved::Done(_) => {
+            return Ok(done(
+                &app,
+                &format!("/admin/incidents/{}/answers", incident.number),
+                "The answer is recorded.",
+            ));
+        }
         Saved::Again(form) => shown(form, incident.number),
     };
     let wrong = texts(&form["others"]);
@@ -316,7 +337,11 @@ async fn remind(
     fields.finish()?;
     let about = incident.id.clone();
     match app.db.write(&actor, move |tx| notice::remind(tx, &about)).await {
-        Ok(draft) => Ok(back_to(&format!("/admin/notices/{}", draft.id))),
+        Ok(draft) => Ok(done(
+            &app,
+            &format!("/admin/notices/{}", draft.id),
+            "This draft asks those who have not answered. Nothing is sent yet.",
+        )),
         Err(error) => {
             let wrong = Wrong::of(error)?;
             let form = form(&by, incident.number);

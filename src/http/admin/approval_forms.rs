@@ -1,35 +1,18 @@
 //! The approval of a notice on its page: which limits it is above, who approved it, and the forms with which other people approve
-//! it and with which an admin uses break glass.
+//! it and with which an admin uses break glass. [`super::approving`] does what they ask for.
 
-use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::field::Field;
-use super::filled::{Filled, back_to};
-use super::form::{Form, Saved, Use};
-use super::signed_in::SignedIn;
-use super::view::{Frame, When};
+use super::form::{Form, Use};
+use super::view::When;
 use crate::auth::{Caller, Role};
 use crate::base::error::Result;
-use crate::base::id::NoticeId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::http::App;
-use crate::http::admin_page::Pages;
-use crate::http::ids::InPath;
-use crate::http::problem::Answer;
-use crate::notice::{self, Approval, ApprovalKind, BreakGlass, Digest, Exceeded, LimitName, Notice, Preview};
+use crate::notice::{self, Approval, ApprovalAsked, ApprovalKind, Exceeded, LimitName, Notice, Preview};
 
-pub(super) fn routes(pages: &mut Pages) {
-    pages.send("/notices/{id}/approve", Role::Approver, approve).send(
-        "/notices/{id}/break-glass",
-        Role::Admin,
-        break_glass,
-    );
-}
-
-const GLASS: &[Field] = &[Field::long_text(
+pub(super) const GLASS: &[Field] = &[Field::long_text(
     "reason",
     "Why the notice cannot wait for an approval",
     "At least 10 characters. Operators, the timeline of the incident and the audit trail get this reason.",
@@ -40,6 +23,8 @@ pub(super) struct Approved {
     list: Vec<Approval>,
     /// What the caller wrote of the draft, so that the caller may not approve it.
     own_part: Option<&'static str>,
+    /// When other people were last asked to approve it.
+    pub(super) asked: Option<ApprovalAsked>,
 }
 
 impl Approved {
@@ -55,10 +40,12 @@ impl Approved {
             Some(preview) => Approved {
                 list: notice::approvals_for(conn, &notice.id, &preview.digest, now)?,
                 own_part: notice::own_part(conn, &notice.id, caller.id.as_str())?,
+                asked: None,
             },
             None => Approved {
                 list: notice::list_approvals(conn, &notice.id, sending, now)?,
                 own_part: None,
+                asked: None,
             },
         })
     }
@@ -75,7 +62,10 @@ impl Approved {
             .iter()
             .any(|one| one.valid && one.kind == ApprovalKind::Approval && one.token == caller.id.as_str());
         let is_approver = caller.role.covers(Role::Approver);
-        let may_approve = is_approver && self.own_part.is_none() && !has_approved;
+        // An approval of what cannot be sent would be for nothing.
+        let ready =
+            preview.is_some_and(|preview| !preview.has_placeholders && preview.missing_values.is_empty());
+        let may_approve = ready && is_approver && self.own_part.is_none() && !has_approved;
         let path = format!("/admin/notices/{}", notice.id);
         json!({
             "required": required,
@@ -96,6 +86,14 @@ impl Approved {
                 (None, true) => Some("You have approved it. Another person must approve it too.".to_owned()),
                 (None, false) => None,
             }),
+            "asked": self.asked.as_ref().filter(|_| waits.is_some()).map(|asked| json!({
+                "by": asked.by, "at": When::utc(asked.at),
+                "old": preview.is_some_and(|preview| preview.digest != asked.digest),
+            })),
+            "ask": waits
+                .filter(|_| ready && !may_approve && caller.role.covers(Role::Operator))
+                .filter(|preview| self.asked.as_ref().is_none_or(|asked| asked.digest != preview.digest))
+                .map(|preview| json!({"action": format!("{path}/ask-for-approval"), "digest": preview.digest})),
             "glass": waits.filter(|_| caller.role.covers(Role::Admin)).map(|preview| {
                 glass(Form::new(GLASS), &path, &preview.digest)
             }),
@@ -131,7 +129,7 @@ fn limit_row(exceeded: &Exceeded) -> Value {
 }
 
 /// The form for break glass. `page` is the path of the page of the notice.
-fn glass(form: Form, page: &str, digest: &str) -> Value {
+pub(super) fn glass(form: Form, page: &str, digest: &str) -> Value {
     let at = Use {
         action: format!("{page}/break-glass"),
         button: "Break glass",
@@ -140,53 +138,4 @@ fn glass(form: Form, page: &str, digest: &str) -> Value {
     let mut shown = form.within("glass").shown(&at);
     shown["digest"] = json!(digest);
     shown
-}
-
-async fn approve(app: web::Data<App>, sent: Filled, InPath(id): InPath<NoticeId>) -> Answer<HttpResponse> {
-    let Filled { by, mut fields } = sent;
-    let digest = Digest {
-        digest: fields.take("digest"),
-    };
-    fields.finish()?;
-    let (sending, path) = (app.sending.clone(), format!("/admin/notices/{id}"));
-    app.db
-        .write(&by.0.actor(), move |tx| {
-            notice::approve(tx, &id, &digest, &sending)
-        })
-        .await?;
-    Ok(back_to(&format!("{path}#approval")))
-}
-
-async fn break_glass(
-    app: web::Data<App>,
-    sent: Filled,
-    InPath(id): InPath<NoticeId>,
-) -> Answer<HttpResponse> {
-    let Filled { by, mut fields } = sent;
-    let digest = fields.take("digest");
-    let form = Form::read(GLASS, fields)?;
-    let path = format!("/admin/notices/{id}");
-    let (actor, sending, typed) = (by.0.actor(), app.sending.clone(), digest.clone());
-    let store = async |said: Value| {
-        let said = BreakGlass {
-            digest: typed,
-            reason: said["reason"].as_str().unwrap_or_default().to_owned(),
-        };
-        app.db
-            .write(&actor, move |tx| notice::break_glass(tx, &id, &said, &sending))
-            .await
-    };
-    match form.save(app.clock().now(), store).await? {
-        Saved::Done(_) => Ok(back_to(&format!("{path}#approval"))),
-        Saved::Again(form) => wrong(&app, &by, form, &path, &digest),
-    }
-}
-
-/// The page with the form for break glass alone, with its errors.
-fn wrong(app: &App, by: &SignedIn, form: Form, path: &str, digest: &str) -> Answer<HttpResponse> {
-    let data = json!({
-        "page": Frame::with_forms(app, by, "Break glass", "Incidents"), "back": path, "glass": glass(form, path, digest),
-    });
-    app.pages
-        .answer_with(StatusCode::UNPROCESSABLE_ENTITY, "admin/break-glass", &data)
 }

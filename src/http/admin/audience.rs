@@ -10,16 +10,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::view::{
-    ROWS, When, account_path, count, cut, grouped, link, person_path, relevance, resource, resource_path,
+    When, account_path, count, cut, grouped, link, person_path, relevance, resource, resource_path,
 };
 use crate::audience::{Addressee, Audience, Reason};
 use crate::directory::{ResourceRef, normal_address};
 use crate::feedback::unreached::{Unreached, UnreachedCounts, UnreachedReason};
-use crate::http::page::{Page, page};
+use crate::http::page::{Limit, Page, page};
 use crate::incident::affected::Source;
 use crate::incident::affected_people::Named;
+use crate::incident::recovery::State;
 use crate::incident::users_in_events::SeenInEvents;
-use crate::notice::{Overview, Reached, Standing};
+use crate::notice::{Overview, Restoration, Restorations, Standing};
 
 /// The group of people to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -35,6 +36,12 @@ pub enum Chosen {
     Failed,
     /// People without a valid address.
     Unreachable,
+    /// People whose affected resources are all restored.
+    Restored,
+    /// People whose affected resources are not all restored.
+    Impaired,
+    /// People who were notified that everything is restored, and one of whose resources is impaired again.
+    Relapsed,
 }
 
 impl Chosen {
@@ -45,6 +52,28 @@ impl Chosen {
             Chosen::Sending => "sending",
             Chosen::Failed => "failed",
             Chosen::Unreachable => "unreachable",
+            Chosen::Restored => "restored",
+            Chosen::Impaired => "impaired",
+            Chosen::Relapsed => "relapsed",
+        }
+    }
+
+    /// Returns whether a person belongs to the group.
+    fn has(self, standing: Chosen, restoration: Option<Restoration>) -> bool {
+        match self {
+            Chosen::Restored => matches!(
+                restoration,
+                Some(Restoration::Restored | Restoration::RestoredAndTold)
+            ),
+            Chosen::Impaired => matches!(
+                restoration,
+                Some(Restoration::Impaired | Restoration::Relapsed | Restoration::RelapsedAndTold)
+            ),
+            Chosen::Relapsed => matches!(
+                restoration,
+                Some(Restoration::Relapsed | Restoration::RelapsedAndTold)
+            ),
+            other => other == standing,
         }
     }
 
@@ -59,55 +88,52 @@ impl Chosen {
     }
 }
 
-/// The section of the page, and the number of people who are not notified yet.
-pub struct Section {
-    /// The data for the template.
-    pub shown: Value,
-    /// The number of people with a valid address to whom nothing was sent.
-    pub not_told: usize,
-}
-
 /// The largest number of reasons of one person, and of resources of one reason, that are listed. The rest is
 /// only counted.
 const MAX: usize = 5;
 
-/// Returns one page of the people of an audience. `outbox` says that emails are written to files, so no mail
-/// server accepts anything.
+/// The number of people on one page.
+const ROWS: Limit = Limit(20);
+
+/// Returns one page of the people of an audience who are in a group and whose name, ID or address contains a text. `outbox` says
+/// that emails are written to files, so no mail server accepts anything.
 pub fn section(
-    overview: &Overview,
-    chosen: Option<Chosen>,
+    (overview, restorations): (&Overview, &Restorations),
+    (chosen, text): (Option<Chosen>, Option<&str>),
     after: Option<&str>,
     base: &str,
     outbox: bool,
-) -> Section {
+) -> Value {
     let audience = &overview.audience;
     let standing = |addressee: &Addressee| Chosen::of(overview.standing(addressee));
+    let restoration = |addressee: &Addressee| restorations.of(overview, addressee);
     let parts = overview.partition();
+    let wanted = text.map(str::to_lowercase);
+    let matches = |addressee: &Addressee| {
+        let person = &addressee.person;
+        wanted.as_ref().is_none_or(|wanted| {
+            [&person.name, &person.id, &person.email]
+                .iter()
+                .any(|field| field.to_lowercase().contains(wanted))
+        })
+    };
+    let in_group = |addressee: &&Addressee| {
+        chosen.is_none_or(|chosen| chosen.has(standing(addressee), restoration(addressee)))
+            && matches(addressee)
+    };
     let rows: Vec<&Addressee> = audience
         .people
         .iter()
-        .filter(|addressee| chosen.is_none_or(|chosen| standing(addressee) == chosen))
+        .filter(in_group)
         .filter(|addressee| after.is_none_or(|after| addressee.person.id.as_str() > after))
         .take(ROWS.probe() as usize)
         .collect();
     let Page { items, next_cursor } = page(rows, ROWS, |addressee| addressee.person.id.clone());
     let word = chosen.map(Chosen::as_str);
     let path = |chosen: Option<&str>, after: Option<&str>| {
-        format!(
-            "{}#people",
-            link(base, &[("people", chosen), ("people_after", after)])
-        )
+        link(base, &[("people", chosen), ("q", text), ("people_after", after)])
     };
-    let tab = |label: &str, n: i64, value: Option<&str>| json!({"label": format!("{label} {}", grouped(n)), "path": path(value, None), "current": word == value});
-    let counts = &audience.counts;
-    // Archived people are in no group, because they are not in the audience any more.
-    let deleted = audience.unreachable.len().saturating_sub(
-        audience
-            .people
-            .iter()
-            .filter(|one| one.unreachable.is_some())
-            .count(),
-    );
+    let tab = |label: &str, n: i64, value: Option<&str>| json!({"label": format!("{label} {}", grouped(n)), "path": path(value, None), "current": word == value, "count": null});
     let mut tabs = vec![
         tab("all", parts.people, None),
         tab("not notified yet", parts.not_notified, Some("not_told")),
@@ -122,57 +148,36 @@ pub fn section(
             tabs.push(tab(label, n, Some(value)));
         }
     }
-    let shown = json!({
+    let restorations: Vec<Restoration> = audience.people.iter().filter_map(restoration).collect();
+    for (label, group) in [
+        ("restored", Chosen::Restored),
+        ("still impaired", Chosen::Impaired),
+        ("impaired again", Chosen::Relapsed),
+    ] {
+        let n = restorations
+            .iter()
+            .filter(|one| group.has(Chosen::Told, Some(**one)))
+            .count();
+        let shows = !restorations.is_empty() && (group != Chosen::Relapsed || n > 0);
+        if shows || chosen == Some(group) {
+            tabs.push(tab(label, n as i64, Some(group.as_str())));
+        }
+    }
+    let counts = &audience.counts;
+    json!({
         "people": count(counts.people, "person", "people"),
         "accounts": count(counts.accounts, "account", "accounts"),
-        "resources": count(counts.resources, "resource", "resources"),
         "any": !audience.people.is_empty(),
-        "accepted_text": format!("{} of {}", grouped(parts.accepted), grouped(parts.people)),
-        // The number is green only if everybody was notified.
-        "all_accepted": parts.people > 0 && parts.accepted == parts.people,
-        "accepted_meaning": match (parts.accepted, outbox) {
-            (0, _) if overview.reached.values().any(Reached::is_notified) => {
-                "of those who are affected now; other people were notified"
-            }
-            (0, _) => "nobody yet",
-            (_, true) => "written to files in the outbox, not sent to a mail server",
-            (_, false) => "accepted by the mail server",
-        },
-        "corrected": match overview.corrected() {
-            0 => None,
-            n => Some(count(n, "person was notified", "people were notified")),
-        },
-        "sending": parts.sending,
-        "sending_text": grouped(parts.sending),
-        "failed": parts.failed,
-        "failed_text": grouped(parts.failed),
-        "not_told": parts.not_notified,
-        "not_told_text": grouped(parts.not_notified),
-        "unreachable": parts.unreachable,
-        "unreachable_text": grouped(parts.unreachable),
-        "deleted": (deleted > 0).then(|| count(deleted, "person was", "people were")),
-        "unresolved": counts.unresolved_references,
-        "unresolved_text": grouped(counts.unresolved_references as i64),
-        "identified": counts.identified,
-        "named": counts.named,
-        "named_text": grouped(counts.named as i64),
-        "identified_text": grouped(counts.identified as i64),
-        "unidentified": counts.unidentified > 0 || counts.events_without_user > 0,
-        "any_events": counts.identified > 0 || counts.unidentified > 0 || counts.events_without_user > 0,
-        "unidentified_text": grouped(counts.unidentified as i64),
-        "without_user_text": grouped(counts.events_without_user),
+        "group": word,
+        "found": text.map(|_| count(audience.people.iter().filter(in_group).count(), "person", "people")),
         "tabs": tabs,
-        "rows": items.iter().map(|addressee| row(addressee, standing(addressee), outbox)).collect::<Vec<_>>(),
+        "rows": items.iter().map(|addressee| row(addressee, (standing(addressee), restoration(addressee)), outbox)).collect::<Vec<_>>(),
         "first": after.map(|_| path(word, None)),
         "next": next_cursor.as_deref().map(|next| path(word, Some(next))),
-    });
-    Section {
-        shown,
-        not_told: usize::try_from(parts.not_notified).unwrap_or_default(),
-    }
+    })
 }
 
-fn row(addressee: &Addressee, standing: Chosen, outbox: bool) -> Value {
+fn row(addressee: &Addressee, (standing, restoration): (Chosen, Option<Restoration>), outbox: bool) -> Value {
     let person = &addressee.person;
     let reasons: Vec<Reason> = addressee.reasons.iter().collect();
     let (ways, more) = ways(&reasons);
@@ -186,6 +191,12 @@ fn row(addressee: &Addressee, standing: Chosen, outbox: bool) -> Value {
         "failed": standing == Chosen::Failed,
         "not_told": standing == Chosen::NotTold,
         "relevance": relevance(addressee.relevance),
+        "restored": addressee.reasons.progress().map(|progress| json!({
+            "text": format!("{} of {} restored", grouped(progress.restored as i64), grouped(progress.affected as i64)),
+            "all": progress.is_complete(),
+            "told": restoration == Some(Restoration::RestoredAndTold),
+            "again": matches!(restoration, Some(Restoration::Relapsed | Restoration::RelapsedAndTold)),
+        })),
         // This is shown in addition to the state of the emails, because these people get no updates.
         "suppressed": addressee.suppressed.as_deref().map(|reason| match reason {
             "opted_out" => "opted out of updates",
@@ -230,7 +241,10 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
         .filter_map(|reason| reason.seen.as_deref())
         .map(met)
         .collect();
-    let named = reasons.iter().find_map(|reason| reason.named).map(named_directly);
+    let named = reasons
+        .iter()
+        .find_map(|reason| reason.named.as_ref())
+        .map(named_directly);
     let all = grouped.len() + seen.len() + usize::from(named.is_some());
     let roles = grouped.into_iter().map(|((_, role, account, through), mut reasons)| {
         reasons.dedup_by_key(|(_, resource)| *resource);
@@ -240,6 +254,8 @@ fn ways(reasons: &[Reason]) -> (Vec<Value>, usize) {
             .map(|(reason, at)| {
                 json!({
                     "at": resource(at, reason.name.as_deref()),
+                    "finding": reason.finding,
+                    "restored": reason.recovery == Some(State::Recovered),
                     // The path is shown only if it has another resource than the affected one.
                     "through": reason.through.as_ref().filter(|_| reason.by_account).map(|at| resource(at, None)),
                 })
@@ -282,15 +298,18 @@ fn met(seen: &SeenInEvents) -> Value {
 }
 
 /// Returns the reason of a person who is named directly. It is not a role.
-fn named_directly(named: Named) -> Value {
+fn named_directly(named: &Named) -> Value {
     json!({
         "role": null, "account": null, "on": null, "itself": false, "resources": [], "more_resources": 0, "seen": null,
         "named": {
             "by": match named.source {
-                Source::Selector => "added by a selector",
+                Source::Selector => "added by filter",
+                Source::Comparison => "found by a comparison",
                 Source::Operator | Source::Alert => "added manually",
             },
             "at": When::utc(named.added_at),
+            "as_of": When::maybe(named.as_of, None),
+            "finding": named.finding,
         },
     })
 }
@@ -403,8 +422,8 @@ pub fn unreached(counts: &UnreachedCounts, people: &[Unreached], zone: Option<&T
         ),
         false => count(
             counts.people,
-            "person could not be reached",
-            "people could not be reached",
+            "person missed at least one email, or has no address",
+            "people missed at least one email, or have no address",
         ),
     };
     json!({

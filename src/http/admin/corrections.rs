@@ -4,8 +4,9 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::done::done;
 use super::field::Field;
-use super::filled::{Filled, back_to};
+use super::filled::Filled;
 use super::form::{Form, Saved, Use};
 use super::view::count;
 use crate::auth::Role;
@@ -17,7 +18,9 @@ use crate::http::problem::Answer;
 use crate::notice::{Notice, correct};
 
 pub(super) fn routes(pages: &mut Pages) {
-    pages.send("/notices/{id}/correction", Role::Operator, draft);
+    pages
+        .send("/notices/{id}/correction", Role::Operator, draft)
+        .does(&["POST /api/v1/notices/{id}/correction"]);
 }
 
 const CORRECTION: &[Field] = &[Field::long_text(
@@ -75,7 +78,11 @@ async fn draft(app: web::Data<App>, sent: Filled, InPath(id): InPath<NoticeId>) 
             .await
     };
     match form.save(app.clock().now(), store).await? {
-        Saved::Done(notice) => Ok(back_to(&format!("/admin/notices/{}", notice.id))),
+        Saved::Done(notice) => Ok(done(
+            &app,
+            &format!("/admin/notices/{}", notice.id),
+            "The correction is drafted. Nothing is sent yet.",
+        )),
         Saved::Again(form) => form.page(&app, &by, ("Draft a correction", "Incidents"), "", &at(&id)),
     }
 }

@@ -1,37 +1,24 @@
-//! The forms with which a notice is written: a draft on the page of an incident, its change, and the values of its recipients on the
-//! page of the draft. They do what the API does, with the same role. Nothing is sent by them.
+//! The forms with which a notice is written: a new one for an incident, its change, and the values of its recipients. They do what the
+//! API does, with the same role. Nothing is sent by them. [`super::write`] is the page that they are on.
 
-use actix_web::{HttpResponse, web};
+use std::io::Read;
+use std::time::Duration;
+
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::field::{Field, ZONE};
-use super::filled::{Filled, back_to};
-use super::form::{Form, Saved, Use};
-use super::incident_forms::find;
+use super::form::Form;
+use super::version;
 use super::view::zone;
 use crate::audience::{Collaborators, Rule};
-use crate::auth::Role;
 use crate::base::error::{Error, FieldError, Result};
-use crate::base::id::{ExternalId, NoticeId};
+use crate::base::id::ExternalId;
 use crate::base::time::Timestamp;
-use crate::http::App;
-use crate::http::admin_page::Pages;
-use crate::http::ids::{InPath, IncidentName};
-use crate::http::problem::Answer;
 use crate::incident::{Incident, Status};
 use crate::notice::template::Phase;
 use crate::notice::values::{self, PersonValues};
-use crate::notice::{self, CustomerAction, NewNotice, Notice, NoticePatch};
-
-pub(super) fn routes(pages: &mut Pages) {
-    pages
-        .send("/incidents/{id}/notices", Role::Operator, write)
-        .send("/notices/{id}/change", Role::Operator, change)
-        .send("/notices/{id}/values", Role::Operator, upload);
-}
-
-const PART: &str = "Incidents";
+use crate::notice::{CustomerAction, NewNotice, Notice, NoticePatch};
 
 const HEADLINE: Field = Field::text(
     "headline",
@@ -47,7 +34,7 @@ const MESSAGE: Field = Field::long_text(
 const ACTION: Field = Field::choice(
     "customer_action",
     "What the customer must do",
-    "A resolution must say it.",
+    "A recovery and a resolution must say it.",
     &[
         ("unsaid", "The notice does not say it"),
         ("none", "Nothing: no action needed"),
@@ -56,11 +43,26 @@ const ACTION: Field = Field::choice(
     "must be unsaid, none or needed",
 );
 const TODO: Field = Field::long_text("to_do", "To do", "Only if the customer must do something.").optional();
+const NEXT: Field = Field::choice(
+    "next_update",
+    "Next update",
+    "Customers are promised an update until then, even if there is no news.",
+    &[
+        ("at", "At the time beside"),
+        ("PT30M", "In 30 minutes"),
+        ("PT1H", "In 1 hour"),
+        ("PT2H", "In 2 hours"),
+        ("PT4H", "In 4 hours"),
+        ("P1D", "In 1 day"),
+    ],
+    "must be at, PT30M, PT1H, PT2H, PT4H or P1D",
+);
 const DUE: Field = Field::clock(
     "next_update_due_at",
     "Next update by",
-    "Customers are promised an update by this time, even if there is no news. If empty, nothing is promised.",
-);
+    "If empty, nothing is promised.",
+)
+.beside();
 const ROLES: Field = Field::lines(
     "roles",
     "Roles of members",
@@ -70,9 +72,10 @@ const COLLABORATORS: Field = Field::lines(
     "collaborators",
     "Collaborators",
     "all, none, or their roles, one on each line.",
-);
+)
+.beside();
 
-const WRITE: &[Field] = &[
+pub(super) const WRITE: &[Field] = &[
     Field::choice(
         "phase",
         "Kind of notice",
@@ -80,35 +83,39 @@ const WRITE: &[Field] = &[
         &[
             ("detection", "Detection: we found a problem"),
             ("update", "Update: there is news"),
+            ("recovery", "Recovery: everything of theirs is restored"),
             ("resolution", "Resolution: the incident is over"),
             ("report", "Report: what happened"),
         ],
-        "must be detection, update, resolution or report",
+        "must be detection, update, recovery, resolution or report",
     ),
     HEADLINE,
     MESSAGE,
     ACTION,
     TODO,
+    NEXT,
     DUE,
     Field::zone(),
     ROLES,
     COLLABORATORS,
 ];
 
-const CHANGE: &[Field] = &[
+pub(super) const CHANGE: &[Field] = &[
     HEADLINE,
     MESSAGE,
     ACTION,
     TODO,
+    NEXT,
     DUE,
     Field::zone(),
     ROLES,
     COLLABORATORS,
+    version::FIELD,
 ];
 
-const VALUES: &[Field] = &[Field::own(
+pub(super) const VALUES: &[Field] = &[Field::own(
     "values",
-    "Values of the recipients",
+    "Or paste the values of the recipients",
     "CSV whose first line names the columns, such as person,code. Or lines of JSON, such as {\"person\": \"ann\", \"values\": \
      {\"code\": \"A-1234\"}}. They replace all values of this notice.",
     |text| Ok(json!(text)),
@@ -118,12 +125,13 @@ const VALUES: &[Field] = &[Field::own(
 /// A notice as it was typed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+pub(super) struct Written {
     phase: Option<Phase>,
     headline: Option<String>,
     message: String,
     customer_action: Action,
     to_do: Option<String>,
+    next_update: String,
     next_update_due_at: Option<Timestamp>,
     roles: Vec<ExternalId>,
     collaborators: Vec<ExternalId>,
@@ -163,8 +171,30 @@ impl Written {
         }
     }
 
-    fn new_notice(self) -> Result<NewNotice> {
-        let phase = self.phase.ok_or_else(|| Error::invalid("/phase", "is missing"))?;
+    /// The time until which an update is promised.
+    fn due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        let minutes = match self.next_update.as_str() {
+            "PT30M" => 30,
+            "PT1H" => 60,
+            "PT2H" => 120,
+            "PT4H" => 240,
+            "P1D" => 24 * 60,
+            _ => return Ok(self.next_update_due_at),
+        };
+        if self.next_update_due_at.is_some() {
+            let detail = "must be empty, because the field beside says when the next update is";
+            return Err(Error::invalid("/next_update_due_at", detail));
+        }
+        Ok(Some(now.plus(Duration::from_secs(minutes * 60))))
+    }
+
+    /// The new notice. `phase` is that of a draft that is changed.
+    pub(super) fn new_notice(self, phase: Option<Phase>, now: Timestamp) -> Result<NewNotice> {
+        let next_update_due_at = self.due(now)?;
+        let phase = self
+            .phase
+            .or(phase)
+            .ok_or_else(|| Error::invalid("/phase", "is missing"))?;
         Ok(NewNotice {
             phase,
             customer_action: self.action(),
@@ -172,14 +202,17 @@ impl Written {
             message: self.message,
             subject: None,
             headline: self.headline,
-            next_update_due_at: self.next_update_due_at,
+            next_update_due_at,
             // The page of a notice has the form for its correction.
             corrects: None,
+            // The page on which a draft is checked has the box for it.
+            acknowledge_impaired: false,
         })
     }
 
     /// The change of a draft. What is as before is left out, so that a reminder, whose audience is fixed, can be changed.
-    fn patch(self, before: &Notice) -> Result<NoticePatch> {
+    pub(super) fn patch(self, before: &Notice, now: Timestamp) -> Result<NoticePatch> {
+        let due = self.due(now)?;
         let (action, rule) = (self.action(), self.rule());
         if action.is_none() && before.customer_action.is_some() {
             let detail = "the notice already says what the customer must do: choose one of the others";
@@ -189,15 +222,16 @@ impl Written {
             message: Some(self.message),
             subject: None,
             headline: Some(self.headline),
-            next_update_due_at: Some(self.next_update_due_at).filter(|due| *due != before.next_update_due_at),
+            next_update_due_at: Some(due).filter(|due| *due != before.next_update_due_at),
             customer_action: action,
             audience: Some(rule).filter(|rule| *rule != before.audience),
+            acknowledge_impaired: None,
         })
     }
 }
 
 /// Moves the errors of the domain to the fields of the form.
-fn at_fields(error: Error) -> Error {
+pub(super) fn at_fields(error: Error) -> Error {
     let moved = |error: FieldError| {
         let pointer = error.pointer.as_deref().map(|at| match at {
             "/customer_action/text" => "/to_do".to_owned(),
@@ -230,56 +264,36 @@ fn with_audience(form: Form, rule: &Rule) -> Form {
     )
 }
 
-fn of_incident(incident: &Incident) -> Use<'static> {
-    let page = format!("/admin/incidents/{}", incident.number);
-    Use {
-        action: format!("{page}/notices"),
-        button: "Write draft",
-        within: ("Incident", page),
-    }
-}
-
-fn of_draft(notice: &NoticeId, last: &str, button: &'static str) -> Use<'static> {
-    let page = format!("/admin/notices/{notice}");
-    Use {
-        action: format!("{page}/{last}"),
-        button,
-        within: ("Notice", page),
-    }
-}
-
-/// A form on the page that it belongs to.
-fn here(form: Form, at: &Use<'_>) -> Value {
-    let mut shown = form.shown(at);
-    shown["back"] = Value::Null;
-    shown
-}
-
-/// The form for the page of an incident. `notices` are those that it has.
-pub(super) fn write_form(incident: &Incident, notices: &[Notice]) -> Value {
-    let begun = notices
-        .iter()
-        .any(|notice| !notice.state.is_draft() && notice.episode == incident.episode);
-    let phase = match (incident.status, begun) {
+/// The phase that is next for an incident. `begun` is whether a notice was sent since it was opened or reopened.
+pub(super) fn next_phase(incident: &Incident, begun: bool) -> Phase {
+    match (incident.status, begun) {
         (Status::Resolved, _) => Phase::Resolution,
         (_, true) => Phase::Update,
         (_, false) => Phase::Detection,
+    }
+}
+
+/// A new notice of this phase. `own_zone` is the time zone of the person who writes it.
+pub(super) fn new_form(phase: Phase, incident: &Incident, own_zone: Option<&str>, message: &str) -> Form {
+    let name = own_zone.or(incident.time_zone.as_deref()).unwrap_or("UTC");
+    let action = match phase {
+        // A resolution must say it, and in most cases there is nothing to do.
+        Phase::Recovery | Phase::Resolution => "none",
+        _ => "unsaid",
     };
     let form = Form::new(WRITE)
         .with("phase", phase.as_str())
-        .with(
-            ZONE,
-            incident.time_zone.clone().unwrap_or_else(|| "UTC".to_owned()),
-        )
+        .with("message", message)
+        .with("customer_action", action)
+        .with(ZONE, name)
         .within("notice");
-    here(with_audience(form, &Rule::default()), &of_incident(incident))
+    with_audience(form, &Rule::default())
 }
 
-/// The forms for the page of a draft.
-pub(super) fn draft_forms(notice: &Notice, incident: &Incident) -> Value {
-    let name = incident
-        .time_zone
-        .as_deref()
+/// The form that changes a draft, with everything that it says.
+pub(super) fn change_form(notice: &Notice, incident: &Incident, own_zone: Option<&str>) -> Form {
+    let name = own_zone
+        .or(incident.time_zone.as_deref())
         .filter(|name| zone(Some(name)).is_some());
     let shown_in = zone(name).unwrap_or(jiff::tz::TimeZone::UTC);
     let (action, to_do) = match &notice.customer_action {
@@ -295,92 +309,37 @@ pub(super) fn draft_forms(notice: &Notice, incident: &Incident) -> Value {
         .with("to_do", to_do.unwrap_or_default())
         .with("next_update_due_at", due.unwrap_or_default())
         .with(ZONE, name.unwrap_or("UTC"))
-        .within("change");
-    json!({
-        "change": here(with_audience(form, &notice.audience), &of_draft(&notice.id, "change", "Change draft")),
-        "values": here(Form::new(VALUES).within("values"), &of_draft(&notice.id, "values", "Replace values")),
-    })
-}
-
-async fn write(
-    app: web::Data<App>,
-    sent: Filled,
-    InPath(name): InPath<IncidentName>,
-) -> Answer<HttpResponse> {
-    let (by, form) = (sent.by, Form::read(WRITE, sent.fields)?);
-    let incident = app.db.read(move |conn| find(conn, &name)).await?;
-    let (actor, id) = (by.0.actor(), incident.id.clone());
-    let store = async |written: Written| {
-        let new = written.new_notice()?;
-        let stored = app.db.write(&actor, move |tx| notice::draft(tx, &id, &new)).await;
-        stored.map_err(at_fields)
-    };
-    let label = format!("#{} {}", incident.number, incident.title);
-    let at = Use {
-        within: (&label, format!("/admin/incidents/{}", incident.number)),
-        ..of_incident(&incident)
-    };
-    match form.save(app.clock().now(), store).await? {
-        Saved::Done(notice) => Ok(back_to(&format!("/admin/notices/{}", notice.id))),
-        Saved::Again(form) => form.page(&app, &by, ("Write to customers", PART), "", &at),
-    }
-}
-
-async fn change(app: web::Data<App>, sent: Filled, InPath(id): InPath<NoticeId>) -> Answer<HttpResponse> {
-    let (by, form) = (sent.by, Form::read(CHANGE, sent.fields)?);
-    let of = id.clone();
-    let before = app.db.read(move |conn| notice::get(conn, &of)).await?;
-    let (actor, target) = (by.0.actor(), id.clone());
-    let store = async |written: Written| {
-        let patch = written.patch(&before)?;
-        let stored = app
-            .db
-            .write(&actor, move |tx| notice::change(tx, &target, &patch))
-            .await;
-        stored.map_err(at_fields)
-    };
-    let at = of_draft(&id, "change", "Change draft");
-    match form.save(app.clock().now(), store).await? {
-        Saved::Done(_) => Ok(back_to(&at.within.1)),
-        Saved::Again(form) => form.page(&app, &by, ("Change the draft", PART), "", &at),
-    }
-}
-
-/// The values as they were typed.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Typed {
-    values: String,
-}
-
-async fn upload(app: web::Data<App>, sent: Filled, InPath(id): InPath<NoticeId>) -> Answer<HttpResponse> {
-    let (by, form) = (sent.by, Form::read(VALUES, sent.fields)?);
-    let (actor, target) = (by.0.actor(), id.clone());
-    let store = async |typed: Typed| {
-        let lines = read_values(&typed.values).map_err(with_lines)?;
-        let stored = app
-            .db
-            .write(&actor, move |tx| values::replace(tx, &target, &lines))
-            .await;
-        stored.map_err(with_lines)
-    };
-    let at = of_draft(&id, "values", "Replace values");
-    match form.save(app.clock().now(), store).await? {
-        Saved::Done(_) => Ok(back_to(&at.within.1)),
-        Saved::Again(form) => form.page(&app, &by, ("Replace the values", PART), "", &at),
-    }
+        .within("notice");
+    with_audience(form, &notice.audience)
 }
 
 /// Reads lines of JSON or CSV.
-fn read_values(text: &str) -> Result<Vec<(u64, PersonValues)>> {
+pub(super) fn read_values(text: &str) -> Result<Vec<(u64, PersonValues)>> {
     if text.trim_start().starts_with('{') || text.trim().is_empty() {
         return values::parse(text.as_bytes());
     }
     values::parse_csv(text)
 }
 
+/// The largest file with values, in bytes. The API takes as much.
+const MAX_VALUES: u64 = 64 * 1024 * 1024;
+
+/// Reads a file with lines of JSON or CSV.
+pub(super) fn read_values_file(file: impl Read) -> Result<Vec<(u64, PersonValues)>> {
+    let mut bytes = Vec::new();
+    file.take(MAX_VALUES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(Error::internal)?;
+    if bytes.len() as u64 > MAX_VALUES {
+        return Err(Error::invalid("/values", "is larger than 64 MiB"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| Error::invalid("/values", "is not UTF-8"))?;
+    // Some programs put a mark for the order of bytes before a table.
+    read_values(text.strip_prefix('\u{feff}').unwrap_or(&text))
+}
+
 /// Moves errors of lines to the field, with the number of the line.
-fn with_lines(error: Error) -> Error {
+pub(super) fn with_lines(error: Error) -> Error {
     let moved = |error: FieldError| match error.line {
         Some(line) => FieldError::at("/values", format!("line {line}: {}", error.detail)),
         None => error,

@@ -49,10 +49,19 @@ pub(super) enum Kind {
     Matchers,
     /// Resources, one on each line.
     Resources,
-    /// A value with a notation of its own: from the text, and back.
+    /// A value with a notation of its own: from the text, and back. `line` says that it stands on one line.
     Own {
         read: fn(&str) -> std::result::Result<Value, Vec<String>>,
         write: fn(&Value) -> String,
+        line: bool,
+    },
+    /// A secret. It is never shown again, and an empty one is left out.
+    Secret,
+    /// Some of the words, each with its label and a box. Without `options`, the page lists them. If none is chosen, the field is
+    /// left out where `none_is_all` says so.
+    Set {
+        options: &'static [(&'static str, &'static str)],
+        none_is_all: bool,
     },
     /// A value for the page alone. It is not in the body, and the page itself shows it.
     Kept,
@@ -179,7 +188,34 @@ impl Field {
         read: fn(&str) -> std::result::Result<Value, Vec<String>>,
         write: fn(&Value) -> String,
     ) -> Field {
-        Field::new(name, label, hint, Kind::Own { read, write })
+        let line = false;
+        Field::new(name, label, hint, Kind::Own { read, write, line })
+    }
+
+    /// A secret, which may be left empty.
+    pub const fn secret(name: &'static str, label: &'static str, hint: &'static str) -> Field {
+        Field::new(name, label, hint, Kind::Secret)
+    }
+
+    /// Some of these words, each with a box. Without words, the page lists them with [`Form::options`]. `none_is_all` says that no
+    /// choice means all of them.
+    pub const fn set(
+        name: &'static str,
+        label: &'static str,
+        hint: &'static str,
+        options: &'static [(&'static str, &'static str)],
+        none_is_all: bool,
+    ) -> Field {
+        Field::new(name, label, hint, Kind::Set { options, none_is_all })
+    }
+
+    /// Puts a value with a notation of its own on one line.
+    pub const fn one_line(mut self) -> Field {
+        if let Kind::Own { read, write, .. } = self.kind {
+            let line = true;
+            self.kind = Kind::Own { read, write, line };
+        }
+        self
     }
 
     /// A value for the page alone.
@@ -201,8 +237,17 @@ impl Field {
         self
     }
 
+    /// The text of a value for people: of a choice, its label.
+    pub(super) fn label_of(&self, text: &str) -> String {
+        let label = match &self.kind {
+            Kind::Choice { options, .. } => options.iter().find(|(word, _)| *word == text),
+            _ => None,
+        };
+        label.map_or(text, |(_, label)| label).to_owned()
+    }
+
     pub(super) fn pointer(&self) -> String {
-        format!("/{}", self.name)
+        format!("/{}", self.name.replace('.', "/"))
     }
 
     /// What the field has in a new form.
@@ -218,9 +263,9 @@ impl Field {
     /// The text of a stored value.
     pub(super) fn write(&self, stored: &Value) -> String {
         match (&self.kind, stored) {
-            (_, Value::Null) => String::new(),
+            (Kind::Secret, _) | (_, Value::Null) => String::new(),
             (Kind::Own { write, .. }, value) => write(value),
-            (Kind::Lines, Value::Array(items)) => {
+            (Kind::Lines | Kind::Set { .. }, Value::Array(items)) => {
                 let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
                 items.join("\n")
             }
@@ -252,13 +297,22 @@ impl Field {
         let said = |what: &str| Err(vec![what.to_owned()]);
         match &self.kind {
             Kind::Kept | Kind::Zone | Kind::Matchers => Ok(None),
-            Kind::Text { optional: true, .. } | Kind::Number { .. } | Kind::OneOf { .. }
+            Kind::Text { optional: true, .. } | Kind::Number { .. } | Kind::OneOf { .. } | Kind::Secret
                 if text.is_empty() =>
             {
                 Ok(None)
             }
-            Kind::Text { .. } => Ok(Some(json!(text))),
-            Kind::Lines => Ok(Some(lines(text).collect())),
+            Kind::Set {
+                none_is_all: true, ..
+            } if text.is_empty() => Ok(None),
+            // A choice can have an option for "not said".
+            Kind::Choice { options, .. }
+                if text.is_empty() && options.iter().any(|(word, _)| word.is_empty()) =>
+            {
+                Ok(None)
+            }
+            Kind::Text { .. } | Kind::Secret => Ok(Some(json!(text))),
+            Kind::Lines | Kind::Set { .. } => Ok(Some(lines(text).collect())),
             Kind::Number {
                 least,
                 most,
@@ -289,6 +343,11 @@ impl Field {
         }
     }
 
+    /// The name in the form of the box of a word of a set.
+    pub(super) fn box_of(&self, word: &str) -> String {
+        format!("{}.{word}", self.name)
+    }
+
     /// The field for the partial `admin/field`.
     pub(super) fn shown(
         &self,
@@ -302,9 +361,24 @@ impl Field {
         let tall = |least: usize| json!(text.lines().count().clamp(least, 12));
         let (mut rows, mut options, mut matchers, mut input) =
             (Value::Null, Value::Null, Value::Null, "text");
+        let mut boxes = Value::Null;
         match &self.kind {
             Kind::Text { rows: 0, .. } | Kind::Zone | Kind::Kept => {}
             Kind::Text { rows: least, .. } => rows = tall(*least),
+            Kind::Own { line: true, .. } => {}
+            Kind::Secret => input = "password",
+            Kind::Set { options: words, .. } => {
+                let listed = listed.map(Vec::as_slice).unwrap_or_default();
+                let own = words.iter().map(|(word, label)| (*word, *label));
+                let all = own.chain(listed.iter().map(|(word, label)| (word.as_str(), label.as_str())));
+                boxes = all
+                    .map(|(word, label)| {
+                        json!({
+                            "name": self.box_of(word), "label": label, "checked": lines(text).any(|one| one == word),
+                        })
+                    })
+                    .collect();
+            }
             Kind::Lines | Kind::Resources | Kind::Own { .. } => rows = tall(2),
             Kind::Number { .. } => input = "number",
             Kind::Clock { .. } => input = "datetime-local",
@@ -324,8 +398,9 @@ impl Field {
             _ => wrong.at(&self.pointer()),
         };
         json!({
-            "id": self.name, "name": self.name, "label": self.label, "hint": self.hint, "value": text, "errors": errors, "type": input,
-            "rows": rows, "options": options, "matchers": matchers,
+            "id": self.name, "name": self.name, "label": self.label, "hint": self.hint,
+            "value": if matches!(self.kind, Kind::Secret) { "" } else { text }, "errors": errors, "type": input,
+            "rows": rows, "options": options, "matchers": matchers, "boxes": boxes, "set": matches!(self.kind, Kind::Set { .. }),
         })
     }
 }

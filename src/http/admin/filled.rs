@@ -8,15 +8,18 @@ use std::collections::BTreeMap;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::LOCATION;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, web};
 use futures_util::future::LocalBoxFuture;
 
+use super::kept::Kept;
+use super::same_origin;
 use super::signed_in::SignedIn;
 use crate::audit::{Action, Actor};
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError};
 use crate::http::extract::{is_media, read_body};
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::{App, auth};
 
 /// The largest size of a form, in bytes.
@@ -51,6 +54,13 @@ impl FromRequest for Filled {
             let (method, path) = (req.method().to_string(), req.path().to_owned());
             let mut fields = Fields::read(&body)?;
             if !by.sent(&app, &fields.take(KEY)) {
+                // The form may be one of an earlier session. Its text is shown again, with a key of this one.
+                if same_origin::is(&app, req.headers())
+                    && let Some(routes) = req.app_data::<web::Data<Routes>>()
+                    && let Some(kept) = Kept::new(routes, &path, fields.0)
+                {
+                    req.extensions_mut().insert(kept);
+                }
                 auth::record(&app, &by.0.actor(), Action::AccessForbidden, method, path).await?;
                 let why =
                     "the form does not belong to this session; open the page again and repeat the change";
@@ -99,6 +109,14 @@ impl Fields {
         self.0
             .remove(name)
             .map_or_else(String::new, |value| value.trim().to_owned())
+    }
+
+    /// Removes the fields whose names begin like this, and returns the rest of their names.
+    pub fn take_below(&mut self, prefix: &str) -> Vec<String> {
+        let of = |name: &String| name.strip_prefix(prefix).map(str::to_owned);
+        let found: Vec<String> = self.0.keys().filter_map(of).collect();
+        self.0.retain(|name, _| !name.starts_with(prefix));
+        found
     }
 
     /// Checks that no field is left.

@@ -16,9 +16,11 @@ use serde_json::{Map, Value, json};
 
 use super::field::{Field, Kind, ZONE};
 use super::filled::{Fields, Wrong};
+use super::frame::Frame;
 use super::matchers::Rows;
 use super::signed_in::SignedIn;
-use super::view::Frame;
+use super::version;
+use super::view::cut;
 use crate::base::error::{Error, Result, misfit};
 use crate::base::time::{Timestamp, time_zone};
 use crate::http::App;
@@ -84,6 +86,10 @@ impl Form {
         for field in fields {
             match field.kind {
                 Kind::Matchers => form.rows = Rows::read(&mut sent),
+                Kind::Set { .. } => {
+                    let chosen = sent.take_below(&field.box_of(""));
+                    form.typed.insert(field.name, chosen.join("\n"));
+                }
                 _ => {
                     form.typed.insert(field.name, sent.take(field.name));
                 }
@@ -98,12 +104,12 @@ impl Form {
     pub fn of(fields: &'static [Field], stored: &Value, now: Timestamp) -> Option<Form> {
         let mut form = Form::new(fields);
         for field in fields {
-            let value = &stored[field.name];
+            let value = stored.pointer(&field.pointer()).unwrap_or(&Value::Null);
             match field.kind {
                 Kind::Matchers => {
                     form.rows = Rows::of(&serde_json::from_value::<Vec<_>>(value.clone()).ok()?)
                 }
-                Kind::Zone | Kind::Kept => {}
+                Kind::Zone | Kind::Kept | Kind::Secret => {}
                 _ => {
                     form.typed.insert(field.name, field.write(value));
                 }
@@ -117,9 +123,12 @@ impl Form {
             .iter()
             .map(|(name, text)| (*name, text.trim().to_owned()));
         sent.typed = trimmed.collect();
-        let body = sent.body(now);
-        let in_body = |field: &&Field| !matches!(field.kind, Kind::Zone | Kind::Kept);
-        let same = |field: &Field| body.get(field.name).unwrap_or(&Value::Null) == &stored[field.name];
+        let body = Value::Object(sent.body(now));
+        let in_body = |field: &&Field| !matches!(field.kind, Kind::Zone | Kind::Kept | Kind::Secret);
+        let same = |field: &Field| {
+            let at = field.pointer();
+            body.pointer(&at).unwrap_or(&Value::Null) == stored.pointer(&at).unwrap_or(&Value::Null)
+        };
         (sent.wrong.is_empty() && fields.iter().filter(in_body).all(same)).then_some(form)
     }
 
@@ -127,6 +136,11 @@ impl Form {
     pub fn with(mut self, name: &'static str, text: impl Into<String>) -> Form {
         self.typed.insert(name, text.into());
         self
+    }
+
+    /// Sets the time zone of the times: the one that the person prefers, or else the other one, or UTC.
+    pub fn zoned(self, by: &SignedIn, otherwise: Option<&str>) -> Form {
+        self.with(ZONE, by.zone().or(otherwise).unwrap_or("UTC"))
     }
 
     /// Gives the form a name, so that its elements have ids of their own on a page with several forms.
@@ -144,6 +158,61 @@ impl Form {
     /// The text of a field.
     pub fn text(&self, name: &str) -> &str {
         self.typed.get(name).map_or("", String::as_str)
+    }
+
+    /// Adds the version of what the form shows, in the field [`version::FIELD`]. With it, a form that is sent can be compared with
+    /// what is stored then.
+    pub fn versioned(self) -> Form {
+        let version = self.version();
+        self.with(version::FIELD.name, version)
+    }
+
+    /// The version of what the form shows: a mark of each field.
+    pub fn version(&self) -> String {
+        version::of(self.compared().map(|field| self.text(field.name)))
+    }
+
+    /// What is compared between the form and what is stored.
+    pub fn seen(&self) -> version::Seen {
+        let marks = version::marks(self.text(version::FIELD.name));
+        let mut seen = version::Seen::default();
+        for (field, mark) in self.compared().zip(marks) {
+            seen.add(field.name, mark, self.text(field.name));
+        }
+        seen
+    }
+
+    fn compared(&self) -> impl Iterator<Item = &'static Field> + use<> {
+        self.fields
+            .iter()
+            .filter(|field| field.name != version::FIELD.name)
+    }
+
+    /// Compares a form that was not saved with what is stored now. Where somebody has changed a field since the form was opened, the
+    /// field says so. What was typed stays, and a field that nobody touched in the form gets the new value.
+    pub fn compared_with(mut self, stored: &Form) -> Form {
+        let seen = self.seen();
+        let changed = seen.changed(stored);
+        for field in self.compared().filter(|field| changed.contains(&field.name)) {
+            let now = stored.text(field.name);
+            if field.name == version::ARCHIVED.name {
+                self.wrong("It is archived now. If you save, it is restored.");
+                continue;
+            }
+            let said = match (seen.touched(field.name), now) {
+                (Some(true), "") => "somebody emptied it since; saving replaces that".to_owned(),
+                (Some(true), now) => {
+                    let now = cut(&field.label_of(now), 500);
+                    format!("somebody changed it to \u{201c}{now}\u{201d} since; saving replaces that")
+                }
+                _ => "somebody changed it since; this is the new value".to_owned(),
+            };
+            self.wrong.add(field.pointer(), said);
+            if seen.touched(field.name) != Some(true) {
+                self.typed.insert(field.name, now.to_owned());
+            }
+        }
+        self.with(version::FIELD.name, stored.version())
     }
 
     /// Whether the form has errors.
@@ -165,15 +234,23 @@ impl Form {
         Ok(())
     }
 
-    /// What the API takes for this change. A value that cannot be read is left out, and its error is added. None if there is
-    /// no input without it.
+    /// What the API takes for this change. Values that cannot be read are left out, and their errors are added, all at once. None if
+    /// there is no input without them.
     pub fn input<T: DeserializeOwned>(&mut self, now: Timestamp) -> Result<Option<T>> {
-        let body = Value::Object(self.body(now));
-        match serde_path_to_error::deserialize(body) {
-            Ok(input) => Ok(Some(input)),
-            Err(error) => {
-                self.refused(misfit(&error))?;
-                Ok(None)
+        let mut body = Value::Object(self.body(now));
+        loop {
+            let error = match serde_path_to_error::deserialize(body.clone()) {
+                Ok(input) => return Ok(Some(input)),
+                Err(error) => misfit(&error),
+            };
+            let pointer = match &error {
+                Error::Invalid { errors, .. } => errors.first().and_then(|error| error.pointer.clone()),
+                _ => None,
+            };
+            self.refused(error)?;
+            // A reader stops at the first value that it cannot read. Without this value, it comes to the next one.
+            if !pointer.is_some_and(|pointer| take_out(&mut body, &pointer)) {
+                return Ok(None);
             }
         }
     }
@@ -227,7 +304,7 @@ impl Form {
             };
             match read {
                 Ok(Some(value)) => {
-                    body.insert(field.name.to_owned(), value);
+                    put(&mut body, field.name, value);
                 }
                 Ok(None) => {}
                 Err(details) => {
@@ -300,7 +377,7 @@ impl Form {
         json!({
             "groups": groups.map(|fields| json!({"row": fields.len() > 1, "fields": fields})).collect::<Vec<_>>(),
             "action": at.action, "button": at.button, "back": at.within.1,
-            "failed": failed, "others": wrong.rest(),
+            "failed": failed, "others": wrong.rest(), "version": typed.get(version::FIELD.name),
         })
     }
 
@@ -318,7 +395,7 @@ impl Form {
     ) -> Answer<HttpResponse> {
         let status = self.status();
         let data = json!({
-            "page": Frame::with_forms(app, by, title, part), "title": title, "explained": explained,
+            "page": Frame::new(app, by, title, part), "title": title, "explained": explained,
             "within": at.within.0, "form": self.shown(at),
         });
         app.pages.answer_with(status, "admin/edit", &data)
@@ -331,5 +408,46 @@ impl Form {
         } else {
             StatusCode::OK
         }
+    }
+}
+
+/// Removes the field of a body that a JSON pointer leads to, or the list that it leads into. Returns whether it was there.
+fn take_out(body: &mut Value, pointer: &str) -> bool {
+    let mut at = body;
+    let mut names = pointer.split('/').skip(1).peekable();
+    while let Some(name) = names.next() {
+        let Some(fields) = at.as_object_mut() else {
+            return false;
+        };
+        let is_last = names.peek().is_none() || !fields.get(name).is_some_and(Value::is_object);
+        if is_last {
+            return fields.remove(name).is_some();
+        }
+        match fields.get_mut(name) {
+            Some(next) => at = next,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// Puts a value into the body. A name such as `limits.hours` is that of a field within an object.
+fn put(body: &mut Map<String, Value>, name: &str, value: Value) {
+    match name.split_once('.') {
+        None => {
+            body.insert(name.to_owned(), value);
+        }
+        Some((object, rest)) => {
+            let within = body.entry(object.to_owned()).or_insert_with(|| json!({}));
+            if let Value::Object(within) = within {
+                put(within, rest, value);
+            }
+        }
+    }
+}
+
+impl version::Texts for Form {
+    fn text_of(&self, name: &str) -> &str {
+        self.text(name)
     }
 }

@@ -1,12 +1,14 @@
-//! The forms on the page of an incident: another status, and a new timeline entry. They do what the API does, with the
-//! same role.
+//! The forms on the pages of an incident: another status, another severity, another owner, and a new timeline entry. They do what
+//! the API does, with the same role.
 
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
+use super::done::done;
 use super::field::Field;
-use super::filled::{Filled, back_to};
+use super::filled::Filled;
 use super::form::{Form, Saved, Use};
+use super::signed_in::SignedIn;
 use crate::auth::Role;
 use crate::base::error::Result;
 use crate::db::Conn;
@@ -15,12 +17,19 @@ use crate::http::admin_page::Pages;
 use crate::http::ids::{InPath, IncidentName};
 use crate::http::problem::Answer;
 use crate::incident::timeline::{self, NewEntry};
-use crate::incident::{self, Incident, Status, StatusChange};
+use crate::incident::{self, Incident, IncidentPatch, Status, StatusChange};
 
 pub(super) fn routes(pages: &mut Pages) {
     pages
         .send("/incidents/{id}/status", Role::Operator, set_status)
-        .send("/incidents/{id}/timeline", Role::Operator, add_entry);
+        .does(&["POST /api/v1/incidents/{id}/status"])
+        .send("/incidents/{id}/severity", Role::Operator, set_severity)
+        .does(&["PATCH /api/v1/incidents/{id}"])
+        .send("/incidents/{id}/owner", Role::Operator, set_owner)
+        .does(&["PATCH /api/v1/incidents/{id}"])
+        .send("/incidents/{id}/timeline", Role::Operator, add_entry)
+        .keeps_text("Add the entry to the timeline")
+        .does(&["POST /api/v1/incidents/{id}/timeline"]);
 }
 
 const PART: &str = "Incidents";
@@ -81,6 +90,24 @@ const ENTRY: &[Field] = &[
     ),
 ];
 
+const SEVERITY: &[Field] = &[Field::choice(
+    "severity",
+    "Severity",
+    "Customers are not notified by this.",
+    &[
+        ("critical", "Critical: nothing works, or data is lost"),
+        ("major", "Major: an important function does not work"),
+        ("minor", "Minor: a problem with little effect"),
+    ],
+    "must be critical, major or minor",
+)];
+
+const OWNER: &[Field] = &[Field::text(
+    "owner",
+    "Owner",
+    "The person or team that leads the work. If empty, nobody does.",
+)];
+
 /// Returns the incident that a path names.
 pub(super) fn find(conn: &mut Conn, name: &IncidentName) -> Result<Incident> {
     match name {
@@ -99,25 +126,49 @@ fn at<'a>(incident: &Incident, last: &str, button: &'a str, within: &'a str) -> 
     }
 }
 
-/// The forms for the page of the incident.
-pub(super) fn shown(incident: &Incident) -> Value {
+/// A form on the page that it belongs to.
+fn here(form: Form, at: &Use<'_>) -> Value {
+    let mut shown = form.shown(at);
+    shown["back"] = Value::Null;
+    shown
+}
+
+/// The forms in the head of the pages of the incident, for the person who looks at it.
+pub(super) fn head(incident: &Incident, by: &SignedIn) -> Value {
+    let caller = by.0.name.as_str();
     let next = match incident.status {
         Status::Investigating => Status::Identified,
         Status::Identified => Status::Monitoring,
         Status::Monitoring => Status::Resolved,
-        Status::Resolved => Status::Investigating,
+        // A merged incident has no forms.
+        Status::Resolved | Status::Merged => Status::Investigating,
     };
-    // The page that they belong to is the one that they are on.
-    let here = |form: Form, last: &str, button: &str| {
-        let mut shown = form.shown(&at(incident, last, button, ""));
-        shown["back"] = Value::Null;
-        shown
-    };
-    let status = Form::new(STATUS).with("status", next.as_str()).within("status");
+    let status = Form::new(STATUS)
+        .zoned(by, incident.time_zone.as_deref())
+        .with("status", next.as_str())
+        .within("status");
+    let severity = Form::new(SEVERITY)
+        .with("severity", incident.severity.as_str())
+        .within("severity");
+    let owner = Form::new(OWNER)
+        .with("owner", incident.owner.as_deref().unwrap_or_default())
+        .within("owner");
+    let owned = incident.owner.as_deref() == Some(caller);
     json!({
-        "status": here(status, "status", "Change status"),
-        "entry": here(Form::new(ENTRY).within("entry"), "timeline", "Add entry"),
+        "status": here(status, &at(incident, "status", "Change status", "")),
+        "severity": here(severity, &at(incident, "severity", "Change severity", "")),
+        "owner": here(owner, &at(incident, "owner", "Save owner", "")),
+        "take": (!owned).then(|| json!({"action": at(incident, "owner", "", "").action, "name": caller})),
     })
+}
+
+/// The forms for the timeline: a note, and any entry.
+pub(super) fn shown(incident: &Incident, by: &SignedIn) -> Value {
+    let entry = Form::new(ENTRY)
+        .zoned(by, incident.time_zone.as_deref())
+        .within("entry");
+    let at = at(incident, "timeline", "Add entry", "");
+    json!({"note": at.action, "entry": here(entry, &at)})
 }
 
 async fn set_status(
@@ -136,8 +187,67 @@ async fn set_status(
     let label = format!("#{} {}", incident.number, incident.title);
     let at = at(&incident, "status", "Change status", &label);
     match form.save(app.clock().now(), store).await? {
-        Saved::Done(_) => Ok(back_to(&at.within.1)),
+        Saved::Done(incident) => {
+            let text = format!(
+                "The status is now {}. Customers were not notified by this.",
+                incident.status
+            );
+            Ok(done(&app, &at.within.1, &text))
+        }
         Saved::Again(form) => form.page(&app, &by, ("Change status", PART), "", &at),
+    }
+}
+
+async fn set_severity(
+    app: web::Data<App>,
+    sent: Filled,
+    InPath(name): InPath<IncidentName>,
+) -> Answer<HttpResponse> {
+    let (by, form) = (sent.by, Form::read(SEVERITY, sent.fields)?);
+    let incident = app.db.read(move |conn| find(conn, &name)).await?;
+    let (actor, id) = (by.0.actor(), incident.id.clone());
+    let store = async |patch: IncidentPatch| {
+        app.db
+            .write(&actor, move |tx| incident::change(tx, &id, &patch))
+            .await
+    };
+    let label = format!("#{} {}", incident.number, incident.title);
+    let at = at(&incident, "severity", "Change severity", &label);
+    match form.save(app.clock().now(), store).await? {
+        Saved::Done(incident) => {
+            let text = format!("The severity is now {}.", incident.severity);
+            Ok(done(&app, &at.within.1, &text))
+        }
+        Saved::Again(form) => form.page(&app, &by, ("Change severity", PART), "", &at),
+    }
+}
+
+async fn set_owner(
+    app: web::Data<App>,
+    sent: Filled,
+    InPath(name): InPath<IncidentName>,
+) -> Answer<HttpResponse> {
+    let (by, form) = (sent.by, Form::read(OWNER, sent.fields)?);
+    let incident = app.db.read(move |conn| find(conn, &name)).await?;
+    let (actor, id) = (by.0.actor(), incident.id.clone());
+    let store = async |mut patch: IncidentPatch| {
+        // An empty field says that nobody leads the work.
+        patch.owner = patch.owner.map(|owner| owner.filter(|name| !name.is_empty()));
+        app.db
+            .write(&actor, move |tx| incident::change(tx, &id, &patch))
+            .await
+    };
+    let label = format!("#{} {}", incident.number, incident.title);
+    let at = at(&incident, "owner", "Save owner", &label);
+    match form.save(app.clock().now(), store).await? {
+        Saved::Done(incident) => {
+            let text = match &incident.owner {
+                Some(owner) => format!("The owner is now {owner}."),
+                None => "The incident has no owner now.".to_owned(),
+            };
+            Ok(done(&app, &at.within.1, &text))
+        }
+        Saved::Again(form) => form.page(&app, &by, ("Change the owner", PART), "", &at),
     }
 }
 
@@ -153,7 +263,11 @@ async fn add_entry(
     let label = format!("#{} {}", incident.number, incident.title);
     let at = at(&incident, "timeline", "Add entry", &label);
     match form.save(app.clock().now(), store).await? {
-        Saved::Done(_) => Ok(back_to(&format!("{}#timeline", at.within.1))),
+        Saved::Done(_) => Ok(done(
+            &app,
+            &format!("{}#timeline", at.within.1),
+            "The entry is on the timeline.",
+        )),
         Saved::Again(form) => form.page(&app, &by, ("Add a timeline entry", PART), "", &at),
     }
 }

@@ -1,125 +1,164 @@
-//! `/admin`: the incidents, newest first, each with the number of notified people.
+//! `/admin/incidents`: the incidents with filters. Each row says how many people are affected, how many of them were notified, and
+//! what is due next.
 //!
-//! The audience is not computed for each row. The numbers come from the counts of the notices.
-
-use std::collections::HashMap;
+//! A page reads a limited number of incidents, and never the deliveries of their notices.
 
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::frame::Frame;
+use super::now::open_row;
 use super::params::Form;
 use super::signed_in::SignedIn;
-use super::view::{Frame, When, grouped, link, zone};
+use super::view::link;
 use crate::auth::Role;
-use crate::base::id::IncidentId;
 use crate::http::App;
 use crate::http::admin_page::Pages;
+use crate::http::now::CachedNumbers;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
-use crate::incident::{self, Incident, Severity, Status};
-use crate::notice::{self, Notice};
+use crate::incident::{self, Filter, Severity, Status};
+use crate::now;
 
 pub(super) fn routes(pages: &mut Pages) {
-    pages.search("", Role::Viewer, list);
+    pages
+        .search(LIST, Role::Viewer, list)
+        .does(&["GET /api/v1/incidents"]);
 }
 
+const LIST: &str = "/incidents";
+/// The path of the page.
+const PATH: &str = "/admin/incidents";
+/// The number of incidents on one page.
 const ROWS: Limit = Limit(50);
-const STATUSES: [Status; 4] = [
-    Status::Investigating,
-    Status::Identified,
-    Status::Monitoring,
-    Status::Resolved,
-];
+
+/// Whether real incidents or drills are listed.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Real,
+    Drills,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Shown {
+    Open,
+    Investigating,
+    Identified,
+    Monitoring,
+    Resolved,
+    Merged,
+}
+
+impl Shown {
+    const ALL: [(Shown, &'static str); 6] = [
+        (Shown::Open, "open"),
+        (Shown::Investigating, "investigating"),
+        (Shown::Identified, "identified"),
+        (Shown::Monitoring, "monitoring"),
+        (Shown::Resolved, "resolved"),
+        (Shown::Merged, "merged"),
+    ];
+
+    fn as_str(self) -> &'static str {
+        Shown::ALL
+            .iter()
+            .find(|(shown, _)| *shown == self)
+            .map_or("", |(_, word)| word)
+    }
+}
+
+/// Who leads the incidents that are listed.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Led {
+    Nobody,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListParams {
-    status: Option<Status>,
+    status: Option<Shown>,
     severity: Option<Severity>,
+    kind: Option<Kind>,
+    owner: Option<String>,
+    /// `nobody`: only incidents without an owner.
+    led_by: Option<Led>,
     cursor: Option<String>,
 }
 
 async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
-    let ListParams {
-        status,
-        severity,
-        cursor: at,
-    } = params.0;
-    let below: Option<i64> = cursor(at.as_deref())?;
-    let (page, mut notices) = app
+    let p = params.0;
+    let below: Option<i64> = cursor(p.cursor.as_deref())?;
+    let filter = Filter {
+        status: match p.status {
+            Some(Shown::Investigating) => Some(Status::Investigating),
+            Some(Shown::Identified) => Some(Status::Identified),
+            Some(Shown::Monitoring) => Some(Status::Monitoring),
+            Some(Shown::Resolved) => Some(Status::Resolved),
+            Some(Shown::Merged) => Some(Status::Merged),
+            Some(Shown::Open) | None => None,
+        },
+        open: (p.status == Some(Shown::Open)).then_some(true),
+        severity: p.severity,
+        drill: p.kind.map(|kind| kind == Kind::Drills),
+        owner: p.owner.clone(),
+        owned: p.led_by.map(|_| false),
+    };
+    let (mut numbers, every, now) = (CachedNumbers::new(&app), app.update_every, app.clock().now());
+    let Page { items, next_cursor } = app
         .db
         .read(move |conn| {
-            let page = page(
-                incident::list(conn, status, severity, below, ROWS.probe())?,
-                ROWS,
-                |i| i.number,
-            );
-            let ids: Vec<&IncidentId> = page.items.iter().map(|incident| &incident.id).collect();
-            let mut notices: HashMap<IncidentId, Vec<Notice>> = HashMap::new();
-            for notice in notice::of_incidents(conn, &ids)? {
-                notices.entry(notice.incident.clone()).or_default().push(notice);
-            }
-            Ok((page, notices))
+            let found = incident::list(conn, &filter, below, ROWS.probe())?;
+            let Page { items, next_cursor } = page(found, ROWS, |one| one.number);
+            let items = now::rows(conn, items, every, &mut numbers)?;
+            Ok(Page { items, next_cursor })
         })
         .await?;
-    let Page { items, next_cursor } = page;
-    let (status, severity) = (status.map(Status::as_str), severity.map(Severity::as_str));
+    let kind = p
+        .kind
+        .map(|kind| if kind == Kind::Drills { "drills" } else { "real" });
+    let severity = p.severity.map(Severity::as_str);
+    let status = p.status.map(Shown::as_str);
+    let owner = p.owner.as_deref();
+    let led_by = p.led_by.map(|_| "nobody");
     let path = |status: Option<&str>, cursor: Option<&str>| {
-        link(
-            "/admin",
-            &[("status", status), ("severity", severity), ("cursor", cursor)],
-        )
+        let all = [
+            ("status", status),
+            ("severity", severity),
+            ("kind", kind),
+            ("owner", owner),
+            ("led_by", led_by),
+            ("cursor", cursor),
+        ];
+        link(PATH, &all)
     };
-    let mut tabs = vec![json!({"label": "all", "path": path(None, None), "current": status.is_none()})];
-    tabs.extend(STATUSES.iter().map(|tab| {
-        let tab = tab.as_str();
-        json!({"label": tab, "path": path(Some(tab), None), "current": status == Some(tab)})
+    let mut tabs =
+        vec![json!({"label": "all", "path": path(None, None), "current": status.is_none(), "count": null})];
+    tabs.extend(Shown::ALL.iter().map(|(_, tab)| {
+        json!({"label": tab, "path": path(Some(tab), None), "current": status == Some(tab), "count": null})
     }));
-    let rows: Vec<Value> = items
-        .iter()
-        .map(|incident| row(incident, &notices.remove(&incident.id).unwrap_or_default()))
-        .collect();
+    let options = |words: &[(&str, &str)], chosen: Option<&str>| -> Vec<Value> {
+        let option = |(value, label): &(&str, &str)| json!({"value": value, "label": label, "selected": chosen.unwrap_or("") == *value});
+        words.iter().map(option).collect()
+    };
     app.pages.answer(
         "admin/incidents",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), "Incidents", "Incidents"),
+            "page": Frame::new(&app, &by, "Incidents", "Incidents"),
             "may_open": by.0.role.covers(Role::Operator),
             "tabs": tabs,
-            "incidents": rows,
-            "filtered": status.is_some() || severity.is_some() || at.is_some(),
-            "first": at.is_some().then(|| path(status, None)),
+            "status": status,
+            "severities": options(&[("", "any"), ("critical", "critical"), ("major", "major"), ("minor", "minor")], severity),
+            "kinds": options(&[("", "all"), ("real", "real incidents"), ("drills", "drills")], kind),
+            "owner": owner,
+            "led_by": led_by,
+            "incidents": items.iter().map(|row| open_row(row, now, app.outbox)).collect::<Vec<_>>(),
+            "filtered": status.is_some() || severity.is_some() || kind.is_some() || owner.is_some() || led_by.is_some() || p.cursor.is_some(),
+            "first": p.cursor.is_some().then(|| path(status, None)),
             "next": next_cursor.map(|next| path(status, Some(&next))),
         }),
     )
-}
-
-fn row(incident: &Incident, notices: &[Notice]) -> Value {
-    let told: Vec<Value> = notices
-        .iter()
-        .filter(|notice| !notice.state.is_draft())
-        .map(|notice| {
-            let parts = notice.counts.partition;
-            let refused = parts.failed + notice.counts.stopped + parts.unreachable;
-            json!({
-                "path": format!("/admin/notices/{}", notice.id),
-                "phase": notice.phase,
-                "text": format!("{} of {}", grouped(parts.accepted), grouped(parts.people)),
-                "bad": refused > 0,
-                "on_its_way": notice.state.is_being_sent(),
-            })
-        })
-        .collect();
-    json!({
-        "number": incident.number,
-        "path": format!("/admin/incidents/{}", incident.number),
-        "title": incident.title,
-        "drill": incident.drill,
-        "severity": incident.severity,
-        "status": incident.status,
-        "started": When::new(incident.started_at, zone(incident.time_zone.as_deref()).as_ref()),
-        "alerts": incident.alerts,
-        "told": told,
-        "drafts": notices.iter().filter(|notice| notice.state.is_draft()).count(),
-    })
 }

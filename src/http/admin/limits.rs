@@ -4,11 +4,15 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
 
+use super::as_json::{self, AS_JSON};
+use super::done::done;
 use super::field::Field;
-use super::filled::{Filled, back_to, lines};
+use super::filled::{Filled, lines};
 use super::form::{Form, Saved, Use};
+use super::frame::Frame;
+use super::notation::{read_duration, read_share, share, write_duration, write_share};
 use super::signed_in::SignedIn;
-use super::view::{Frame, When};
+use super::view::When;
 use crate::auth::Role;
 use crate::base::time::Timestamp;
 use crate::http::App;
@@ -19,8 +23,14 @@ use crate::notice::{self, GlassBroken, Limits, Rehearsal, limits};
 pub(super) fn routes(pages: &mut Pages) {
     pages
         .show("/limits", Role::Admin, show)
+        .does(&["GET /api/v1/limits", "GET /api/v1/break-glass"])
         .send("/limits", Role::Admin, replace)
-        .send("/limits/rehearse", Role::Admin, rehearse);
+        .does(&["PUT /api/v1/limits", "PATCH /api/v1/limits"])
+        .show("/limits/json", Role::Admin, show_json)
+        .send("/limits/json", Role::Admin, replace_json)
+        .does(&["PUT /api/v1/limits"])
+        .send("/limits/rehearse", Role::Admin, rehearse)
+        .does(&["POST /api/v1/break-glass/rehearse"]);
 }
 
 const PATH: &str = "/admin/limits";
@@ -55,10 +65,11 @@ const LIMITS: &[Field] = &[
     Field::own(
         "share_of_directory",
         "Share of the directory",
-        "A share of the people who have an address, from 0 to 1, such as 0.2. If empty, there is no such limit.",
+        "A share of the people who have an address, such as 20 %. If empty, there is no such limit.",
         read_share,
         write_share,
-    ),
+    )
+    .one_line(),
     Field::own(
         "by",
         "Other limits by severity and phase",
@@ -73,16 +84,19 @@ const LIMITS: &[Field] = &[
         (1, 5, 1),
         "must be a whole number from 1 to 5",
     ),
-    Field::text(
+    Field::own(
         "approval_expires_after",
         "An approval is valid for",
-        "A duration from one minute (PT1M) to seven days (P7D), such as PT1H.",
+        "From 1 minute to 7 days, such as 1 hour.",
+        read_duration,
+        write_duration,
     )
+    .one_line()
     .beside(),
     Field::own(
         "hold_if",
         "Hold sending above these shares",
-        "On each line, write bounced, complained or still_broken, an equals sign and a share from 0 to 1.",
+        "On each line, write bounced, complained or still_broken, an equals sign and a share, such as bounced = 5 %.",
         read_hold,
         write_hold,
     ),
@@ -93,22 +107,6 @@ const REHEARSAL: &[Field] = &[Field::long_text(
     "Who rehearsed it, and how",
     "At least 10 characters. Nothing is sent or allowed by this. The audit trail keeps it.",
 )];
-
-fn number(text: &str) -> Option<Value> {
-    let number: f64 = text.parse().ok()?;
-    number.is_finite().then(|| json!(number))
-}
-
-fn read_share(text: &str) -> Result<Value, Vec<String>> {
-    match text.trim() {
-        "" => Ok(Value::Null),
-        text => number(text).ok_or_else(|| vec!["must be a number from 0 to 1, such as 0.2".to_owned()]),
-    }
-}
-
-fn write_share(stored: &Value) -> String {
-    stored.to_string()
-}
 
 /// Reads the limits by severity and phase, one on each line.
 fn read_by(text: &str) -> Result<Value, Vec<String>> {
@@ -166,7 +164,7 @@ fn read_hold(text: &str) -> Result<Value, Vec<String>> {
     for line in lines(text) {
         let said = line
             .split_once('=')
-            .and_then(|(name, share)| Some((name.trim(), number(share.trim())?)));
+            .and_then(|(name, text)| Some((name.trim(), json!(share(text)?))));
         match said {
             Some((name, share)) => {
                 if read.insert(name.to_owned(), share).is_some() {
@@ -176,7 +174,7 @@ fn read_hold(text: &str) -> Result<Value, Vec<String>> {
                 }
             }
             None => wrong.push(format!(
-                "\u{201c}{line}\u{201d} must be a name, an equals sign and a number, such as bounced = 0.05"
+                "\u{201c}{line}\u{201d} must be a name, an equals sign and a share, such as bounced = 5 %"
             )),
         }
     }
@@ -189,7 +187,7 @@ fn read_hold(text: &str) -> Result<Value, Vec<String>> {
 
 fn write_hold(stored: &Value) -> String {
     let shares = stored.as_object().into_iter().flatten();
-    let lines = shares.map(|(name, share)| format!("{name} = {share}"));
+    let lines = shares.map(|(name, share)| format!("{name} = {}", write_share(share)));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -236,13 +234,13 @@ async fn page(
     let form = typed.or_else(|| form_of(&limits, app.clock().now()));
     let open = status != StatusCode::OK;
     let data = json!({
-        "page": Frame::with_forms(app, by, PART, PART),
+        "page": Frame::new(app, by, PART, PART),
         "form": form.map(|form| here(form.within("limits"), "", "Save limits")),
         "rehearsal": here(rehearsal.unwrap_or_else(|| Form::new(REHEARSAL)).within("rehearsal"), "/rehearse", "Record rehearsal"),
         "open": open,
         "last_used": last(glass.last_used.as_ref()),
         "last_rehearsed": last(glass.last_rehearsed.as_ref()),
-        "api": super::view::call(app, "PUT", "/limits", Some(&json!(limits))),
+        "as_json": format!("{PATH}/json"),
     });
     app.pages.answer_with(status, "admin/limits", &data)
 }
@@ -259,9 +257,39 @@ async fn replace(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
             .write(&actor, move |tx| limits::replace(tx, &new, &sending))
             .await
     };
-    match form.save(app.clock().now(), store).await? {
-        Saved::Done(_) => Ok(back_to(PATH)),
+    let check = async |new: Limits| new.check();
+    match form.save_checked(app.clock().now(), store, check).await? {
+        Saved::Done(_) => Ok(done(&app, PATH, "The limits are saved.")),
         Saved::Again(form) => page(&app, &by, Some(form), None, StatusCode::UNPROCESSABLE_ENTITY).await,
+    }
+}
+
+const JSON_TITLE: &str = "Change the limits as JSON";
+
+async fn show_json(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
+    let sending = app.sending.clone();
+    let limits = app.db.read(move |conn| limits::read(conn, &sending)).await?;
+    let at = at("/json", "Save limits");
+    as_json::of(&limits)?.page(&app, &by, (JSON_TITLE, PART), as_json::EXPLAINED, &at)
+}
+
+async fn replace_json(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
+    let (by, form) = (sent.by, Form::read(AS_JSON, sent.fields)?);
+    let (actor, sending) = (by.0.actor(), app.sending.clone());
+    let store = async |typed: as_json::Typed| {
+        let new: Limits = typed.input()?;
+        let stored = app
+            .db
+            .write(&actor, move |tx| limits::replace(tx, &new, &sending))
+            .await;
+        stored.map_err(as_json::at_field)
+    };
+    match form.save(app.clock().now(), store).await? {
+        Saved::Done(_) => Ok(done(&app, PATH, "The limits are saved.")),
+        Saved::Again(form) => {
+            let at = at("/json", "Save limits");
+            form.page(&app, &by, (JSON_TITLE, PART), as_json::EXPLAINED, &at)
+        }
     }
 }
 
@@ -270,7 +298,11 @@ async fn rehearse(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let actor = by.0.actor();
     let store = async |said: Rehearsal| app.db.write(&actor, move |tx| notice::rehearse(tx, &said)).await;
     match form.save(app.clock().now(), store).await? {
-        Saved::Done(_) => Ok(back_to(&format!("{PATH}#break-glass"))),
+        Saved::Done(_) => Ok(done(
+            &app,
+            &format!("{PATH}#break-glass"),
+            "The rehearsal is recorded.",
+        )),
         Saved::Again(form) => page(&app, &by, None, Some(form), StatusCode::UNPROCESSABLE_ENTITY).await,
     }
 }
@@ -286,8 +318,8 @@ mod tests {
         assert_eq!(read_by(&write_by(&by)), Ok(by));
         let hold = json!({"bounced": 0.05, "complained": 0.002, "still_broken": 0.2});
         assert_eq!(read_hold(&write_hold(&hold)), Ok(hold));
-        assert_eq!(read_share(" 0.2 "), Ok(json!(0.2)));
-        assert_eq!(read_share(""), Ok(Value::Null));
+        assert_eq!(write_hold(&json!({"bounced": 0.05})), "bounced = 5 %");
+        assert_eq!(read_hold("bounced = 0.05"), read_hold("bounced = 5 %"));
         for wrong in ["minor = many", "minor major = 5", "minor"] {
             assert!(read_by(wrong).is_err(), "{wrong}");
         }

@@ -4,11 +4,13 @@
 
 use actix_web::{HttpResponse, web};
 
+use super::done::done;
 use super::field::Field;
-use super::filled::{Filled, back_to};
+use super::filled::Filled;
 use super::form::{Form, Saved, Use};
 use super::mutes::{PART, PATH};
 use super::signed_in::SignedIn;
+use super::view::zone;
 use crate::alert::matcher;
 use crate::alert::mute::{self, NewSilence, NewWindow};
 use crate::auth::Role;
@@ -21,8 +23,10 @@ pub(super) fn routes(pages: &mut Pages) {
     pages
         .show("/quiet/silences/new", Role::Operator, new_silence)
         .send("/quiet/silences", Role::Operator, silence)
+        .does(&["POST /api/v1/silences"])
         .show("/quiet/windows/new", Role::Operator, new_window)
-        .send("/quiet/windows", Role::Operator, window);
+        .send("/quiet/windows", Role::Operator, window)
+        .does(&["POST /api/v1/maintenance-windows"]);
 }
 
 const FROM: Field = Field::clock("from", "From", "If empty, it starts now.");
@@ -71,10 +75,13 @@ const WINDOW: &[Field] = &[
 /// The default duration of a silence or a maintenance window.
 const USUAL: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
 
-/// A new form that ends after the default duration, from the full minute.
-fn fresh(fields: &'static [Field], now: Timestamp) -> Form {
+/// A new form that ends after the default duration, from the full minute. Its times are in the zone of the person.
+fn fresh(fields: &'static [Field], by: &SignedIn, now: Timestamp) -> Form {
     let minute = Timestamp::from_micros(now.as_micros() / 60_000_000 * 60_000_000);
-    Form::new(fields).with("until", minute.plus(USUAL).clock_in(&jiff::tz::TimeZone::UTC))
+    let zone = zone(by.zone()).unwrap_or(jiff::tz::TimeZone::UTC);
+    Form::new(fields)
+        .zoned(by, None)
+        .with("until", minute.plus(USUAL).clock_in(&zone))
 }
 
 fn within() -> (&'static str, String) {
@@ -92,7 +99,7 @@ fn silence_page(app: &App, by: &SignedIn, form: Form) -> Answer<HttpResponse> {
 }
 
 async fn new_silence(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
-    silence_page(&app, &by, fresh(SILENCE, app.clock().now()))
+    silence_page(&app, &by, fresh(SILENCE, &by, app.clock().now()))
 }
 
 async fn silence(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
@@ -104,7 +111,7 @@ async fn silence(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     };
     let check = async |new: NewSilence| mute::check_silence(&new, now);
     match form.save_checked(now, store, check).await? {
-        Saved::Done(_) => Ok(back_to(&format!("{PATH}#silences"))),
+        Saved::Done(_) => Ok(done(&app, &format!("{PATH}#silences"), "The silence is created.")),
         Saved::Again(form) => silence_page(&app, &by, form),
     }
 }
@@ -120,7 +127,7 @@ fn window_page(app: &App, by: &SignedIn, form: Form) -> Answer<HttpResponse> {
 }
 
 async fn new_window(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
-    window_page(&app, &by, fresh(WINDOW, app.clock().now()))
+    window_page(&app, &by, fresh(WINDOW, &by, app.clock().now()))
 }
 
 async fn window(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
@@ -132,7 +139,11 @@ async fn window(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     };
     let check = async |new: NewWindow| app.db.read(move |conn| mute::check_window(conn, &new, now)).await;
     match form.save_checked(now, store, check).await? {
-        Saved::Done(_) => Ok(back_to(&format!("{PATH}#windows"))),
+        Saved::Done(_) => Ok(done(
+            &app,
+            &format!("{PATH}#windows"),
+            "The maintenance window is created.",
+        )),
         Saved::Again(form) => window_page(&app, &by, form),
     }
 }

@@ -7,16 +7,19 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::filled::{Filled, back_to};
+use super::done::done;
+use super::filled::Filled;
+use super::frame::Frame;
 use super::matchers::in_words;
 use super::params::Form;
 use super::signed_in::SignedIn;
-use super::view::{Frame, When, count, cut, duration, link};
+use super::view::{When, count, cut, duration, link};
 use crate::alert::mute::{self, Kind, Mute, MuteState};
 use crate::auth::Role;
 use crate::base::id::MuteId;
 use crate::base::time::Timestamp;
 use crate::directory::source::cron;
+use crate::directory::source::schedule::Schedule;
 use crate::http::App;
 use crate::http::admin_page::Pages;
 use crate::http::ids::{InPath, SilenceId, WindowId};
@@ -26,12 +29,20 @@ use crate::http::problem::Answer;
 pub(super) fn routes(pages: &mut Pages) {
     pages
         .search("/quiet", Role::Viewer, list)
+        .does(&[
+            "GET /api/v1/silences",
+            "GET /api/v1/silences/{id}",
+            "GET /api/v1/maintenance-windows",
+            "GET /api/v1/maintenance-windows/{id}",
+        ])
         .send("/quiet/silences/{id}/end", Role::Operator, end_silence)
-        .send("/quiet/windows/{id}/end", Role::Operator, end_window);
+        .does(&["POST /api/v1/silences/{id}/end"])
+        .send("/quiet/windows/{id}/end", Role::Operator, end_window)
+        .does(&["POST /api/v1/maintenance-windows/{id}/end"]);
 }
 
 pub(super) const PATH: &str = "/admin/quiet";
-pub(super) const PART: &str = "Silences";
+pub(super) const PART: &str = "Silences and windows";
 /// The largest number of active and pending ones of each kind that are listed.
 const OPEN: i64 = 200;
 /// The number of ended ones on one page.
@@ -84,7 +95,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
     app.pages.answer(
         "admin/quiet",
         &json!({
-            "page": Frame::with_forms(&app, &by, "Silences and maintenance windows", PART),
+            "page": Frame::new(&app, &by, "Silences and maintenance windows", PART),
             "may_change": by.0.role.covers(Role::Operator),
             "silences": rows(silences.0),
             "silences_pager": pager("silence", p.silences_before.is_some(), silences.1.next_cursor.clone()),
@@ -102,11 +113,26 @@ fn row(id: &MuteId, what: &str, state: MuteState, name: &str) -> Value {
         MuteState::Active => ("active", "warn"),
         MuteState::Ended => ("ended", ""),
     };
+    let pending = state == MuteState::Pending;
     json!({
         "id": id, "name": name, "word": word, "tone": tone,
         "over": state == MuteState::Ended,
-        "pending": state == MuteState::Pending,
-        "end": format!("{PATH}/{what}/{id}/end"),
+        "pending": pending,
+        "ask": {
+            "label": if pending { "Cancel" } else { "End now" },
+            "action": format!("{PATH}/{what}/{id}/end"),
+            "text": match pending {
+                true => format!("“{name}” does not begin. It cannot be planned again: make a new one."),
+                false => format!("“{name}” ends now. Alerts that match it can open incidents again, and it cannot be continued."),
+            },
+            "button": match (what, pending) {
+                ("windows", true) => "Cancel 1 maintenance window",
+                ("windows", false) => "End 1 maintenance window",
+                (_, true) => "Cancel 1 silence",
+                (_, false) => "End 1 silence",
+            },
+            "fields": [],
+        },
         // Only maintenance windows have these values.
         "resources": null, "more": null, "schedule": null, "duration": null, "next": null,
     })
@@ -149,7 +175,8 @@ fn window_row(one: Mute, now: Timestamp) -> Value {
         0 => None,
         more => Some(count(more, "more", "more")),
     });
-    row["schedule"] = json!(one.schedule);
+    let words = |schedule: &String| Schedule::of(Some(schedule.as_str())).in_words();
+    row["schedule"] = json!(one.schedule.as_ref().map(words));
     row["duration"] = json!(one.duration.map(duration));
     row["next"] = json!(When::maybe(next, None));
     row["from"] = json!(When::utc(one.from));
@@ -174,10 +201,10 @@ async fn end_window(app: web::Data<App>, sent: Filled, InPath(id): InPath<Window
 async fn end(app: &App, sent: Filled, kind: Kind, id: MuteId) -> Answer<HttpResponse> {
     let actor = sent.actor();
     sent.fields.finish()?;
-    let section = match kind {
-        Kind::Silence => "silences",
-        Kind::Maintenance => "windows",
+    let (section, said) = match kind {
+        Kind::Silence => ("silences", "The silence is ended."),
+        Kind::Maintenance => ("windows", "The maintenance window is ended."),
     };
     app.db.write(&actor, move |tx| mute::end(tx, kind, &id)).await?;
-    Ok(back_to(&format!("{PATH}#{section}")))
+    Ok(done(app, &format!("{PATH}#{section}"), said))
 }

@@ -8,6 +8,7 @@ use actix_web::{FromRequest, HttpRequest};
 use serde::de::DeserializeOwned;
 
 use crate::base::error::Error;
+use crate::base::time::Timestamp;
 use crate::http::extract::parse_query;
 use crate::http::problem::Problem;
 
@@ -23,7 +24,11 @@ impl<T: DeserializeOwned> FromRequest for Form<T> {
     }
 }
 
-fn parse_filled<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
+/// Parses the fields of a form. An empty field is one that is not given.
+///
+/// # Errors
+/// `Invalid` if a field is unknown, given twice or wrong.
+pub(super) fn parse_filled<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
     let mut filled = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         let value = value.trim();
@@ -32,4 +37,16 @@ fn parse_filled<T: DeserializeOwned>(query: &str) -> Result<T, Error> {
         }
     }
     parse_query(&filled.finish())
+}
+
+/// Reads the time as of which a selector is evaluated. An empty text means now.
+///
+/// # Errors
+/// `Invalid` at `/as_of` if it is not a time with an offset.
+pub(super) fn as_of(text: Option<&str>) -> Result<Option<Timestamp>, Error> {
+    let read = text
+        .filter(|text| !text.is_empty())
+        .map(Timestamp::parse)
+        .transpose();
+    read.map_err(|detail| Error::invalid("/as_of", detail))
 }

@@ -6,14 +6,16 @@
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::filled::{Filled, back_to};
+use super::done::done;
+use super::filled::Filled;
 use super::form::{Form, Saved, Use};
+use super::frame::Frame;
 use super::matchers::in_words;
 use super::rule_form::RULE;
 use super::signed_in::SignedIn;
-use super::view::{Frame, When, cut, duration};
+use super::view::{When, cut, duration};
 use crate::alert::grouping::{self, AlertRule, NewAlertRule};
-use crate::alert::rehearsal::TriedAlert;
+use crate::alert::rehearsal::{TriedAlert, Would};
 use crate::alert::saved_requests::{self, SavedRequestHead};
 use crate::alert::trial::{self, TriedAmong};
 use crate::alert::{Status, integration, matcher, provider};
@@ -30,17 +32,23 @@ pub(super) fn routes(pages: &mut Pages) {
     // Paths with a fixed word come before paths with an ID.
     pages
         .show("/rules", Role::Viewer, list)
+        .does(&["GET /api/v1/alert-rules"])
         .send("/rules", Role::Admin, create)
+        .does(&["POST /api/v1/alert-rules"])
         .show("/rules/new", Role::Admin, fresh)
         .send("/rules/try", Role::Admin, try_it)
         .show("/rules/{id}", Role::Admin, show)
+        .does(&["GET /api/v1/alert-rules/{id}"])
         .send("/rules/{id}", Role::Admin, replace)
+        .does(&["PUT /api/v1/alert-rules/{id}"])
         .send("/rules/{id}/move", Role::Admin, step)
-        .send("/rules/{id}/delete", Role::Admin, delete);
+        .does(&["POST /api/v1/alert-rules/order"])
+        .send("/rules/{id}/delete", Role::Admin, delete)
+        .does(&["DELETE /api/v1/alert-rules/{id}"]);
 }
 
 const PATH: &str = "/admin/rules";
-const PART: &str = "Alert rules";
+const PART: &str = "Alert grouping";
 /// The largest number of rules.
 const MAX: i64 = 500;
 /// The largest number of integrations to choose from.
@@ -74,7 +82,7 @@ async fn list(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     app.pages.answer(
         "admin/rules",
         &json!({
-            "page": Frame::with_forms(&app, &by, PART, PART),
+            "page": Frame::new(&app, &by, PART, PART),
             "rules": rows,
             "may_change": by.0.role.covers(Role::Admin),
         }),
@@ -154,7 +162,7 @@ async fn form_page(
         form.status(),
         "admin/rule",
         &json!({
-            "page": Frame::with_forms(app, by, &title, PART),
+            "page": Frame::new(app, by, &title, PART),
             "title": title,
             "of": of.map(|rule| json!({"id": rule.id, "position": rule.position})),
             "form": form.shown(&at),
@@ -226,7 +234,11 @@ async fn save(app: web::Data<App>, sent: Filled, id: Option<AlertRuleId>) -> Ans
     };
     let check = async |rule: NewAlertRule| app.db.read(move |conn| grouping::check(conn, &rule)).await;
     match form.save_checked(app.clock().now(), store, check).await? {
-        Saved::Done(saved) => Ok(back_to(&format!("{PATH}#r-{}", saved.id))),
+        Saved::Done(saved) => Ok(done(
+            &app,
+            &format!("{PATH}#r-{}", saved.id),
+            "The rule is saved.",
+        )),
         Saved::Again(form) => form_page(&app, &by, form, of.as_ref(), None).await,
     }
 }
@@ -242,7 +254,7 @@ async fn try_it(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let on = chosen(form.text("body"));
     let rule: Option<NewAlertRule> = form.input(now)?;
     if on.is_none() {
-        form.wrong("choose a saved request to test the rule with");
+        form.wrong("Choose a saved request to test the rule with.");
     }
     let mut tried = None;
     if let Some(rule) = rule {
@@ -307,15 +319,6 @@ fn tried_row(alert: &TriedAlert, holds: bool, position: i64) -> Value {
             "number": incident.number, "path": format!("/admin/incidents/{}", incident.number),
         })
     });
-    let happens = match would.happens.as_str() {
-        "opens" => "opens an incident",
-        "attaches" => "joins an open incident",
-        "reopens" => "reopens a resolved incident",
-        "records" => "is only recorded",
-        "repeats" => "fires already: the repeat is only counted",
-        "resolves" => "resolves its alert",
-        _ => "changes nothing: the alert is resolved already",
-    };
     let group: Option<Vec<Value>> = alert.group.as_ref().and_then(Value::as_object).map(|group| {
         group
             .iter()
@@ -334,7 +337,7 @@ fn tried_row(alert: &TriedAlert, holds: bool, position: i64) -> Value {
         "started": When::maybe(alert.started_at, None),
         "holds": holds,
         "by": by,
-        "happens": happens,
+        "happens": happens(would),
         "severity": alert.incident_severity,
         "incident": incident,
         "earlier": would.earlier.as_ref().map(|earlier| earlier.number),
@@ -343,6 +346,19 @@ fn tried_row(alert: &TriedAlert, holds: bool, position: i64) -> Value {
         "silence": alert.silence.as_ref().map(|mute| mute.name.clone()),
         "window": alert.maintenance_window.as_ref().map(|mute| mute.name.clone()),
     })
+}
+
+/// Returns what would happen to an alert, as the predicate of a sentence.
+pub(super) fn happens(would: &Would) -> &'static str {
+    match would.happens.as_str() {
+        "opens" => "opens an incident",
+        "attaches" => "joins an open incident",
+        "reopens" => "reopens a resolved incident",
+        "records" => "is only recorded",
+        "repeats" => "fires already: the repeat is only counted",
+        "resolves" => "resolves its alert",
+        _ => "changes nothing: the alert is resolved already",
+    }
 }
 
 /// Moves a rule one place up or down.
@@ -376,12 +392,12 @@ async fn step(app: web::Data<App>, sent: Filled, InPath(id): InPath<AlertRuleId>
             Ok(())
         })
         .await?;
-    Ok(back_to(&back))
+    Ok(done(&app, &back, "The order of the rules is changed."))
 }
 
 async fn delete(app: web::Data<App>, sent: Filled, InPath(id): InPath<AlertRuleId>) -> Answer<HttpResponse> {
     let actor = sent.actor();
     sent.fields.finish()?;
     app.db.write(&actor, move |tx| grouping::delete(tx, &id)).await?;
-    Ok(back_to(PATH))
+    Ok(done(&app, PATH, "The rule is deleted."))
 }

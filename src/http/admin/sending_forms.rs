@@ -33,7 +33,7 @@ const SEND: &[Field] = &[
     Field::choice(
         "pause",
         "Between two waves",
-        "Only for waves. If too many emails bounce, or too many people complain or still have the problem, the next wave does not begin by itself.",
+        "Only for waves. If too many emails bounce, or too many people complain or still have the problem, the next wave does not begin automatically.",
         &[
             ("manual", "A person begins each wave"),
             ("PT10M", "Pause of 10 minutes"),
@@ -44,43 +44,62 @@ const SEND: &[Field] = &[
     Field::kept("digest"),
 ];
 
-/// Returns what the page of a notice shows about sending it, for everybody: the waves.
-pub(super) fn wave(notice: &Notice, zone: Option<&TimeZone>) -> Option<Value> {
+/// Returns the card about the waves, with the buttons for those who may send.
+pub(super) fn wave(notice: &Notice, zone: Option<&TimeZone>, may_send: bool) -> Option<Value> {
     let wave = notice.wave.as_ref()?;
-    let going_on = notice.state.is_being_sent() && wave.has_next();
+    let page = format!("/admin/notices/{}", notice.id);
+    let being_sent = notice.state.is_being_sent();
+    let going_on = being_sent && wave.has_next();
     Some(json!({
         "label": format!("Wave {} of {}", wave.current, wave.of),
-        "sending": notice.state.is_being_sent() && !wave.ended,
+        "sending": being_sent && !wave.ended,
         "waits": going_on && wave.ended && wave.next_at.is_none() && wave.held_because.is_none(),
-        "next": When::maybe(wave.next_at, zone),
+        "next": When::maybe(wave.next_at.filter(|_| going_on), zone),
+        "next_iso": wave.next_at.filter(|_| going_on).map(|at| at.to_string()),
         "held": wave.held_because.as_ref().filter(|_| going_on),
+        "hold": (may_send && going_on && wave.held_because.is_none()).then(|| format!("{page}/hold")),
+        "begin": (may_send && going_on).then(|| json!({
+            "action": format!("{page}/continue"),
+            "label": format!("Begin wave {} of {} now", wave.current + 1, wave.of),
+            "fields": [{"name": "wave", "value": (wave.current + 1).to_string()}],
+            "text": match wave.current + 1 == wave.of {
+                true => format!("It is the last wave: it sends {}.", left(notice, wave.recipients)),
+                false => format!(
+                    "It sends a part of {} that {} in no wave yet. The others wait.",
+                    left(notice, wave.recipients),
+                    if in_no_wave(notice, wave.recipients) == 1 { "is" } else { "are" },
+                ),
+            },
+            "button": format!("Begin wave {}", wave.current + 1),
+        })),
     }))
 }
 
-/// Returns the forms for the page of a notice. `unsent` is the number of deliveries that resuming it would send.
-pub(super) fn shown(notice: &Notice, preview: Option<&Preview>, unsent: i64) -> Value {
+/// Returns the number of emails after the first ones, which are in the waves so far.
+fn in_no_wave(notice: &Notice, begun: i64) -> i64 {
+    (notice.counts.mails.total() - begun).max(0)
+}
+
+fn left(notice: &Notice, begun: i64) -> String {
+    let n = usize::try_from(in_no_wave(notice, begun)).unwrap_or_default();
+    count(n, "email", "emails")
+}
+
+/// Returns the buttons that stop and resume a notice. `unsent` is the number of deliveries that resuming it would send.
+pub(super) fn buttons(notice: &Notice, unsent: i64) -> Value {
     let page = format!("/admin/notices/{}", notice.id);
-    let action = |last: &str| format!("{page}/{last}");
-    let being_sent = notice.state.is_being_sent();
-    let further = notice.wave.as_ref().filter(|wave| being_sent && wave.has_next());
     json!({
-        "send": preview.and_then(|preview| send_form(preview, action("send"))),
-        "stop": being_sent.then(|| action("stop")),
-        "hold": further.filter(|wave| wave.held_because.is_none()).map(|_| action("hold")),
-        "next": further.map(|wave| json!({
-            "action": action("continue"), "wave": wave.current + 1,
-            "button": format!("Begin wave {} of {} now", wave.current + 1, wave.of),
-        })),
+        "stop": notice.state.is_being_sent().then(|| format!("{page}/stop")),
         "resume": (unsent > 0).then(|| json!({
-            "action": action("resume"),
-            "button": format!("Resume and send to {}, {}", recipients(unsent, notice.channels.is_empty()), how(notice.drill)),
+            "action": format!("{page}/resume"),
+            "button": format!("Resume and send to {}{}", recipients(unsent, notice.channels.is_empty()), mark(notice.drill)),
         })),
     })
 }
 
-/// Returns the word that says whether customers get it.
-fn how(drill: bool) -> &'static str {
-    if drill { "DRILL" } else { "LIVE" }
+/// Returns what a button says if no customer gets anything.
+fn mark(drill: bool) -> &'static str {
+    if drill { ", DRILL" } else { "" }
 }
 
 /// Returns the number of those who get something. Systems of accounts are no people.
@@ -92,20 +111,26 @@ fn recipients(number: i64, only_people: bool) -> String {
     }
 }
 
-/// Returns the form that sends a draft, unless it has no recipients or an approval is missing.
-fn send_form(preview: &Preview, action: String) -> Option<Value> {
+/// Returns the form that sends a draft to this many people. `None` if it cannot be sent: it has no recipients, something in it is to be
+/// replaced, something of a recipient of a resolution is not restored, or an approval is missing.
+pub(super) fn send_form(preview: &Preview, people: i64, action: String) -> Option<Value> {
     let calls: usize = preview.channels.values().sum();
     if preview.recipients + calls == 0
         || !preview.missing_values.is_empty()
+        || preview.has_placeholders
+        || preview
+            .still_impaired
+            .as_ref()
+            .is_some_and(|one| !one.acknowledged)
         || (preview.approval_required && !preview.approved)
     {
         return None;
     }
     let to = match preview.recipients {
         0 => count(calls, "system", "systems"),
-        people => count(people, "person", "people"),
+        _ => count(usize::try_from(people).unwrap_or_default(), "person", "people"),
     };
-    let button = format!("Send to {to}, {}", how(preview.drill));
+    let button = format!("Send to {to}{}", mark(preview.drill));
     let at = Use {
         action,
         button: &button,

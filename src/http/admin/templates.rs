@@ -6,12 +6,14 @@
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
+use super::frame::Frame;
 use super::signed_in::SignedIn;
-use super::view::{Frame, call};
 use crate::auth::Role;
+use crate::base::error::Error;
 use crate::http::App;
 use crate::http::admin_page::Pages;
-use crate::http::ids::InPath;
+use crate::http::ids::{InPath, VersionNumber};
+use crate::http::pages::mail_frame;
 use crate::http::problem::Answer;
 use crate::notice::template::{Phase, Rendered};
 use crate::notice::templates::{self, TemplateView};
@@ -19,7 +21,10 @@ use crate::notice::templates::{self, TemplateView};
 pub(super) fn routes(pages: &mut Pages) {
     pages
         .show("/templates", Role::Viewer, list)
-        .show("/templates/{phase}", Role::Viewer, show);
+        .does(&["GET /api/v1/templates"])
+        .show("/templates/{phase}", Role::Viewer, show)
+        .does(&["GET /api/v1/templates/{phase}"])
+        .show("/templates/{phase}/mail/{number}", Role::Viewer, mail);
 }
 
 /// The titles of the samples of a template, in their order.
@@ -37,7 +42,7 @@ async fn list(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
         .await?;
     app.pages.answer(
         "admin/templates",
-        &json!({"page": Frame::new(&app, Some(&by.0), "Templates", "Templates"), "templates": templates}),
+        &json!({"page": Frame::new(&app, &by, "Templates", "Templates"), "templates": templates}),
     )
 }
 
@@ -46,15 +51,19 @@ async fn show(app: web::Data<App>, by: SignedIn, InPath(phase): InPath<Phase>) -
         .db
         .read(move |conn| Ok(view(&templates::current(conn, phase)?, SAMPLES.len())))
         .await?;
-    let path = format!("/templates/{phase}");
-    let body = json!({"subject": "…", "text": "…", "html": "…"});
+    let path = format!("/admin/templates/{phase}");
+    let may_change = by.0.role.covers(Role::Admin);
     app.pages.answer(
         "admin/template",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), &format!("Template of the {phase} notice"), "Templates"),
+            "page": Frame::new(&app, &by, &format!("Template of the {phase} notice"), "Templates"),
             "template": template,
-            "save": call(&app, "PUT", &path, Some(&body)),
-            "reset": call(&app, "DELETE", &path, None),
+            "versions": format!("{path}/versions"),
+            "edit": may_change.then(|| format!("{path}/edit")),
+            "reset": may_change.then(|| json!({
+                "label": "Use the built-in template", "button": "Use the built-in template", "action": format!("{path}/reset"), "fields": [],
+                "text": "The next notices of this phase are sent with the built-in template. The present one stays among the versions.",
+            })),
         }),
     )
 }
@@ -76,9 +85,24 @@ fn view(template: &TemplateView, most: usize) -> Value {
         "broken": broken,
         "warnings": templates::warnings(template).unwrap_or_default(),
         "samples": rendered.into_iter().zip(SAMPLES).enumerate().map(|(index, (mail, label))| json!({
-            "label": label, "to": null, "subject": mail.subject, "text": mail.text, "html": mail.html, "open": index == 0 && (most > 1 || template.phase == Phase::Detection),
+            "label": label, "to": null, "subject": mail.subject, "text": mail.text,
+            "frame": format!("/admin/templates/{}/mail/{index}", template.phase), "open": index == 0 && (most > 1 || template.phase == Phase::Detection),
         })).collect::<Vec<_>>(),
     })
+}
+
+/// Shows one sample of the present template in a frame of its page.
+async fn mail(
+    app: web::Data<App>,
+    InPath((phase, number)): InPath<(Phase, VersionNumber)>,
+) -> Answer<HttpResponse> {
+    let template = app.db.read(move |conn| templates::current(conn, phase)).await?;
+    let rendered = render(&template, SAMPLES.len()).unwrap_or_default();
+    let mail = usize::try_from(number.0)
+        .ok()
+        .and_then(|index| rendered.into_iter().nth(index));
+    let mail = mail.ok_or_else(|| Error::NotFound("a sample with this number".to_owned()))?;
+    Ok(mail_frame(mail.html))
 }
 
 fn render(template: &TemplateView, most: usize) -> Result<Vec<Rendered>, String> {

@@ -1,4 +1,4 @@
-//! The shared parts of the pages: the frame around each page, and the formats of times, durations and links.
+//! The shared parts of the pages: the formats of times, durations and links.
 //!
 //! A time always has the name of its time zone. A link always has the scheme http or https.
 
@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::signed_in::SignedIn;
-use crate::auth::{Caller, Role};
+use crate::base::count::counted;
+pub use crate::base::count::grouped;
 use crate::base::time::{Timestamp, time_zone};
 use crate::directory::ResourceRef;
 use crate::http::App;
@@ -18,73 +18,6 @@ use crate::notice::Notice;
 
 /// The number of rows of a list on one page.
 pub(super) const ROWS: Limit = Limit(100);
-
-/// The parts of the admin pages with their paths.
-const PARTS: [(&str, &str); 10] = [
-    ("Incidents", "/admin"),
-    ("Directory", "/admin/directory"),
-    ("Integrations", "/admin/integrations"),
-    ("Alert rules", "/admin/rules"),
-    ("Silences", "/admin/quiet"),
-    ("Checks", "/admin/watching"),
-    ("Automation", "/admin/automation"),
-    ("Templates", "/admin/templates"),
-    LIMITS,
-    ("Audit", "/admin/audit"),
-];
-
-/// The part that only admins may open.
-const LIMITS: (&str, &str) = ("Limits", "/admin/limits");
-
-/// The data of the frame around a page.
-#[derive(Serialize)]
-pub struct Frame {
-    title: String,
-    company: String,
-    /// The company in the title of the browser's tab. `None` if it is called Candor, which the title says anyway.
-    company_in_title: Option<String>,
-    parts: Vec<Value>,
-    caller: Option<Value>,
-    now: When,
-    /// The seconds after which the browser reloads the page. `None` if the page does not change by itself.
-    refresh: Option<u32>,
-    /// The key that the forms of the page contain. `None` if the page has no forms.
-    form_key: Option<String>,
-}
-
-impl Frame {
-    /// Creates the frame of a page with this title, in this part.
-    pub fn new(app: &App, caller: Option<&Caller>, title: &str, part: &str) -> Frame {
-        Frame {
-            title: title.to_owned(),
-            company: app.sending.sender.clone(),
-            company_in_title: Some(app.sending.sender.clone()).filter(|company| company != "Candor"),
-            parts: PARTS
-                .iter()
-                .filter(|part| **part != LIMITS || caller.is_some_and(|by| by.role.covers(Role::Admin)))
-                .map(|(label, path)| json!({"label": label, "path": path, "current": *label == part}))
-                .collect(),
-            caller: caller.map(|caller| json!({"name": caller.name, "role": caller.role})),
-            now: When::utc(app.clock().now()),
-            refresh: None,
-            form_key: None,
-        }
-    }
-
-    /// Creates the frame of a page with forms that change something.
-    pub fn with_forms(app: &App, by: &SignedIn, title: &str, part: &str) -> Frame {
-        Frame {
-            form_key: Some(by.form_key(app)),
-            ..Frame::new(app, Some(&by.0), title, part)
-        }
-    }
-
-    /// Sets after how many seconds the browser reloads the page.
-    pub fn refreshed(mut self, seconds: Option<u32>) -> Frame {
-        self.refresh = seconds;
-        self
-    }
-}
 
 /// A time as pages show it: in UTC, and in another time zone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -158,23 +91,7 @@ pub fn duration(seconds: i64) -> String {
 
 /// Returns a number with its noun: `1 person`, `3 people`.
 pub fn count(n: usize, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(n as i64), if n == 1 { one } else { many })
-}
-
-/// Returns a number with thousands separators: `1,234,567`.
-pub fn grouped(n: i64) -> String {
-    let digits = n.unsigned_abs().to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3 + 1);
-    if n < 0 {
-        text.push('−');
-    }
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    counted(n, one, many)
 }
 
 /// Encodes a text as one segment of a path.
@@ -266,8 +183,16 @@ pub fn progress(notice: &Notice, outbox: bool) -> Option<Value> {
     // People count, and not emails, so that the numbers add up with those of the audience.
     let (parts, people) = (counts.partition, counts.people);
     let share = |part: i64| (part as f64 * 100.0 / parts.people.max(1) as f64 * 100.0).round() / 100.0;
+    // Whoever belongs to a later wave waits for it, and nothing is being sent to them now.
+    let later = match &notice.wave {
+        Some(wave) if notice.state.is_being_sent() => {
+            (notice.recipients - wave.recipients).clamp(0, people.pending)
+        }
+        _ => 0,
+    };
     let details: Vec<Value> = [
-        (people.pending, "still sending", false),
+        (people.pending - later, "still sending", false),
+        (later, "waiting for a later wave", false),
         (people.failed, "failed", true),
         (people.bounced, "bounced", true),
         (parts.unreachable, "without a usable address", true),
@@ -286,6 +211,8 @@ pub fn progress(notice: &Notice, outbox: bool) -> Option<Value> {
     Some(json!({
         "sent_share": share(parts.accepted),
         "refused_share": share(parts.failed + parts.unreachable),
+        "refused_from": share(parts.accepted),
+        "withheld_from": share(parts.accepted + parts.failed + parts.unreachable),
         "withheld_share": share(parts.not_notified),
         "label": format!("{verb} {} of {}", grouped(parts.accepted), grouped(parts.people)),
         "details": details,
@@ -318,19 +245,6 @@ mod tests {
             (-240, "−4 min"),
         ] {
             assert_eq!(duration(seconds), text);
-        }
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        for (n, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1,000"),
-            (1_234_567, "1,234,567"),
-            (-1_000, "−1,000"),
-        ] {
-            assert_eq!(grouped(n), text);
         }
     }
 

@@ -7,9 +7,10 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::frame::Frame;
 use super::params::Form;
 use super::signed_in::SignedIn;
-use super::view::{Frame, When, call, cut, duration, grouped, link};
+use super::view::{When, cut, duration, grouped, link};
 use crate::auth::Role;
 use crate::directory::ResourceRef;
 use crate::http::App;
@@ -21,7 +22,9 @@ use crate::watch::heartbeat::{self, Heartbeat, HeartbeatState};
 use crate::watch::without_query;
 
 pub(super) fn routes(pages: &mut Pages) {
-    pages.search("/watching", Role::Viewer, list);
+    pages
+        .search("/watching", Role::Viewer, list)
+        .does(&["GET /api/v1/checks", "GET /api/v1/heartbeats"]);
 }
 
 const ROWS: Limit = Limit(100);
@@ -48,9 +51,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
             ))
         })
         .await?;
-    let new_check =
-        json!({"name": "Uploads", "url": "https://upload.example.com/health", "every_seconds": 60});
-    let new_heartbeat = json!({"name": "Nightly backup", "every_seconds": 86_400, "grace_seconds": 3_600});
+    let may_change = by.0.role.covers(Role::Admin);
     let pager = |page_of: &dyn Fn() -> (bool, Option<String>), name: &str, section: &str| {
         let (moved, next) = page_of();
         json!({
@@ -63,13 +64,12 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
     app.pages.answer(
         "admin/watching",
         &json!({
-            "page": Frame::new(&app, Some(&by.0), "Checks and heartbeats", "Checks").refreshed(Some(30)),
-            "checks": rows(&checks, check_row),
+            "page": Frame::new(&app, &by, "Checks and heartbeats", "Checks and heartbeats").live(Some(30)),
+            "checks": rows(&checks, |one| check_row(one, may_change)),
             "checks_pager": pager(&of_checks, "checks_after", "checks"),
-            "new_check": call(&app, "POST", "/checks", Some(&new_check)),
-            "heartbeats": rows(&heartbeats, heartbeat_row),
+            "may_change": may_change,
+            "heartbeats": rows(&heartbeats, |one| heartbeat_row(one, may_change)),
             "heartbeats_pager": pager(&of_heartbeats, "heartbeats_after", "heartbeats"),
-            "new_heartbeat": call(&app, "POST", "/heartbeats", Some(&new_heartbeat)),
         }),
     )
 }
@@ -87,7 +87,7 @@ fn affects(resources: &[ResourceRef]) -> String {
     }
 }
 
-fn check_row(one: &Check) -> Value {
+fn check_row(one: &Check, may_change: bool) -> Value {
     let given = &one.given;
     let (word, tone) = match one.state {
         _ if given.paused => ("paused", ""),
@@ -99,7 +99,7 @@ fn check_row(one: &Check) -> Value {
     let last = one.last.as_ref();
     json!({
         "name": given.name,
-        "id": one.id,
+        "path": may_change.then(|| format!("/admin/watching/checks/{}", one.id)),
         "asks": format!("{} {}", given.method.as_str().to_ascii_uppercase(), cut(without_query(&given.url), 120)),
         "every": duration(given.every_seconds),
         "severity": given.severity,
@@ -118,7 +118,7 @@ fn check_row(one: &Check) -> Value {
     })
 }
 
-fn heartbeat_row(one: &Heartbeat) -> Value {
+fn heartbeat_row(one: &Heartbeat, may_change: bool) -> Value {
     let (word, tone) = match one.state {
         HeartbeatState::New => ("waiting for the first", ""),
         HeartbeatState::Up => ("up", "good"),
@@ -127,7 +127,7 @@ fn heartbeat_row(one: &Heartbeat) -> Value {
     };
     json!({
         "name": one.given.name,
-        "id": one.id,
+        "path": may_change.then(|| format!("/admin/watching/heartbeats/{}", one.id)),
         "every": duration(one.given.every_seconds),
         "grace": duration(one.given.grace_seconds),
         "severity": one.given.severity,

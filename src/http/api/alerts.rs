@@ -16,7 +16,7 @@ use crate::http::answer::{Accepted, Created, NoContent};
 use crate::http::auth::By;
 use crate::http::extract::{Json, Params};
 use crate::http::ids::{BodyNumber, InPath};
-use crate::http::page::{Limit, Page, Paging, cursor, page};
+use crate::http::page::{Limit, Page, Paging, cursor, page, page_until};
 use crate::http::problem::Answer;
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
@@ -176,9 +176,14 @@ struct AlertParams {
     incident: Option<IncidentId>,
     /// Only alerts with this status, which is firing or resolved.
     status: Option<Status>,
+    /// Only alerts with this severity, in the words of their source.
+    severity: Option<String>,
+    /// Only alerts whose title contains this text.
+    title: Option<String>,
 }
 
-/// Returns the alerts, newest first.
+/// Returns the alerts, newest first. With `severity` or `title`, a page can have fewer rows than `limit` although there are
+/// more: follow `next_cursor` until it is null.
 #[utoipa::path(tag = "Alerts", security(("token" = ["viewer"])), params(AlertParams))]
 #[get("/alerts")]
 async fn list_alerts(app: web::Data<App>, params: Params<AlertParams>) -> Answer<Json<Page<AlertView>>> {
@@ -186,20 +191,16 @@ async fn list_alerts(app: web::Data<App>, params: Params<AlertParams>) -> Answer
     let before: Option<String> = cursor(p.cursor.as_deref())?;
     let limit = p.limit;
     let now = app.clock().now();
-    let rows = app
+    let filter = alert::Filter {
+        integration: p.integration,
+        incident: p.incident,
+        status: p.status,
+        severity: p.severity,
+        title: p.title,
+    };
+    let (items, next) = app
         .db
-        .read(move |conn| {
-            let (integration, incident) = (p.integration.as_ref(), p.incident.as_ref());
-            alert::list(
-                conn,
-                integration,
-                incident,
-                p.status,
-                before.as_deref(),
-                limit.probe(),
-                now,
-            )
-        })
+        .read(move |conn| alert::search(conn, &filter, before.as_deref(), limit.0, now))
         .await?;
-    Ok(Json(page(rows, limit, |alert| alert.id.to_string())))
+    Ok(Json(page_until(items, next.as_ref())))
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, get, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
@@ -22,6 +21,7 @@ use crate::http::extract::{Json, Params};
 use crate::http::ids::InPath;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
+use crate::http::svg;
 use crate::notice::{self, AskedPeople, Notice};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
@@ -179,19 +179,11 @@ async fn image(app: web::Data<App>, InPath(id): InPath<IncidentId>) -> Answer<De
 /// Returns the chart of an incident as an answer.
 pub(in crate::http) async fn drawn(app: &App, id: IncidentId) -> Answer<HttpResponse> {
     let now = app.clock().now();
-    let svg = app
+    let drawing = app
         .db
         .read(move |conn| chart::svg(&Course::read(conn, &id)?, now))
         .await?;
-    Ok(HttpResponse::Ok()
-        .content_type("image/svg+xml")
-        // The image has its own style, and loads and runs nothing.
-        .insert_header((
-            "content-security-policy",
-            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-        ))
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .body(svg))
+    Ok(svg::answer(drawing))
 }
 
 /// Drafts an update that is only for people who were asked and have not answered. Nothing is sent. Somebody who answers before

@@ -3,7 +3,7 @@
 use actix_web::{delete, get, post, put, web};
 use serde::{Deserialize, Serialize};
 
-use crate::automation::{self, NewPolicy, Policy, Run, Trial, policy, run};
+use crate::automation::{self, NewPolicy, Policy, Run, Trial, policy, recovery_run, run};
 use crate::base::id::{IncidentId, PolicyId};
 use crate::base::time::Timestamp;
 use crate::http::App;
@@ -24,7 +24,9 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(delete_one)
         .service(attempt)
         .service(runs)
-        .service(of_incident);
+        .service(of_incident)
+        .service(hold)
+        .service(release);
 }
 
 /// Creates a policy. When an incident opens, the first enabled policy that matches it decides what happens.
@@ -110,31 +112,33 @@ async fn attempt(
     Ok(Json(trial))
 }
 
-/// Returns what policies did, newest first.
+/// Returns what policies did and wait to do, the newest incident first.
 #[utoipa::path(tag = "Automation", security(("token" = ["viewer"])), params(Paging))]
 #[get("/automation/runs")]
 async fn runs(app: web::Data<App>, params: Params<Paging>) -> Answer<Json<Page<Run>>> {
     let Paging { limit, cursor: at } = params.0;
-    let before: Option<(String, i64)> = cursor(at.as_deref())?;
+    let before: Option<(String, i64, i64)> = cursor(at.as_deref())?;
     let rows = app
         .db
         .read(move |conn| {
             let before = before
                 .as_ref()
-                .map(|(incident, episode)| (incident.as_str(), *episode));
-            run::list(conn, before, limit.probe())
+                .map(|(incident, episode, place)| (incident.as_str(), *episode, *place));
+            automation::runs::list(conn, before, limit.probe())
         })
         .await?;
     Ok(Json(page(rows, limit, |run| {
-        (run.incident.to_string(), run.episode)
+        (run.incident.to_string(), run.episode, run.place)
     })))
 }
 
 /// The run of a policy for an incident.
 #[derive(Serialize, utoipa::ToSchema)]
 struct IncidentAutomation {
-    /// The run of the policy. Null if no policy matches the incident.
+    /// The run of the policy about detections. Null if no policy matches the incident.
     run: Option<Run>,
+    /// The run of the policy about recoveries that waits, or else the last one. Null if there is none.
+    recovery: Option<Run>,
     /// When the next update to the customers is due: the time that the last notice promised, or otherwise
     /// `CANDOR_UPDATE_EVERY` after it. Null if no customer was notified, or if the incident is resolved.
     update_due_at: Option<Timestamp>,
@@ -153,8 +157,31 @@ async fn of_incident(
         .read(move |conn| {
             let run = run::of_incident(conn, &id)?;
             let update_due_at = overdue::due_at(conn, &id, every)?;
-            Ok(IncidentAutomation { run, update_due_at })
+            Ok(IncidentAutomation {
+                run,
+                recovery: recovery_run::of_incident(conn, &id)?,
+                update_due_at,
+            })
         })
         .await?;
     Ok(Json(view))
+}
+
+/// Holds the policy that waits to act about an incident. It does nothing until it is released.
+#[utoipa::path(tag = "Automation", security(("token" = ["operator"])))]
+#[post("/incidents/{id}/automation/hold")]
+async fn hold(app: web::Data<App>, by: By, InPath(id): InPath<IncidentId>) -> Answer<Json<Run>> {
+    let run = app.db.write(&by.0, move |tx| automation::hold(tx, &id)).await?;
+    Ok(Json(run))
+}
+
+/// Releases a policy that is held. It acts when its wait is over, or at once if it is over already.
+#[utoipa::path(tag = "Automation", security(("token" = ["operator"])))]
+#[post("/incidents/{id}/automation/release")]
+async fn release(app: web::Data<App>, by: By, InPath(id): InPath<IncidentId>) -> Answer<Json<Run>> {
+    let run = app
+        .db
+        .write(&by.0, move |tx| automation::release(tx, &id))
+        .await?;
+    Ok(Json(run))
 }

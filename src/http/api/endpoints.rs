@@ -3,7 +3,8 @@
 use actix_web::{delete, get, post, web};
 use serde::Serialize;
 
-use crate::base::error::Error;
+use crate::audit::Actor;
+use crate::base::error::{Error, Result};
 use crate::base::id::{EndpointId, ExternalId, new_uuid};
 use crate::delivery::Outcome;
 use crate::delivery::calling::{Call, MAX_PATIENCE};
@@ -14,7 +15,7 @@ use crate::http::auth::By;
 use crate::http::extract::{Json, Params};
 use crate::http::ids::InPath;
 use crate::http::page::{Page, Paging, cursor, page};
-use crate::http::problem::{Answer, Problem};
+use crate::http::problem::Answer;
 use crate::notice::payload::{self, PayloadAccount};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
@@ -36,21 +37,29 @@ async fn create(
     InPath(account): InPath<ExternalId>,
     body: Json<NewEndpoint>,
 ) -> Answer<Created<CreatedEndpoint>> {
-    let new = body.0;
+    Ok(Created(created(&app, &by.0, account, body.0).await?))
+}
+
+/// Creates an endpoint whose URL its channel has checked.
+///
+/// # Errors
+/// `Invalid` if the channel or the URL is wrong, and the errors of [`endpoint::create`].
+pub async fn created(
+    app: &App,
+    by: &Actor,
+    account: ExternalId,
+    new: NewEndpoint,
+) -> Result<CreatedEndpoint> {
     let Some(channel) = app.endpoints.get(&new.channel) else {
         let detail = format!("is not one of {}", app.endpoints.names().join(", "));
-        return Err(Error::invalid("/channel", detail).into());
+        return Err(Error::invalid("/channel", detail));
     };
     let url = channel
         .check(&new.url)
         .map_err(|detail| Error::invalid("/url", detail))?;
-    let created = app
-        .db
-        .write(&by.0, move |tx| {
-            endpoint::create(tx, account.as_str(), &new, &url)
-        })
-        .await?;
-    Ok(Created(created))
+    app.db
+        .write(by, move |tx| endpoint::create(tx, account.as_str(), &new, &url))
+        .await
 }
 
 /// Returns the endpoints of an account, oldest first.
@@ -95,11 +104,11 @@ async fn enable(app: web::Data<App>, by: By, InPath(id): InPath<EndpointId>) -> 
 
 /// The result of a test.
 #[derive(Serialize, utoipa::ToSchema)]
-struct Tested {
+pub struct Tested {
     /// The outcome: sent, retry or failed. The call is not repeated.
-    outcome: &'static str,
+    pub outcome: &'static str,
     /// The reply of the endpoint, or the reason why there was none.
-    reply: String,
+    pub reply: String,
 }
 
 /// Sends an `endpoint.test` to an endpoint at once and returns its answer. This also works for a disabled
@@ -107,6 +116,14 @@ struct Tested {
 #[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])))]
 #[post("/endpoints/{id}/test")]
 async fn test(app: web::Data<App>, by: By, InPath(id): InPath<EndpointId>) -> Answer<Json<Tested>> {
+    Ok(Json(tested(&app, &by.0, id).await?))
+}
+
+/// Sends a test to an endpoint and returns its answer.
+///
+/// # Errors
+/// `NotFound` if the endpoint does not exist. `Conflict` if this process has no such channel.
+pub async fn tested(app: &App, by: &Actor, id: EndpointId) -> Result<Tested> {
     let target = id.clone();
     let (endpoint, name, secret) = app
         .db
@@ -116,11 +133,10 @@ async fn test(app: web::Data<App>, by: By, InPath(id): InPath<EndpointId>) -> An
             Ok((endpoint, name, secret))
         })
         .await?;
-    let channel = app.endpoints.get(&endpoint.channel).ok_or_else(|| {
-        Problem::Domain(Error::Conflict(
-            "this process has no channel of this kind".to_owned(),
-        ))
-    })?;
+    let channel = app
+        .endpoints
+        .get(&endpoint.channel)
+        .ok_or_else(|| Error::Conflict("this process has no channel of this kind".to_owned()))?;
     let now = app.clock().now();
     let account = PayloadAccount {
         id: endpoint.account,
@@ -142,10 +158,10 @@ async fn test(app: web::Data<App>, by: By, InPath(id): InPath<EndpointId>) -> An
         reply: outcome.reply().to_owned(),
     };
     app.db
-        .write(&by.0, move |tx| {
+        .write(by, move |tx| {
             endpoint::tested(tx, &id, outcome.word());
             Ok(())
         })
         .await?;
-    Ok(Json(tested))
+    Ok(tested)
 }

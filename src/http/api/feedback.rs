@@ -5,7 +5,8 @@ use actix_web::{HttpRequest, delete, get, post, web};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
-use crate::base::error::Error;
+use crate::audit::Actor;
+use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
 use crate::delivery::opt_out::{self, Suppression, SuppressionReason};
 use crate::directory::check_address;
@@ -38,15 +39,15 @@ struct MailParams {
 
 /// The result for a received email.
 #[derive(Serialize, utoipa::ToSchema)]
-struct Classified {
+pub struct Classified {
     /// The worst kind of all reports in the email.
     kind: ReportKind,
     /// The delivery that the email is about. Null if none was found.
-    delivery: Option<i64>,
+    pub delivery: Option<i64>,
     #[serde(flatten)]
     counts: Tally,
     /// The reports, one for each recipient.
-    items: Vec<Feedback>,
+    pub items: Vec<Feedback>,
 }
 
 /// Accepts an email about an email of Candor: a bounce, a complaint, or an answer of a program or a person.
@@ -72,6 +73,19 @@ async fn inbound_mail(
     if body.trim_ascii().is_empty() {
         return Err(Error::invalid("", "must not be empty; send the email as it was received").into());
     }
+    Ok(Accepted(classified(&app, &by.0, body, recipient).await?))
+}
+
+/// Stores what an email reports. `recipient` is the address in its envelope.
+///
+/// # Errors
+/// An error of the database.
+pub async fn classified(
+    app: &App,
+    by: &Actor,
+    body: Vec<u8>,
+    recipient: Option<String>,
+) -> Result<Classified> {
     // Parsing an email of some megabytes takes time, so it runs on a blocking thread.
     let mut reports = web::block(move || feedback::mail::parse(&body))
         .await
@@ -84,7 +98,7 @@ async fn inbound_mail(
     let keys = app.feedback.clone();
     let taken = app
         .db
-        .write(&by.0, move |tx| {
+        .write(by, move |tx| {
             let origin = Origin {
                 source: "mail".to_owned(),
                 integration: None,
@@ -95,12 +109,12 @@ async fn inbound_mail(
     app.feedback_stats.count(&taken);
     let mut counts = taken;
     let items = std::mem::take(&mut counts.entries);
-    Ok(Accepted(Classified {
+    Ok(Classified {
         kind: ReportKind::of_all(items.iter().map(|entry| entry.kind)),
         delivery: items.iter().find_map(|entry| entry.delivery),
         counts,
         items,
-    }))
+    })
 }
 
 #[derive(Deserialize, IntoParams)]

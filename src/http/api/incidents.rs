@@ -18,7 +18,7 @@ use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident::affected::{self, AddAffected, Added, Affected, RemoveAffected, Removed, Unresolved};
 use crate::incident::metrics::{self, Metrics};
-use crate::incident::next_step::{self, NewStep, NextStep, StepPatch};
+use crate::incident::next_step::{self, NewStep, NextStep, OpenStep, StepPatch};
 use crate::incident::timeline::{self, Entry, NewEntry};
 use crate::incident::{self, Incident, IncidentPatch, NewIncident, Severity, Status, StatusChange};
 
@@ -40,6 +40,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(get_unreached)
         .service(add_step)
         .service(list_steps)
+        .service(list_open_steps)
         .service(list_all_steps)
         .service(change_step);
 }
@@ -76,6 +77,14 @@ struct IncidentParams {
     status: Option<Status>,
     /// Only incidents with this severity.
     severity: Option<Severity>,
+    /// Only open incidents, which are neither resolved nor merged, or only resolved ones.
+    open: Option<bool>,
+    /// Only drills, or only real incidents.
+    drill: Option<bool>,
+    /// Only incidents with this owner.
+    owner: Option<String>,
+    /// Only incidents that have an owner, or only those that nobody leads.
+    owned: Option<bool>,
 }
 
 /// Returns the incidents, newest first.
@@ -84,9 +93,17 @@ struct IncidentParams {
 async fn list(app: web::Data<App>, params: Params<IncidentParams>) -> Answer<Json<Page<Incident>>> {
     let p = params.0;
     let below: Option<i64> = cursor(p.cursor.as_deref())?;
+    let filter = incident::Filter {
+        status: p.status,
+        open: p.open,
+        severity: p.severity,
+        drill: p.drill,
+        owner: p.owner,
+        owned: p.owned,
+    };
     let rows = app
         .db
-        .read(move |conn| incident::list(conn, p.status, p.severity, below, p.limit.probe()))
+        .read(move |conn| incident::list(conn, &filter, below, p.limit.probe()))
         .await?;
     Ok(Json(page(rows, p.limit, |incident| incident.number)))
 }
@@ -190,21 +207,35 @@ struct AffectedPage {
     unresolved: Vec<Unresolved>,
 }
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AffectedParams {
+    /// The largest number of rows, from 1 to 500. The default is 50.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// The `next_cursor` of the previous page.
+    cursor: Option<String>,
+    /// Only resources whose type, ID or name contains this text.
+    q: Option<String>,
+}
+
 /// Returns the affected resources.
-#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(Paging))]
+#[utoipa::path(tag = "Incidents", security(("token" = ["viewer"])), params(AffectedParams))]
 #[get("/incidents/{id}/affected")]
 async fn list_affected(
     app: web::Data<App>,
     InPath(id): InPath<IncidentId>,
-    params: Params<Paging>,
+    params: Params<AffectedParams>,
 ) -> Answer<Json<AffectedPage>> {
-    let Paging { limit, cursor: at } = params.0;
+    let AffectedParams { limit, cursor: at, q } = params.0;
     let after: Option<i64> = cursor(at.as_deref())?;
     let (rows, unresolved) = app
         .db
         .read(move |conn| {
             Ok((
-                affected::list(conn, &id, after, limit.probe())?,
+                affected::list(conn, &id, q.as_deref(), after, limit.probe())?,
                 affected::unresolved(conn, &id)?,
             ))
         })
@@ -378,6 +409,34 @@ async fn list_steps(
     steps(&app, Some(id), params.0).await
 }
 
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct OpenParams {
+    /// The largest number of rows, from 1 to 500. The default is 50.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// The `next_cursor` of the previous page.
+    cursor: Option<String>,
+    /// Only the steps of this owner.
+    owner: Option<String>,
+}
+
+/// Returns the open steps of all incidents by due date: what is overdue comes first, and what has no date last.
+#[utoipa::path(tag = "Next steps", security(("token" = ["viewer"])), params(OpenParams))]
+#[get("/next-steps/open")]
+async fn list_open_steps(app: web::Data<App>, params: Params<OpenParams>) -> Answer<Json<Page<OpenStep>>> {
+    let p = params.0;
+    let after: Option<(String, String)> = cursor(p.cursor.as_deref())?;
+    let limit = p.limit;
+    let rows = app
+        .db
+        .read(move |conn| next_step::open_by_due(conn, p.owner.as_deref(), after.as_ref(), limit.probe()))
+        .await?;
+    Ok(Json(page(rows, limit, OpenStep::place)))
+}
+
 /// Returns the next steps of all incidents.
 #[utoipa::path(tag = "Next steps", security(("token" = ["viewer"])), params(StepParams))]
 #[get("/next-steps")]
@@ -385,7 +444,7 @@ async fn list_all_steps(app: web::Data<App>, params: Params<StepParams>) -> Answ
     steps(&app, None, params.0).await
 }
 
-/// Marks a step as done or as open.
+/// Changes a step, or marks it as done or as open.
 #[utoipa::path(tag = "Next steps", security(("token" = ["operator"])))]
 #[patch("/next-steps/{id}")]
 async fn change_step(

@@ -1,7 +1,8 @@
 //! The API for the limits above which other people must approve a notice, for the approvals, and for break glass.
 
-use actix_web::{get, post, put, web};
+use actix_web::{get, patch, post, put, web};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::base::id::NoticeId;
 use crate::http::App;
@@ -17,6 +18,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
     config
         .service(read)
         .service(replace)
+        .service(change)
         .service(approvals)
         .service(use_break_glass)
         .service(break_glass_state)
@@ -32,7 +34,8 @@ async fn read(app: web::Data<App>) -> Answer<Json<Limits>> {
     Ok(Json(limits))
 }
 
-/// Replaces the limits. A limit that is left out does not apply, and other values that are left out get their defaults.
+/// Replaces all limits. A limit that is left out no longer applies, and other values that are left out get their defaults. To
+/// change only some of them, use PATCH.
 #[utoipa::path(tag = "Limits", security(("token" = ["admin"])))]
 #[put("/limits")]
 async fn replace(app: web::Data<App>, by: By, body: Json<Limits>) -> Answer<Json<Limits>> {
@@ -40,6 +43,18 @@ async fn replace(app: web::Data<App>, by: By, body: Json<Limits>) -> Answer<Json
     let limits = app
         .db
         .write(&by.0, move |tx| limits::replace(tx, &body.0, &sending))
+        .await?;
+    Ok(Json(limits))
+}
+
+/// Changes some of the limits with a JSON merge patch (RFC 7396). What is left out keeps its value, and null removes a limit.
+#[utoipa::path(tag = "Limits", security(("token" = ["admin"])), request_body(content = Object, content_type = "application/json"))]
+#[patch("/limits")]
+async fn change(app: web::Data<App>, by: By, body: Json<Value>) -> Answer<Json<Limits>> {
+    let sending = app.sending.clone();
+    let limits = app
+        .db
+        .write(&by.0, move |tx| limits::change(tx, &body.0, &sending))
         .await?;
     Ok(Json(limits))
 }

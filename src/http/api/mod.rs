@@ -1,29 +1,46 @@
 //! The API below `/api/v1`. It has one file for each part of the domain. The OpenAPI document is made from
 //! the handlers.
 
+pub mod account_recovery;
 pub mod affected_people;
 pub mod alert_rules;
 pub mod alerts;
 pub mod answers;
 pub mod audience;
 pub mod audit;
+pub mod audit_proofs;
 pub mod automation;
+pub mod backups;
+mod comparison_fetch;
+pub mod comparisons;
 pub mod corrections;
 pub mod directory;
 mod document;
+pub mod drafts;
+pub mod emergency;
 pub mod endpoints;
+pub mod evidence;
 pub mod feedback;
+pub mod forgetting;
+pub mod history;
 pub mod incidents;
 pub mod limits;
+pub mod mail;
+mod merges;
 pub mod mutes;
 mod notice_values;
 pub mod notices;
+pub mod now;
 pub mod operators;
+pub mod people;
 pub mod recipients;
+pub mod recovery;
 pub mod reports;
+pub mod search;
 pub mod selectors;
 pub mod sending;
 pub mod sources;
+pub mod system;
 pub mod templates;
 pub mod tokens;
 pub mod watch;
@@ -41,7 +58,7 @@ use utoipa_swagger_ui::Config;
 
 use super::problem::{Answer, Problem};
 use super::routes::{PREFIX, SCHEME};
-use super::{auth, edge, idempotency};
+use super::{auth, edge, idempotency, merged};
 use crate::base::error::Error;
 
 /// Returns the OpenAPI document without the handlers, which add themselves later.
@@ -82,10 +99,15 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
 > {
     utoipa_actix_web::scope(PREFIX)
         // The guard that is added last runs first.
+        .wrap(from_fn(merged::guard))
         .wrap(from_fn(idempotency::guard))
         .wrap(from_fn(auth::guard))
         .configure(tokens::routes)
+        .configure(search::routes)
         .configure(directory::routes)
+        .configure(people::routes)
+        .configure(forgetting::routes)
+        .configure(history::routes)
         .configure(sources::routes)
         .configure(endpoints::routes)
         .configure(alerts::routes)
@@ -93,13 +115,23 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(alert_rules::routes)
         .configure(mutes::routes)
         .configure(selectors::routes)
+        .configure(now::routes)
+        .configure(merges::routes)
         .configure(incidents::routes)
+        .configure(account_recovery::routes)
         .configure(affected_people::routes)
+        .configure(comparisons::routes)
+        .configure(comparison_fetch::routes)
         .configure(audience::routes)
         .configure(notices::routes)
+        .configure(drafts::routes)
         .configure(limits::routes)
         .configure(recipients::routes)
+        .configure(mail::routes)
+        .configure(recovery::routes)
         .configure(sending::routes)
+        .configure(backups::routes)
+        .configure(emergency::routes)
         .configure(corrections::routes)
         .configure(notice_values::routes)
         .configure(answers::routes)
@@ -108,7 +140,10 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(automation::routes)
         .configure(operators::routes)
         .configure(templates::routes)
+        .configure(system::routes)
+        .configure(evidence::routes)
         .configure(audit::routes)
+        .configure(audit_proofs::routes)
 }
 
 /// Returns the OpenAPI document.
@@ -127,8 +162,17 @@ pub fn docs() -> impl HttpServiceFactory {
         .default_service(web::to(edge::not_served))
 }
 
+/// The documentation page. The one of Swagger UI has no viewport, so a phone would show it as a desktop does.
+const DOCS: &str = include_str!("../../../templates/docs.html");
+
 async fn docs_file(req: HttpRequest, config: web::Data<Config<'static>>) -> Answer<HttpResponse> {
-    let file = utoipa_swagger_ui::serve(req.match_info().query("file"), config.into_inner())
+    let name = req.match_info().query("file");
+    if matches!(name, "" | "index.html") {
+        return Ok(HttpResponse::Ok()
+            .content_type("text/html; charset=utf-8")
+            .body(DOCS));
+    }
+    let file = utoipa_swagger_ui::serve(name, config.into_inner())
         .map_err(|error| Error::internal(error.to_string()))?
         .ok_or(Problem::NoSuchPath)?;
     let mut response = HttpResponse::Ok();

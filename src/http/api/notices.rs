@@ -248,7 +248,8 @@ struct Resent {
 }
 
 /// Sends every failed delivery of a notice again, which was rejected permanently or expired. Deliveries that
-/// bounced are left out, because another email to the same address would bounce too.
+/// bounced are left out, because another email to the same address would bounce too. Emails are left out too if the person got the
+/// notice by another email or has another address now.
 #[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
 #[post("/notices/{id}/resend-failed")]
 async fn resend_failed(
@@ -266,6 +267,8 @@ async fn resend_failed(
 }
 
 /// Sends a delivery again that failed or bounced.
+///
+/// It goes to its own address. It is refused if the person has another address now, or got the notice by another email.
 #[utoipa::path(tag = "Notices", security(("token" = ["operator"])))]
 #[post("/deliveries/{id}/resend")]
 async fn resend(

@@ -7,14 +7,15 @@ use utoipa::IntoParams;
 use crate::base::error::Error;
 use crate::base::id::{IncidentId, OperatorId};
 use crate::http::App;
-use crate::http::answer::{Created, NoContent};
+use crate::http::answer::{Accepted, Created, NoContent};
 use crate::http::auth::By;
 use crate::http::extract::{Json, Params};
 use crate::http::ids::InPath;
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::problem::Answer;
 use crate::operators::outbox::{self, Filter, STATES};
-use crate::operators::{Message, NewOperator, Operator, OperatorPatch, contact};
+use crate::operators::test_message::Tested;
+use crate::operators::{Message, NewOperator, Operator, OperatorPatch, contact, test_message};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     // The list of messages comes first, because `messages` is not an ID.
@@ -24,7 +25,8 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(list)
         .service(get_one)
         .service(change)
-        .service(delete_one);
+        .service(delete_one)
+        .service(test);
 }
 
 /// Creates an operator.
@@ -90,6 +92,14 @@ async fn change(
 async fn delete_one(app: web::Data<App>, by: By, InPath(id): InPath<OperatorId>) -> Answer<NoContent> {
     app.db.write(&by.0, move |tx| contact::delete(tx, &id)).await?;
     Ok(NoContent)
+}
+
+/// Sends a test message to every channel of an operator. The list of messages shows what becomes of it.
+#[utoipa::path(tag = "Operators", security(("token" = ["admin"])))]
+#[post("/operators/{id}/test")]
+async fn test(app: web::Data<App>, by: By, InPath(id): InPath<OperatorId>) -> Answer<Accepted<Tested>> {
+    let tested = app.db.write(&by.0, move |tx| test_message::test(tx, &id)).await?;
+    Ok(Accepted(tested))
 }
 
 #[derive(Deserialize, IntoParams)]

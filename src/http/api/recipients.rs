@@ -41,10 +41,17 @@ async fn list(
 ) -> Answer<Json<Page<Listed>>> {
     let RecipientParams { limit, cursor: at, q } = params.0;
     let after: i64 = cursor(at.as_deref())?.unwrap_or_default();
-    let sending = app.sending.clone();
+    let (plans, sending, now) = (app.plans.clone(), app.sending.clone(), app.clock().now());
     let rows = app
         .db
-        .read(move |conn| notice::recipients(conn, &id, &sending, q.as_deref(), (after, limit.probe())))
+        .read(move |conn| {
+            let (q, at) = (q.as_deref(), (after, limit.probe()));
+            match notice::get(conn, &id)?.state.is_draft() {
+                // The pages of one list need one plan.
+                true => plans.get(conn, &id, &sending, now, false)?.recipients(q, at),
+                false => notice::recipients(conn, &id, &sending, q, at),
+            }
+        })
         .await?;
     Ok(Json(page(rows, limit, |one: &Listed| one.ordinal)))
 }

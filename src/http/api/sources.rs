@@ -37,10 +37,12 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(runs)
         .service(run_one)
         .service(confirm)
+        .service(refuse)
         .service(directory_status);
 }
 
-fn settings(app: &App) -> Settings<'_> {
+/// Returns the settings that a source is checked against.
+pub fn settings(app: &App) -> Settings<'_> {
     Settings {
         own_file: app.db.url().sqlite_path(),
         callout_allow: app.callout_allow,
@@ -137,7 +139,11 @@ const QUICK: Duration = Duration::from_secs(2);
 /// How often the answer of a test that takes longer is continued.
 const BEAT: Duration = Duration::from_secs(1);
 
-async fn tried(
+/// Tests a source and records that somebody did.
+///
+/// # Errors
+/// The errors of [`trial::run`].
+pub async fn tried(
     app: web::Data<App>,
     by: Actor,
     id: SourceId,
@@ -228,6 +234,18 @@ async fn confirm(
     let run = app.db.write(&by.0, move |tx| run::confirm(tx, &id, &run)).await?;
     app.sources.notify_one();
     Ok(Accepted(run))
+}
+
+/// Refuses a run that waits for a confirmation. It stores nothing.
+#[utoipa::path(tag = "Sources", security(("token" = ["admin"])))]
+#[post("/directory/sources/{id}/runs/{run}/refuse")]
+async fn refuse(
+    app: web::Data<App>,
+    by: By,
+    InPath((id, run)): InPath<(SourceId, RunId)>,
+) -> Answer<Json<Run>> {
+    let run = app.db.write(&by.0, move |tx| run::refuse(tx, &id, &run)).await?;
+    Ok(Json(run))
 }
 
 /// Returns how old the directory is.

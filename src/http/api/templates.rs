@@ -1,20 +1,31 @@
 //! The API for email templates.
 
-use actix_web::{delete, get, put, web};
+use actix_web::{delete, get, post, put, web};
 use serde::Serialize;
 
+use crate::audit::Actor;
 use crate::base::error::Error;
 use crate::http::App;
 use crate::http::answer::NoContent;
 use crate::http::auth::By;
-use crate::http::extract::Json;
-use crate::http::ids::InPath;
+use crate::http::extract::{Json, Params};
+use crate::http::ids::{InPath, VersionNumber};
+use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::Answer;
 use crate::notice::template::{Phase, Source};
+use crate::notice::template_preview::{self, TemplateTrial, TemplateTried};
+use crate::notice::template_versions::{self, TemplateVersion};
 use crate::notice::templates::{self, TemplateView};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
-    config.service(list).service(get_one).service(save).service(reset);
+    config
+        .service(list)
+        .service(get_one)
+        .service(save)
+        .service(reset)
+        .service(versions)
+        .service(restore)
+        .service(preview);
 }
 
 /// A template, and what is wrong with its emails.
@@ -105,4 +116,94 @@ async fn save(
 async fn reset(app: web::Data<App>, by: By, InPath(phase): InPath<Phase>) -> Answer<NoContent> {
     app.db.write(&by.0, move |tx| templates::reset(tx, phase)).await?;
     Ok(NoContent)
+}
+
+/// Returns the versions of the template of a phase, newest first. Each PUT and each return to the built-in template adds one.
+#[utoipa::path(tag = "Templates", security(("token" = ["viewer"])), params(Paging))]
+#[get("/templates/{phase}/versions")]
+async fn versions(
+    app: web::Data<App>,
+    InPath(phase): InPath<Phase>,
+    params: Params<Paging>,
+) -> Answer<Json<Page<TemplateVersion>>> {
+    let Paging { limit, cursor: at } = params.0;
+    let before: Option<i64> = cursor(at.as_deref())?;
+    let rows = app
+        .db
+        .read(move |conn| template_versions::list(conn, phase, before, limit.probe()))
+        .await?;
+    Ok(Json(page(rows, limit, |version| version.number)))
+}
+
+/// Makes a version the current template of its phase again. Its content is checked like a new template.
+#[utoipa::path(tag = "Templates", security(("token" = ["admin"])))]
+#[post("/templates/{phase}/versions/{version}/restore")]
+async fn restore(
+    app: web::Data<App>,
+    by: By,
+    InPath((phase, number)): InPath<(Phase, VersionNumber)>,
+) -> Answer<Json<CheckedTemplate>> {
+    let template = restored(&app, by.0, phase, number.0).await?;
+    Ok(Json(CheckedTemplate::of(template)))
+}
+
+/// Makes a version the current one, for the API and the page.
+///
+/// # Errors
+/// `NotFound` if there is no such version, `Conflict` if it is current, `Invalid` if its content is not allowed any more.
+pub(in crate::http) async fn restored(
+    app: &App,
+    by: Actor,
+    phase: Phase,
+    number: i64,
+) -> Result<TemplateView, Error> {
+    let version = app
+        .db
+        .read(move |conn| template_versions::get(conn, phase, number))
+        .await?;
+    let checked = web::block(move || templates::Checked::new(phase, version.source()))
+        .await
+        .map_err(Error::internal)??;
+    app.db
+        .write(&by, move |tx| {
+            template_versions::restore(tx, phase, number, &checked)
+        })
+        .await
+}
+
+/// Shows the emails that a template would produce, with sample data or for up to three people whom an incident affects. Nothing is
+/// stored.
+#[utoipa::path(tag = "Templates", security(("token" = ["admin"])))]
+#[post("/templates/{phase}/preview")]
+async fn preview(
+    app: web::Data<App>,
+    InPath(phase): InPath<Phase>,
+    body: Json<TemplateTrial>,
+) -> Answer<Json<TemplateTried>> {
+    Ok(Json(previewed(&app, phase, body.0).await?))
+}
+
+/// Shows what a template would produce, for the API and the page.
+///
+/// # Errors
+/// `Invalid` with what is wrong with the template or the incident, `NotFound` if the incident does not exist.
+pub(in crate::http) async fn previewed(
+    app: &App,
+    phase: Phase,
+    trial: TemplateTrial,
+) -> Result<TemplateTried, Error> {
+    let sending = app.sending.clone();
+    let shown = match trial.incident.clone() {
+        None => None,
+        Some(incident) => {
+            let sending = sending.clone();
+            let read = move |conn: &mut crate::db::Conn| {
+                template_preview::of_incident(conn, phase, &incident, &sending)
+            };
+            Some(app.db.read(read).await?)
+        }
+    };
+    web::block(move || template_preview::render(phase, &trial, shown.as_ref(), &sending))
+        .await
+        .map_err(Error::internal)?
 }

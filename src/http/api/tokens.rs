@@ -28,24 +28,26 @@ async fn create(app: web::Data<App>, by: By, body: Json<NewToken>) -> Answer<Cre
     Ok(Created(created))
 }
 
-/// Returns the valid tokens.
+/// Returns the tokens that are not revoked, with their last use. Tokens that have expired are included.
 #[utoipa::path(tag = "Tokens", security(("token" = ["admin"])), params(Paging))]
 #[get("/tokens")]
 async fn list(app: web::Data<App>, params: Params<Paging>) -> Answer<Json<Page<TokenView>>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<String> = cursor(at.as_deref())?;
-    let rows = app
+    let mut rows = app
         .db
         .read(move |conn| auth::list(conn, after.as_deref(), limit.probe()))
         .await?;
+    app.token_uses.complete(&mut rows);
     Ok(Json(page(rows, limit, |token| token.id.to_string())))
 }
 
-/// Returns a valid token without its secret.
+/// Returns a token without its secret, even if it has expired.
 #[utoipa::path(tag = "Tokens", security(("token" = ["admin"])))]
 #[get("/tokens/{id}")]
 async fn get_one(app: web::Data<App>, InPath(id): InPath<TokenId>) -> Answer<Json<TokenView>> {
-    let token = app.db.read(move |conn| auth::get(conn, &id)).await?;
+    let mut token = app.db.read(move |conn| auth::get(conn, &id)).await?;
+    app.token_uses.complete(std::slice::from_mut(&mut token));
     Ok(Json(token))
 }
 

@@ -1,17 +1,32 @@
-//! Marks the emails of a drill. The mark does not depend on the template, so that no template can leave it out.
+//! Marks the emails of a drill, and the tests of a notice. A mark does not depend on the template, so that no template can leave it out.
 
 /// What the subject of every email of a drill begins with.
 const PREFIX: &str = "[DRILL] ";
 /// What the body of every email of a drill begins with.
 const LINE: &str = "THIS IS A DRILL. Nothing has happened, and no customer gets this email.";
 
+/// What the subject of a test begins with.
+const TEST_PREFIX: &str = "[TEST] ";
+/// What the body of a test begins with.
+const TEST_LINE: &str =
+    "THIS IS A TEST. Only you get this email. No customer gets it, and its links do nothing.";
+
 /// Adds the marks of a drill to the subject, the text and the HTML of an email.
 pub(super) fn mark(subject: &mut String, text: &mut String, html: &mut String) {
-    subject.insert_str(0, PREFIX);
-    text.insert_str(0, &format!("{LINE}\n\n"));
+    add(PREFIX, LINE, subject, text, html);
+}
+
+/// Adds the marks of a test to the subject, the text and the HTML of an email.
+pub fn mark_as_test(subject: &mut String, text: &mut String, html: &mut String) {
+    add(TEST_PREFIX, TEST_LINE, subject, text, html);
+}
+
+fn add(prefix: &str, line: &str, subject: &mut String, text: &mut String, html: &mut String) {
+    subject.insert_str(0, prefix);
+    text.insert_str(0, &format!("{line}\n\n"));
     let band = format!(
         "\n<div style=\"padding:12px 16px;background-color:#7a1f1f;color:#ffffff;font-family:Helvetica,Arial,sans-serif;\
-         font-size:16px;line-height:1.5;font-weight:700;text-align:center\">{LINE}</div>\n"
+         font-size:16px;line-height:1.5;font-weight:700;text-align:center\">{line}</div>\n"
     );
     html.insert_str(after_body(html), &band);
 }

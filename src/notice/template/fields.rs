@@ -34,6 +34,8 @@ pub(super) enum Shape {
     Corrects,
     /// The values of the recipient's own. Their keys are those that the operator gave.
     Values,
+    /// How much of what is affected of the recipient is restored.
+    Recovery,
     /// A text, a number, a truth value or a list of texts. It has no fields.
     Plain,
     /// A value whose kind is known only when the template is rendered.
@@ -65,6 +67,7 @@ impl Shape {
                     ("answers", Shape::Answers),
                     ("late", Shape::Late),
                     ("corrects", Shape::Corrects),
+                    ("recovery", Shape::Recovery),
                     ("drill", Shape::Plain),
                     ("headline", Shape::Plain),
                     ("update", Shape::Plain),
@@ -101,6 +104,8 @@ impl Shape {
                     ("id", Shape::Plain),
                     ("label", Shape::Plain),
                     ("account", Shape::Plain),
+                    ("finding", Shape::Plain),
+                    ("restored", Shape::Plain),
                 ],
             ),
             Shape::Time => ("a time", &[("label", Shape::Plain), ("text", Shape::Plain)]),
@@ -112,6 +117,15 @@ impl Shape {
             Shape::Corrects => (
                 "the wrong email",
                 &[("subject", Shape::Plain), ("sent_at", Shape::Plain)],
+            ),
+            Shape::Recovery => (
+                "the recovery",
+                &[
+                    ("restored", Shape::Plain),
+                    ("affected", Shape::Plain),
+                    ("left", Shape::Plain),
+                    ("summary", Shape::Plain),
+                ],
             ),
             Shape::Values => ("the values", &[]),
             Shape::Plain => ("a text", &[]),
@@ -289,7 +303,7 @@ mod tests {
         assert_eq!(
             unknown("sender", Shape::Resource),
             "there is no variable 'sender'. The field 'sender' of the email is @root.sender. The fields of a resource are: \
-             type, id, label, account"
+             type, id, label, account, finding, restored"
         );
         assert_eq!(
             missing("@root.incident.title"),

@@ -19,6 +19,7 @@ mod names;
 mod partials;
 mod scan;
 mod values;
+mod wrap;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,8 +31,11 @@ use crate::base::code::Code;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::text::{hex, one_line};
+pub use drill::mark_as_test;
 use partials::PARTIALS;
-pub use values::{expand, hide, is_key, message_keys, template_keys};
+pub use partials::{are_current, partial_texts, partials};
+pub use values::{FIGURES, expand, hide, is_key, message_keys, template_keys};
+pub use wrap::wrapped;
 
 word_enum! {
     /// The phase of a notice.
@@ -40,6 +44,8 @@ word_enum! {
         Detection = "detection",
         /// There is news about the incident.
         Update = "update",
+        /// Everything of the recipient that the incident affected is restored.
+        Recovery = "recovery",
         /// The incident is resolved.
         Resolution = "resolution",
         /// The report after the incident.
@@ -51,9 +57,10 @@ word_enum! {
 
 impl Phase {
     /// All phases, in the order in which they happen. A correction can happen at any time.
-    pub const ALL: [Phase; 5] = [
+    pub const ALL: [Phase; 6] = [
         Phase::Detection,
         Phase::Update,
+        Phase::Recovery,
         Phase::Resolution,
         Phase::Report,
         Phase::Correction,
@@ -69,7 +76,7 @@ impl Phase {
     /// it comes after the end of the incident. A correction does not ask, because the incident does not affect its readers.
     pub fn asks(self) -> bool {
         match self {
-            Phase::Detection | Phase::Update | Phase::Resolution => true,
+            Phase::Detection | Phase::Update | Phase::Recovery | Phase::Resolution => true,
             Phase::Report | Phase::Correction => false,
         }
     }
@@ -109,6 +116,7 @@ impl Source {
         let (subject, text, html) = match phase {
             Phase::Detection => builtin!("detection"),
             Phase::Update => builtin!("update"),
+            Phase::Recovery => builtin!("recovery"),
             Phase::Resolution => builtin!("resolution"),
             Phase::Report => builtin!("report"),
             Phase::Correction => builtin!("correction"),
@@ -138,7 +146,7 @@ impl Source {
 /// All data that an email can show. Nothing in it is interpreted as a template.
 #[derive(Clone, Debug, Serialize)]
 pub struct MailContext {
-    /// The phase: detection, update, resolution, report or correction.
+    /// The phase: detection, update, recovery, resolution, report or correction.
     pub phase: Phase,
     /// The incident, without its internal title.
     pub incident: MailIncident,
@@ -184,6 +192,9 @@ pub struct MailContext {
     pub late: Option<MailLate>,
     /// The wrong email, in the phase `correction`.
     pub corrects: Option<MailCorrects>,
+    /// How much of what the incident affects of the recipient is restored. Empty if the incident has no recovery states, or affects
+    /// no resource of the recipient.
+    pub recovery: Option<MailRecovery>,
     /// Whether the email is part of a drill. Candor marks every email of a drill, whatever its template shows.
     pub drill: bool,
 }
@@ -193,6 +204,19 @@ pub struct MailContext {
 pub struct MailLate {
     /// When the incident began, in UTC and in the time zone of the recipient.
     pub began: String,
+}
+
+/// How much of what the incident affects of the recipient is restored. The numbers are texts, as an email shows them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailRecovery {
+    /// The number of restored resources, such as `12`.
+    pub restored: String,
+    /// The number of affected resources, restored or not, such as `1,259`.
+    pub affected: String,
+    /// The number of resources that are not restored. Empty if there are none.
+    pub left: String,
+    /// All of it in one sentence: "12 of your 40 affected files are restored so far."
+    pub summary: String,
 }
 
 /// The email that a correction is about.
@@ -264,6 +288,12 @@ pub struct MailResource {
     pub label: String,
     /// The name of the account, or an empty text.
     pub account: String,
+    /// What a comparison found about the resource, in words for customers. Empty if no comparison found it, or if it is restored.
+    #[serde(default)]
+    pub finding: String,
+    /// Whether the resource is restored.
+    #[serde(default)]
+    pub restored: bool,
 }
 
 /// A time in an email.
@@ -334,7 +364,8 @@ impl Template {
         if !errors.is_empty() {
             return Err(Error::fields(errors));
         }
-        let template = Self::parse(source).map_err(|(pointer, detail)| Error::invalid(pointer, detail))?;
+        let template =
+            Self::parse(source, &PARTIALS).map_err(|(pointer, detail)| Error::invalid(pointer, detail))?;
         for sample in template
             .samples(phase)
             .into_iter()
@@ -347,14 +378,29 @@ impl Template {
         Ok(template)
     }
 
-    fn parse(source: &Source) -> std::result::Result<Template, (&'static str, String)> {
+    /// Parses a template of an email that was already sent, with the partials that it had then.
+    ///
+    /// # Errors
+    /// `Invalid` if this version of Candor cannot parse it any more.
+    pub fn with_partials(source: &Source, partials: &[(String, String)]) -> Result<Template> {
+        let partials: Vec<(&str, &str)> = partials
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        Self::parse(source, &partials).map_err(|(pointer, detail)| Error::invalid(pointer, detail))
+    }
+
+    fn parse(
+        source: &Source,
+        partials: &[(&str, &str)],
+    ) -> std::result::Result<Template, (&'static str, String)> {
         let mut plain = Handlebars::new();
         let mut html = Handlebars::new();
         let mut unsafe_place = None;
         for registry in [&mut plain, &mut html] {
             registry.set_strict_mode(true);
             registry.register_helper(breaks::NAME, Box::new(breaks::Breaks));
-            for (name, text) in PARTIALS {
+            for (name, text) in partials {
                 registry
                     .register_partial(name, text)
                     .map_err(|error| ("", format!("{name}: {error}")))?;
@@ -379,7 +425,7 @@ impl Template {
             }
         }
         for registry in [&mut plain, &mut html] {
-            for (name, _) in PARTIALS {
+            for (name, _) in partials {
                 if let Some(parsed) = registry.get_template(name) {
                     allow::check(parsed, true, true).map_err(|why| ("", format!("{name}: {why}")))?;
                     if name.ends_with(".html") {
@@ -390,7 +436,7 @@ impl Template {
             budget::count_steps(registry).map_err(|why| ("", why))?;
         }
         let parts = [&source.subject, &source.text, &source.html].map(String::as_str);
-        let partials = PARTIALS.iter().map(|(_, text)| *text);
+        let partials = partials.iter().map(|(_, text)| *text);
         let shows_only = parts.into_iter().chain(partials).all(only_shows);
         let values = parts.into_iter().flat_map(values::template_keys).collect();
         Ok(Template {
@@ -434,7 +480,7 @@ impl Template {
         self.render_parts(context).map_err(Failed::into_error)
     }
 
-    /// Renders an email whose subject is not finished yet (see [`finish_subject`]).
+    /// Renders an email whose subject is not finished yet (see [`finish_subject`]), and whose lines are not [`wrapped`].
     ///
     /// # Errors
     /// The same as [`Template::render`].
@@ -445,6 +491,7 @@ impl Template {
     fn render_parts(&self, context: &MailContext) -> std::result::Result<Rendered, Failed> {
         let mut rendered = self.render_unfinished(context)?;
         rendered.subject = one_line(&rendered.subject, SUBJECT);
+        rendered.text = wrapped(&rendered.text);
         if rendered.subject.is_empty() {
             return Err(Failed::new("/subject", "produces an empty text"));
         }
@@ -528,9 +575,14 @@ pub fn finish_subject(rendered: &str) -> Result<String> {
 }
 
 /// The parts of a [`MailContext`] that differ between the recipients of a notice, and all names that can
-/// refer to them.
-const PERSONAL: [&str; 22] = [
+/// refer to them. Of the recovery, these are its fields: its name is also that of a phase, which a template may compare.
+const PERSONAL: [&str; 27] = [
     "values",
+    "restored",
+    "affected",
+    "left",
+    "summary",
+    "finding",
     "recipient",
     "name",
     "what",
@@ -692,6 +744,24 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         } else {
             String::new()
         },
+        // In a recovery, everything is restored.
+        finding: match phase != Phase::Recovery && n.is_multiple_of(3) {
+            true => "The stored file is empty.".to_owned(),
+            false => String::new(),
+        },
+        restored: phase == Phase::Recovery || n.is_multiple_of(5),
+    };
+    let recovery = |restored: usize, affected: usize| MailRecovery {
+        restored: restored.to_string(),
+        affected: affected.to_string(),
+        left: match affected - restored {
+            0 => String::new(),
+            left => left.to_string(),
+        },
+        summary: match affected - restored {
+            0 => format!("All of your {affected} affected files are restored."),
+            _ => format!("{restored} of your {affected} affected files are restored so far."),
+        },
     };
     let base = MailContext {
         phase,
@@ -742,6 +812,10 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
             subject: "We are working on a problem with Launch film".to_owned(),
             sent_at: "14 March 2024, 06:56 UTC (09:56 EAT)".to_owned(),
         }),
+        recovery: match phase {
+            Phase::Recovery => Some(recovery(1, 1)),
+            _ => None,
+        },
         drill: false,
     };
     let many = MailContext {
@@ -756,9 +830,14 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         }),
         resources: (1..=25).map(resource).collect(),
         more_resources: 131,
+        recovery: match phase {
+            Phase::Recovery => Some(recovery(156, 156)),
+            Phase::Correction => None,
+            _ => Some(recovery(12, 156)),
+        },
         times: Vec::new(),
         optional: !phase.optional(),
-        late: matches!(phase, Phase::Detection | Phase::Update).then(|| MailLate {
+        late: matches!(phase, Phase::Detection | Phase::Update | Phase::Recovery).then(|| MailLate {
             began: "14 March 2024, 06:51 UTC (09:51 EAT)".to_owned(),
         }),
         ..base.clone()
@@ -768,6 +847,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         resources: Vec::new(),
         paragraphs: Vec::new(),
         report: None,
+        recovery: None,
         corrects: base.corrects.clone().map(|corrects| MailCorrects {
             subject: String::new(),
             ..corrects

@@ -1,7 +1,7 @@
 //! The names of everything that a template can show.
 
 /// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects.
-pub(super) const NAMES: [&str; 41] = [
+pub(super) const NAMES: [&str; 47] = [
     "phase",
     "incident",
     "number",
@@ -43,4 +43,10 @@ pub(super) const NAMES: [&str; 41] = [
     "corrects",
     "sent_at",
     "drill",
+    "recovery",
+    "restored",
+    "affected",
+    "left",
+    "summary",
+    "finding",
 ];

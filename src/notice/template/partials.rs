@@ -51,3 +51,22 @@ pub(super) const PARTIALS: [(&str, &str); 12] = [
         include_str!("../../../templates/email/action.html.hbs"),
     ),
 ];
+
+/// Returns the names of the partials that templates may use.
+pub fn partials() -> impl Iterator<Item = &'static str> {
+    PARTIALS.iter().map(|(name, _)| *name)
+}
+
+/// Returns the names and texts of the partials of this version of Candor.
+pub fn partial_texts() -> Vec<(String, String)> {
+    PARTIALS
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+        .collect()
+}
+
+/// Returns whether these are the partials of this version of Candor.
+pub fn are_current(partials: &[(String, String)]) -> bool {
+    let given = partials.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    given.eq(PARTIALS)
+}

@@ -1,11 +1,21 @@
 //! The values of one's own in a message and in a template.
 //!
-//! A message is a plain text, of which only `{{values.KEY}}` is replaced. Everything else stays as it was written.
+//! A message is a plain text, of which only `{{values.KEY}}` and `{{recovery.FIGURE}}` are replaced. Everything else stays as it was
+//! written.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-const OPEN: &str = "{{values.";
+const OPEN: &str = "{{";
 const CLOSE: &str = "}}";
+const VALUES: &str = "values.";
+const RECOVERY: &str = "recovery.";
+/// The figures of a recipient's recovery. Each stands in a message as it stands here, between the braces.
+pub const FIGURES: [&str; 4] = [
+    "recovery.restored",
+    "recovery.affected",
+    "recovery.left",
+    "recovery.summary",
+];
 
 /// Returns whether a text is a key: a lower-case letter, followed by up to 39 lower-case letters, digits or `_`.
 pub fn is_key(key: &str) -> bool {
@@ -23,26 +33,45 @@ enum Part<'a> {
     Value(&'a str, &'a str),
 }
 
+/// Returns the key of a value or the name of a figure that stands between braces.
+fn named(inner: &str) -> Option<&str> {
+    match inner.strip_prefix(VALUES) {
+        Some(key) => is_key(key).then_some(key),
+        None => FIGURES.contains(&inner).then_some(inner),
+    }
+}
+
 fn parts(text: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let (mut start, mut from) = (0, 0);
     while let Some(at) = text[from..].find(OPEN).map(|at| from + at) {
         let inner = at + OPEN.len();
+        if ![VALUES, RECOVERY]
+            .iter()
+            .any(|name| text[inner..].starts_with(name))
+        {
+            // Of three braces, the first one can be a text.
+            from = at + 1;
+            continue;
+        }
         match text[inner..].find(CLOSE).map(|end| inner + end) {
-            Some(end) if is_key(&text[inner..end]) => {
-                let after = end + CLOSE.len();
-                parts.push(Part::Text(&text[start..at]));
-                parts.push(Part::Value(&text[inner..end], &text[at..after]));
-                (start, from) = (after, after);
-            }
-            _ => from = inner,
+            Some(end) => match named(&text[inner..end]) {
+                Some(key) => {
+                    let after = end + CLOSE.len();
+                    parts.push(Part::Text(&text[start..at]));
+                    parts.push(Part::Value(key, &text[at..after]));
+                    (start, from) = (after, after);
+                }
+                None => from = inner,
+            },
+            None => from = inner,
         }
     }
     parts.push(Part::Text(&text[start..]));
     parts
 }
 
-/// Returns the keys that a message uses.
+/// Returns the keys and the figures that a message uses. A figure has a dot in its name, and a key has none.
 pub fn message_keys(text: &str) -> BTreeSet<String> {
     let keys = parts(text).into_iter().filter_map(|part| match part {
         Part::Value(key, _) => Some(key.to_owned()),

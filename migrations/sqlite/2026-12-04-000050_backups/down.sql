@@ -1,0 +1,4 @@
+DROP TABLE emergency_recipients;
+DROP TABLE emergency_notices;
+DROP TABLE contacts_copies;
+DROP TABLE backups;

@@ -1,0 +1,177 @@
+//! The endpoints of an account: create one, whose secret is shown once, test it, enable it again and delete it.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::shown;
+use crate::auth::Role;
+use crate::base::id::{EndpointId, ExternalId};
+use crate::directory::account::{self, Account};
+use crate::directory::endpoint::{self, Endpoint, NewEndpoint};
+use crate::http::App;
+use crate::http::admin::done::done;
+use crate::http::admin::field::Field;
+use crate::http::admin::filled::Filled;
+use crate::http::admin::form::{Form, Saved, Use};
+use crate::http::admin::frame::Frame;
+use crate::http::admin::signed_in::SignedIn;
+use crate::http::admin::view::account_path;
+use crate::http::admin_page::Pages;
+use crate::http::api::endpoints::{Tested, created, tested};
+use crate::http::ids::InPath;
+use crate::http::problem::Answer;
+
+pub(super) fn routes(pages: &mut Pages) {
+    pages
+        .show("/directory/accounts/{id}/endpoints", Role::Operator, new)
+        .send("/directory/accounts/{id}/endpoints", Role::Operator, create)
+        .does(&["POST /api/v1/accounts/{account}/endpoints"])
+        .show("/directory/endpoints/{id}", Role::Viewer, show)
+        .does(&["GET /api/v1/endpoints/{id}"])
+        .send("/directory/endpoints/{id}/test", Role::Operator, test)
+        .does(&["POST /api/v1/endpoints/{id}/test"])
+        .send("/directory/endpoints/{id}/enable", Role::Operator, enable)
+        .does(&["POST /api/v1/endpoints/{id}/enable"])
+        .send("/directory/endpoints/{id}/delete", Role::Operator, delete)
+        .does(&["DELETE /api/v1/endpoints/{id}"]);
+}
+
+const PART: &str = "Accounts";
+
+const ENDPOINT: &[Field] = &[
+    Field::text(
+        "url",
+        "URL",
+        "Candor calls this HTTPS URL with each notice to the account. It must have a public address.",
+    ),
+    Field::text(
+        "secret",
+        "Secret",
+        "It signs the calls: whsec_ and 24 to 64 bytes in base64. If empty, Candor creates one.",
+    )
+    .optional(),
+];
+
+fn use_new(account: &Account) -> Use<'_> {
+    let page = account_path(&account.id);
+    Use {
+        action: format!("{page}/endpoints"),
+        button: "Create endpoint",
+        within: (&account.name, page),
+    }
+}
+
+const TEXT: &str =
+    "A system of the account gets each notice as a signed request, in addition to the emails to people.";
+
+async fn account_of(app: &App, id: &ExternalId) -> Answer<Account> {
+    let id = id.as_str().to_owned();
+    Ok(app.db.read(move |conn| account::get(conn, &id)).await?)
+}
+
+async fn new(app: web::Data<App>, by: SignedIn, InPath(id): InPath<ExternalId>) -> Answer<HttpResponse> {
+    let account = account_of(&app, &id).await?;
+    Form::new(ENDPOINT).page(&app, &by, ("Create an endpoint", PART), TEXT, &use_new(&account))
+}
+
+async fn create(app: web::Data<App>, sent: Filled, InPath(id): InPath<ExternalId>) -> Answer<HttpResponse> {
+    let (by, form) = (sent.by, Form::read(ENDPOINT, sent.fields)?);
+    let account = account_of(&app, &id).await?;
+    let actor = by.0.actor();
+    let store = async |new: NewEndpoint| created(&app, &actor, id, new).await;
+    match form.save(app.clock().now(), store).await? {
+        Saved::Done(made) => {
+            // This answer is the only place that ever shows the secret, so it is no redirect.
+            let secret = serde_json::to_value(&made.secret).unwrap_or_default();
+            let extra = json!({"secret": secret, "tested": null});
+            page(&app, &by, &made.endpoint, &account.name, extra)
+        }
+        Saved::Again(form) => form.page(&app, &by, ("Create an endpoint", PART), TEXT, &use_new(&account)),
+    }
+}
+
+fn page(app: &App, by: &SignedIn, endpoint: &Endpoint, account: &str, extra: Value) -> Answer<HttpResponse> {
+    let may_change = by.0.role.covers(Role::Operator) && endpoint.gone_at.is_none();
+    let path = format!("/admin/directory/endpoints/{}", endpoint.id);
+    let data = json!({
+        "page": Frame::new(app, by, "Endpoint", PART),
+        "endpoint": shown::endpoint(endpoint), "gone": endpoint.gone_at.is_some(), "may_change": may_change,
+        "account": account, "account_path": account_path(&endpoint.account), "path": path,
+        "delete": {
+            "label": "Delete endpoint …", "button": "Delete endpoint", "action": format!("{path}/delete"), "fields": [],
+            "text": "Candor sends nothing to this URL any more. Calls that still wait are not made. Its secret is lost.",
+        },
+        "secret": extra["secret"], "tested": extra["tested"],
+    });
+    app.pages.answer_with(StatusCode::OK, "admin/endpoint", &data)
+}
+
+async fn found(app: &App, id: EndpointId) -> Answer<(Endpoint, String)> {
+    Ok(app
+        .db
+        .read(move |conn| {
+            let endpoint = endpoint::get(conn, &id)?;
+            let account = account::get(conn, &endpoint.account)?.name;
+            Ok((endpoint, account))
+        })
+        .await?)
+}
+
+async fn show(app: web::Data<App>, by: SignedIn, InPath(id): InPath<EndpointId>) -> Answer<HttpResponse> {
+    let (endpoint, account) = found(&app, id).await?;
+    page(
+        &app,
+        &by,
+        &endpoint,
+        &account,
+        json!({"secret": null, "tested": null}),
+    )
+}
+
+async fn test(app: web::Data<App>, sent: Filled, InPath(id): InPath<EndpointId>) -> Answer<HttpResponse> {
+    let actor = sent.actor();
+    let Filled { by, fields } = sent;
+    fields.finish()?;
+    let Tested { outcome, reply } = tested(&app, &actor, id.clone()).await?;
+    let (endpoint, account) = found(&app, id).await?;
+    let text = match outcome {
+        "sent" => "The endpoint accepted the test.",
+        "retry" => "The endpoint did not accept the test. A real call would be repeated later.",
+        _ => "The endpoint refused the test. A real call would fail.",
+    };
+    let shown = json!({"good": outcome == "sent", "text": text, "reply": reply});
+    page(
+        &app,
+        &by,
+        &endpoint,
+        &account,
+        json!({"secret": null, "tested": shown}),
+    )
+}
+
+async fn enable(app: web::Data<App>, sent: Filled, InPath(id): InPath<EndpointId>) -> Answer<HttpResponse> {
+    let actor = sent.actor();
+    sent.fields.finish()?;
+    let target = id.clone();
+    app.db
+        .write(&actor, move |tx| endpoint::enable(tx, &target))
+        .await?;
+    Ok(done(
+        &app,
+        &format!("/admin/directory/endpoints/{id}"),
+        "The endpoint is enabled.",
+    ))
+}
+
+async fn delete(app: web::Data<App>, sent: Filled, InPath(id): InPath<EndpointId>) -> Answer<HttpResponse> {
+    let actor = sent.actor();
+    sent.fields.finish()?;
+    let target = id.clone();
+    let (endpoint, _) = found(&app, id).await?;
+    app.db
+        .write(&actor, move |tx| endpoint::delete(tx, &target))
+        .await?;
+    let path = format!("{}#endpoints", account_path(&endpoint.account));
+    Ok(done(&app, &path, "The endpoint is deleted."))
+}

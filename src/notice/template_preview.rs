@@ -1,0 +1,200 @@
+//! Shows the emails that a template would produce before it is saved: with sample data, or for the people whom an incident affects.
+//!
+//! Nothing is stored and nothing is sent.
+
+use serde::{Deserialize, Serialize};
+
+use super::compose::{self, Content, DETECTED, RESOLVED, RecipientContext, STARTED};
+use super::sending::Sending;
+use super::templates::{self, TemplateView};
+use crate::audience::{self, At, Rule};
+use crate::base::error::{Error, Result};
+use crate::base::id::IncidentId;
+use crate::db::Conn;
+use crate::incident;
+use crate::incident::metrics;
+use crate::notice::template::{MailContext, Phase, Source, Template};
+
+/// The number of people whose emails are shown.
+const PEOPLE: usize = 3;
+
+/// A template that is to be shown.
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateTrial {
+    /// The subject, which is one line.
+    pub subject: String,
+    /// The text body.
+    pub text: String,
+    /// The HTML body.
+    pub html: String,
+    /// The incident whose people and times are shown. Without it, sample data is shown.
+    #[serde(default)]
+    pub incident: Option<IncidentId>,
+}
+
+/// An email as a template would produce it.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct TemplateSample {
+    /// What the email shows: the kind of sample data, or the address of the person.
+    pub label: String,
+    /// The subject as the recipient would see it.
+    pub subject: String,
+    /// The plain text body.
+    pub text: String,
+    /// The HTML body.
+    pub html: String,
+}
+
+/// What a template would produce.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct TemplateTried {
+    /// The emails that the template makes, one for each case.
+    pub samples: Vec<TemplateSample>,
+    /// What is wrong with the emails of the template, as after saving it.
+    pub warnings: Vec<String>,
+}
+
+/// What a preview shows of an incident. It is read in a transaction; the emails are rendered outside of it.
+pub struct OfIncident {
+    content: Content,
+    people: Vec<(String, RecipientContext)>,
+}
+
+/// Reads what a preview shows of an incident.
+///
+/// # Errors
+/// `NotFound` if the incident does not exist. `Invalid` if it affects nobody.
+pub fn of_incident(
+    conn: &mut Conn,
+    phase: Phase,
+    incident: &IncidentId,
+    sending: &Sending,
+) -> Result<OfIncident> {
+    let found = incident::get(conn, incident)?;
+    let times = metrics::metrics(conn, incident, None)?.times;
+    let mut shown = vec![
+        (STARTED.to_owned(), times.started_at),
+        (DETECTED.to_owned(), times.detected_at),
+    ];
+    if matches!(phase, Phase::Resolution | Phase::Report) {
+        shown.extend(times.resolved_at.map(|at| (RESOLVED.to_owned(), at)));
+    }
+    let audience = audience::resolve_by(conn, incident, &Rule::default(), At::Now)?;
+    let people: Vec<(String, RecipientContext)> = audience
+        .people
+        .iter()
+        .filter(|one| one.unreachable.is_none())
+        .take(PEOPLE)
+        .map(|one| {
+            let reasons: Vec<audience::Reason> = one.reasons.iter().collect();
+            let (id, name) = (one.person.id.clone(), one.person.name.clone());
+            let context = RecipientContext::new(vec![id], name, one.time_zone.clone(), &reasons);
+            (one.person.email.clone(), context)
+        })
+        .collect();
+    if people.is_empty() {
+        let detail = "affects nobody with an address; choose another incident";
+        return Err(Error::invalid("/incident", detail));
+    }
+    Ok(OfIncident {
+        content: Content {
+            phase,
+            number: found.number,
+            severity: found.severity.as_str().to_owned(),
+            subject: None,
+            message: String::new(),
+            action: None,
+            times: shown,
+            report: None,
+            sender: sending.sender.clone(),
+            corrects: None,
+            drill: found.drill,
+            headline: found.headline,
+            update: None,
+            next_update: None,
+            support_url: sending.support_url.clone(),
+            values: Vec::new(),
+            acknowledges_impaired: false,
+        },
+        people,
+    })
+}
+
+/// Renders a template. This needs much processor time, so call it outside of transactions.
+///
+/// # Errors
+/// `Invalid` if the template cannot be parsed, contains something that is not allowed, or cannot render these emails.
+pub fn render(
+    phase: Phase,
+    trial: &TemplateTrial,
+    shown: Option<&OfIncident>,
+    sending: &Sending,
+) -> Result<TemplateTried> {
+    let source = Source {
+        subject: trial.subject.clone(),
+        text: trial.text.clone(),
+        html: trial.html.clone(),
+    };
+    let template = Template::compile(phase, &source)?;
+    let samples = template.samples(phase);
+    let contexts: Vec<(String, MailContext)> = match (shown, &samples) {
+        (None, [usual, longest, shortest]) => [
+            ("The usual email", usual),
+            ("The longest email", longest),
+            ("The shortest email", shortest),
+        ]
+        .map(|(label, sample)| (label.to_owned(), sample.clone()))
+        .into(),
+        (Some(shown), [usual, ..]) => shown
+            .people
+            .iter()
+            .map(|(address, person)| (address.clone(), mixed(shown, person, usual, sending)))
+            .collect(),
+    };
+    let samples = contexts
+        .into_iter()
+        .map(|(label, context)| {
+            let mail = template.render(&context)?;
+            Ok(TemplateSample {
+                label,
+                subject: mail.subject,
+                text: mail.text,
+                html: mail.html,
+            })
+        })
+        .collect::<Result<_>>()?;
+    let view = TemplateView {
+        phase,
+        id: source.id(phase),
+        builtin: false,
+        subject: source.subject,
+        text: source.text,
+        html: source.html,
+    };
+    Ok(TemplateTried {
+        samples,
+        warnings: templates::warnings(&view)?,
+    })
+}
+
+/// The email to a person of the incident. What an operator writes is taken from the sample, because nobody has written it yet.
+fn mixed(
+    shown: &OfIncident,
+    person: &RecipientContext,
+    sample: &MailContext,
+    sending: &Sending,
+) -> MailContext {
+    let urls = compose::Urls::without_token(&sending.public_url);
+    let real = compose::context(&shown.content, person, shown.content.phase.optional(), urls);
+    MailContext {
+        paragraphs: sample.paragraphs.clone(),
+        action: sample.action.clone(),
+        report: sample.report.clone(),
+        corrects: sample.corrects.clone(),
+        update: sample.update,
+        next_update: sample.next_update.clone(),
+        values: sample.values.clone(),
+        ..real
+    }
+}

@@ -1,0 +1,137 @@
+//! The versions of the template of each phase: the list, and the return to one of them. A version that is restored is saved again,
+//! with all checks, as a new version.
+
+use diesel::prelude::*;
+use serde::Serialize;
+use serde_json::json;
+
+use super::templates::{self, Checked, TemplateView};
+use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::time::Timestamp;
+use crate::db::Conn;
+use crate::db::dialect::lock_templates;
+use crate::db::schema::{template_versions as v, templates as t};
+use crate::notice::template::{Phase, Source};
+
+/// A version of a template, as the API shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct TemplateVersion {
+    /// The number of the version, from 1 for each phase.
+    pub number: i64,
+    /// The ID of the content, which is a hash of it.
+    pub id: String,
+    /// Whether this version was the return to the built-in template.
+    pub builtin: bool,
+    /// Whether the next notices use this content.
+    pub current: bool,
+    /// Who saved the version. Null if it was saved by a release that did not number the versions.
+    pub saved_by: Option<String>,
+    /// When the version was saved.
+    pub saved_at: Timestamp,
+    /// The subject, which is one line.
+    pub subject: String,
+    /// The text body.
+    pub text: String,
+    /// The HTML body.
+    pub html: String,
+}
+
+type VersionRow = (
+    i64,
+    String,
+    bool,
+    Option<String>,
+    Timestamp,
+    String,
+    String,
+    String,
+);
+
+fn view(row: VersionRow, current: &TemplateView) -> TemplateVersion {
+    let (number, id, builtin, saved_by, saved_at, subject, text, html) = row;
+    TemplateVersion {
+        current: id == current.id,
+        number,
+        id,
+        builtin,
+        saved_by,
+        saved_at,
+        subject,
+        text,
+        html,
+    }
+}
+
+/// Returns the versions of a phase, newest first, before the given number.
+///
+/// # Errors
+/// An error of the database.
+pub fn list(conn: &mut Conn, phase: Phase, before: Option<i64>, limit: i64) -> Result<Vec<TemplateVersion>> {
+    let current = templates::current(conn, phase)?;
+    let rows: Vec<VersionRow> = v::table
+        .inner_join(t::table.on(t::id.eq(v::template_id)))
+        .filter(v::phase.eq(phase.as_str()))
+        .filter(v::number.lt(before.unwrap_or(i64::MAX)))
+        .order(v::number.desc())
+        .limit(limit)
+        .select((
+            v::number,
+            v::template_id,
+            v::builtin,
+            v::saved_by,
+            v::saved_at,
+            t::subject,
+            t::body_text,
+            t::body_html,
+        ))
+        .load(conn)?;
+    Ok(rows.into_iter().map(|row| view(row, &current)).collect())
+}
+
+/// Returns one version.
+///
+/// # Errors
+/// `NotFound` if the phase has no version with this number.
+pub fn get(conn: &mut Conn, phase: Phase, number: i64) -> Result<TemplateVersion> {
+    let after = number.checked_add(1);
+    list(conn, phase, after, 1)?
+        .into_iter()
+        .find(|version| version.number == number)
+        .ok_or_else(|| Error::NotFound(format!("version {number} of the {phase} template")))
+}
+
+impl TemplateVersion {
+    /// Returns the content of the version.
+    pub fn source(&self) -> Source {
+        Source {
+            subject: self.subject.clone(),
+            text: self.text.clone(),
+            html: self.html.clone(),
+        }
+    }
+}
+
+/// Makes a version the current one again. `checked` is its content, which was checked with the rules of today.
+///
+/// # Errors
+/// `Conflict` if its content is the current one already.
+pub fn restore(tx: &mut Tx<'_>, phase: Phase, number: i64, checked: &Checked) -> Result<TemplateView> {
+    lock_templates(tx.conn)?;
+    let version = get(tx.conn, phase, number)?;
+    let current = templates::current(tx.conn, phase)?;
+    if current.id == version.id {
+        let why = format!("version {number} is the current template already");
+        return Err(Error::Conflict(why));
+    }
+    let restored = if version.id == Source::builtin(phase).id(phase) {
+        templates::reset(tx, phase)?;
+        templates::current(tx.conn, phase)?
+    } else {
+        templates::save(tx, checked)?
+    };
+    tx.record(
+        Event::new(Action::TemplateRestored, "template", phase.as_str()).after(json!({"version": number})),
+    );
+    Ok(restored)
+}

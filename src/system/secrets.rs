@@ -1,0 +1,121 @@
+//! Secrets at rest: which stored secrets are encrypted, and the rotation of their key. `base::sealed` encrypts them.
+//!
+//! These are the secrets of integrations and endpoints, and the URLs and secrets of directory sources, which contain passwords. API
+//! tokens, hooks and heartbeats need no encryption, because only their hashes are stored.
+
+use diesel::prelude::*;
+use serde_json::json;
+
+use crate::audit::{Action, Event, Tx};
+use crate::base::error::{Error, Result};
+use crate::base::sealed::{is_current, is_on, open, seal};
+use crate::db::Conn;
+use crate::db::schema::{directory_sources as s, endpoints as e, integrations as i};
+
+/// A stored secret.
+struct Stored {
+    table: &'static str,
+    column: &'static str,
+    id: String,
+    text: String,
+}
+
+impl Stored {
+    fn place(&self) -> String {
+        format!("{}.{}/{}", self.table, self.column, self.id)
+    }
+}
+
+/// Reads all stored secrets. They are few.
+fn all(conn: &mut Conn) -> Result<Vec<Stored>> {
+    let mut found = Vec::new();
+    let mut add = |table, column, id: &str, text: Option<String>| {
+        if let Some(text) = text {
+            found.push(Stored {
+                table,
+                column,
+                id: id.to_owned(),
+                text,
+            });
+        }
+    };
+    let rows: Vec<(String, Option<String>, String)> = i::table
+        .order(i::id)
+        .select((i::id, i::secret, i::secrets))
+        .load(conn)?;
+    for (id, secret, secrets) in rows {
+        add("integrations", "secret", &id, secret);
+        add(
+            "integrations",
+            "secrets",
+            &id,
+            Some(secrets).filter(|all| all != "[]"),
+        );
+    }
+    let rows: Vec<(String, Option<String>)> = e::table.order(e::id).select((e::id, e::secret)).load(conn)?;
+    for (id, secret) in rows {
+        add("endpoints", "secret", &id, secret);
+    }
+    let rows: Vec<(String, Option<String>, Option<String>)> = s::table
+        .order(s::id)
+        .select((s::id, s::url, s::secret))
+        .load(conn)?;
+    for (id, url, secret) in rows {
+        add("directory_sources", "url", &id, url);
+        add("directory_sources", "secret", &id, secret);
+    }
+    Ok(found)
+}
+
+/// Checks that this process can read every stored secret, and returns how many of them are not encrypted with the present key.
+///
+/// # Errors
+/// `Invalid` if a secret is encrypted with a key that is not set.
+pub fn check(conn: &mut Conn) -> Result<usize> {
+    let mut others = 0;
+    for stored in all(conn)? {
+        open(&stored.text, &stored.place())
+            .map_err(|error| Error::invalid("encryption_key", error.chain().to_string()))?;
+        others += usize::from(is_on() && !is_current(&stored.text));
+    }
+    Ok(others)
+}
+
+/// Encrypts every stored secret with the present key, or decrypts it if no key is set. Returns how many were changed.
+///
+/// # Errors
+/// `Internal` if a secret cannot be decrypted. Then nothing is changed.
+pub fn rotate(tx: &mut Tx<'_>) -> Result<usize> {
+    let mut changed = 0;
+    for stored in all(tx.conn)? {
+        if is_current(&stored.text) {
+            continue;
+        }
+        let place = stored.place();
+        let text = seal(&open(&stored.text, &place)?, &place)?;
+        let id = stored.id.as_str();
+        match (stored.table, stored.column) {
+            ("integrations", "secret") => diesel::update(i::table.find(id))
+                .set(i::secret.eq(Some(text)))
+                .execute(tx.conn)?,
+            ("integrations", _) => diesel::update(i::table.find(id))
+                .set(i::secrets.eq(text))
+                .execute(tx.conn)?,
+            ("endpoints", _) => diesel::update(e::table.find(id))
+                .set(e::secret.eq(Some(text)))
+                .execute(tx.conn)?,
+            (_, "url") => diesel::update(s::table.find(id))
+                .set(s::url.eq(Some(text)))
+                .execute(tx.conn)?,
+            _ => diesel::update(s::table.find(id))
+                .set(s::secret.eq(Some(text)))
+                .execute(tx.conn)?,
+        };
+        changed += 1;
+    }
+    tx.record(
+        Event::new(Action::SecretsRotated, "system", "secrets")
+            .after(json!({"changed": changed, "encrypted": is_on()})),
+    );
+    Ok(changed)
+}
