@@ -3,6 +3,8 @@
 //!
 //! A page never loads anything from another place, and never contains markup of other people.
 
+use std::sync::{Arc, OnceLock};
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use handlebars::{
@@ -249,14 +251,29 @@ pub(super) fn report_file(name: &str, html: String) -> HttpResponse {
 }
 
 /// The templates of all pages, compiled at the start.
-pub struct Pages(Handlebars<'static>);
+#[derive(Clone)]
+pub struct Pages(Arc<Handlebars<'static>>);
 
 impl Pages {
-    /// Compiles all pages.
+    /// Compiles all pages. A process does that once, because it takes some hundred milliseconds and the templates are in the binary.
     ///
     /// # Errors
     /// `Invalid` if a page is broken. The program then does not start.
     pub fn compile() -> Result<Pages> {
+        static BUILT_IN: OnceLock<Pages> = OnceLock::new();
+        if template_source::may_change() {
+            return Self::compiled();
+        }
+        match BUILT_IN.get() {
+            Some(pages) => Ok(pages.clone()),
+            None => {
+                let pages = Self::compiled()?;
+                Ok(BUILT_IN.get_or_init(|| pages).clone())
+            }
+        }
+    }
+
+    fn compiled() -> Result<Pages> {
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
         registry.register_helper("mailbox", Box::new(mailbox));
@@ -276,7 +293,7 @@ impl Pages {
                 .register_template_string(name, built_in)
                 .map_err(|error| Error::invalid("", format!("the page {name} is broken: {error}")))?;
         }
-        Ok(Pages(registry))
+        Ok(Pages(Arc::new(registry)))
     }
 
     /// Renders a page as an answer with headers that forbid frames, content sniffing and scripts.
