@@ -237,8 +237,6 @@ async fn prepare(
     tokens: Tokens,
     endpoints: Endpoints,
 ) -> Result<(Arc<App>, Setup, Post)> {
-    crate::notice::template::check_builtin()?;
-    let pages = Pages::compile()?;
     let from = parse_sender(&config.mail_from).map_err(|reason| Error::invalid("mail_from", reason))?;
     let reply_to = config
         .reply_to
@@ -363,6 +361,7 @@ async fn prepare(
         conditions,
         answers: answers::queue::Queue::start(db.clone()),
         body_grace: config.body_grace,
+        http_threads: config.http_threads,
         refusals: Arc::new(Refusals::new(config.trusted_proxies.clone())),
         started_at: db.clock().now(),
         relay: match &exit {
@@ -375,7 +374,7 @@ async fn prepare(
         audience_cache: Arc::default(),
         plans: Arc::default(),
         post: post.clone(),
-        pages,
+        pages: Pages,
         delivers: config.workers,
         lifetime: config.delivery_lifetime,
     });

@@ -192,6 +192,8 @@ pub struct Config {
     pub audit_timestamp_ca_file: Option<PathBuf>,
     /// Whether this process does background work and sends deliveries.
     pub workers: bool,
+    /// The number of threads that answer HTTP requests. This cannot be set by a user.
+    pub http_threads: usize,
     /// How long the body of a request may take to arrive, for every size. This cannot be set by a user.
     pub body_grace: Duration,
     /// The format of log lines.
@@ -258,6 +260,7 @@ impl Default for Config {
             audit_timestamp_allow: Policy::Public,
             audit_timestamp_ca_file: None,
             workers: true,
+            http_threads: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)),
             body_grace: Duration::from_secs(20),
             log_format: LogFormat::Text,
             backup_dir: None,
@@ -278,6 +281,8 @@ impl Config {
         Config {
             database_url: database_url.to_owned(),
             listen: "127.0.0.1:0".to_owned(),
+            // Each thread has its own table of routes, and creating it takes longer than most tests need it.
+            http_threads: 1,
             ..Config::default()
         }
     }

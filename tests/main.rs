@@ -7,6 +7,10 @@
 // In tests a failure is a panic.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+// The program uses it too. The allocator of the system is slower with as many threads as the tests have.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod a_backup_brings_everything_back;
 mod a_channel_is_one_file;
 mod a_comparison_equals_a_naive_reference;

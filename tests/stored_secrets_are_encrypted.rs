@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::support::monitoring::hook_path;
-use crate::support::{Binary, Env, TestApp, on_both_databases};
+use crate::support::{Binary, Env, on_both_databases};
 
 on_both_databases!(a_key_encrypts_and_can_be_changed);
 
@@ -12,40 +12,25 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const FIRST: &str = "the first key of this installation";
 const SECOND: &str = "the second key of this installation";
 
+const CHANNEL: &str = "https://hooks.slack.com/services/T0/B0/a-secret-path";
+
+fn is_sealed(text: &str) -> bool {
+    text.starts_with("sealed:v1:")
+}
+
 /// All stored secrets.
 fn stored(env: &Env) -> Vec<String> {
     let mut all = env.texts("SELECT secret AS value FROM endpoints WHERE secret IS NOT NULL");
     all.extend(env.texts("SELECT secret AS value FROM integrations WHERE secret IS NOT NULL"));
     all.extend(env.texts("SELECT secrets AS value FROM integrations WHERE secrets <> '[]'"));
     all.extend(env.texts("SELECT url AS value FROM directory_sources WHERE url IS NOT NULL"));
+    all.extend(env.texts("SELECT webhook_url AS value FROM operators WHERE webhook_url IS NOT NULL"));
+    all.extend(env.texts("SELECT value FROM settings WHERE name LIKE '%\\_key' ESCAPE '\\' ORDER BY name"));
     all
 }
 
 async fn a_key_encrypts_and_can_be_changed(env: Env) {
-    let app = TestApp::start(&env).await;
-    app.put("/api/v1/accounts/acme", json!({"name": "Acme"}))
-        .await
-        .expect(201);
-    app.post(
-        "/api/v1/accounts/acme/endpoints",
-        json!({"channel": "webhook", "url": "https://hooks.example.com/in", "secret": SECRET}),
-    )
-    .await
-    .expect(201);
-    let hook = app
-        .post(
-            "/api/v1/integrations",
-            json!({"name": "probe", "source": "generic", "secret": "a secret of the hook",
-                "secrets": ["another secret"]}),
-        )
-        .await
-        .expect(201);
-    app.finish().await;
-    let plain = stored(&env);
-    assert_eq!(plain.len(), 3);
-    assert!(plain.iter().any(|text| text == SECRET));
-
-    // The key is set, and what was stored before can still be read.
+    // The key belongs to the process, so each step is a process of its own.
     let with = |key: Option<&str>, old: Option<&str>| {
         let mut binary = Binary::new(&env);
         if let Some(key) = key {
@@ -56,12 +41,47 @@ async fn a_key_encrypts_and_can_be_changed(env: Env) {
         }
         binary
     };
+    let mut candor = with(None, None);
+    candor.serve().await;
+    candor
+        .put("/api/v1/accounts/acme", json!({"name": "Acme"}))
+        .await
+        .expect(201);
+    candor
+        .post(
+            "/api/v1/accounts/acme/endpoints",
+            json!({"channel": "webhook", "url": "https://hooks.example.com/in", "secret": SECRET}),
+        )
+        .await
+        .expect(201);
+    let hook = candor
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "probe", "source": "generic", "secret": "a secret of the hook",
+                "secrets": ["another secret"]}),
+        )
+        .await
+        .expect(201);
+    candor
+        .post(
+            "/api/v1/operators",
+            json!({"name": "On call", "webhook": {"kind": "slack", "url": CHANNEL}, "events": ["opened"]}),
+        )
+        .await
+        .expect(201);
+    candor.terminate().await.expect(0);
+    let plain = stored(&env);
+    for secret in [SECRET, CHANNEL] {
+        assert!(plain.iter().any(|text| text == secret));
+    }
+    // The two secrets of the hook, those of the endpoint and of the operator, and the keys that Candor made at its start: that of the
+    // links and that of the checkpoints.
+    assert_eq!(plain.len(), 6, "{plain:?}");
+
+    // The key is set, and what was stored before can still be read.
     with(Some(FIRST), None).run(["rotate-key"]).await.expect(0);
     let first = stored(&env);
-    assert!(
-        first.iter().all(|text| text.starts_with("sealed:v1:")),
-        "{first:?}"
-    );
+    assert!(first.iter().all(|text| is_sealed(text)), "{first:?}");
 
     // A process without the key, or with another one, does not start.
     for wrong in [with(None, None), with(Some(SECOND), None)] {
@@ -78,16 +98,18 @@ async fn a_key_encrypts_and_can_be_changed(env: Env) {
         .expect(0);
     let second = stored(&env);
     assert!(second.iter().zip(&first).all(|(new, old)| new != old));
-    let key = SECOND.to_owned();
-    let app = TestApp::builder(&env)
-        .config(move |config| config.encryption_key = Some(key))
-        .start()
-        .await;
-    let rotated = app.all("/api/v1/audit?action=secrets.rotated").await;
+    let mut candor = with(Some(SECOND), None);
+    candor.serve().await;
+    let rotated = candor.all("/api/v1/audit?action=secrets.rotated").await;
     assert_eq!(rotated.len(), 2);
-    assert!(rotated.iter().all(|event| event["after"]["changed"] == 3));
+    assert!(
+        rotated
+            .iter()
+            .all(|event| event["after"]["changed"] == plain.len())
+    );
     // The integration still asks for the secret, so the hook refuses whoever does not know it.
-    app.anonymous()
+    candor
+        .anonymous()
         .post(
             // Only the path is used, because the port changes after a restart.
             &hook_path(hook["hook_url"].as_str().expect("a URL")),
@@ -95,15 +117,23 @@ async fn a_key_encrypts_and_can_be_changed(env: Env) {
         )
         .await
         .expect(401);
-    let integration = app.get("/api/v1/integrations").await.expect(200);
+    let integration = candor.get("/api/v1/integrations").await.expect(200);
     assert_eq!(integration["items"][0]["secret_count"], 2, "{integration}");
+    let operator = candor.get("/api/v1/operators").await.expect(200);
+    assert_eq!(
+        operator["items"][0]["webhook"]["url"],
+        "https://hooks.slack.com/…"
+    );
     // What is stored now is encrypted at once.
-    app.post(
-        "/api/v1/integrations",
-        json!({"name": "other", "source": "generic", "secret": "one more secret"}),
-    )
-    .await
-    .expect(201);
-    assert!(stored(&env).iter().all(|text| text.starts_with("sealed:v1:")));
-    app.finish().await;
+    candor
+        .post(
+            "/api/v1/integrations",
+            json!({"name": "other", "source": "generic", "secret": "one more secret"}),
+        )
+        .await
+        .expect(201);
+    let now = stored(&env);
+    assert_eq!(now.len(), plain.len() + 1);
+    assert!(now.iter().all(|text| is_sealed(text)), "{now:?}");
+    candor.finish().await;
 }

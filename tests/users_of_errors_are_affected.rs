@@ -580,7 +580,12 @@ async fn the_page_shows_who_is_unidentified(env: Env) {
     let app = started(&env).await;
     let hook = hook(&app, "sentry").await;
     let incident = happen(&app, &hook, event("7", START, Some(json!({"id": "zuri"})))).await;
-    happen(&app, &hook, event("7", START, Some(json!({"id": "x1"})))).await;
+    happen(
+        &app,
+        &hook,
+        event("7", START, Some(json!({"id": "unknown-user-7"}))),
+    )
+    .await;
     let page = async || {
         let page = app.admin_page(&format!("/admin/incidents/{incident}")).await;
         page.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -603,6 +608,9 @@ async fn the_page_shows_who_is_unidentified(env: Env) {
         ),
         "{shown}"
     );
-    assert!(!shown.contains("x1"), "an unknown user's id is on the page");
+    assert!(
+        !shown.contains("unknown-user-7"),
+        "an unknown user's id is on the page"
+    );
     app.finish().await;
 }

@@ -20,13 +20,14 @@ use sha2::Sha256;
 
 use super::source::{Alert, PersonRef};
 use crate::audit::{Action, Actor, Event, Tx};
-use crate::auth::random_secret;
 use crate::base::error::{Error, Result};
 use crate::base::id::{AlertId, IncidentId};
+use crate::base::random::random_secret;
 use crate::base::text::hex;
 use crate::base::time::Timestamp;
 use crate::db::dialect::on_backend;
-use crate::db::schema::{alert_people as ap, alerts as a, audit_events as e, counters as c, settings};
+use crate::db::own_key::OwnKey;
+use crate::db::schema::{alert_people as ap, alerts as a, audit_events as e, counters as c};
 use crate::db::{Conn, Db, FixedText};
 use crate::directory::{normal_address, person};
 use crate::incident::users_in_events::RecognisedBy;
@@ -36,8 +37,6 @@ use crate::incident::users_in_events::RecognisedBy;
 const OLDEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The number of known people that one audit event names.
 const NAMED: usize = 50;
-/// The setting that holds the key of the hashes.
-const KEY: &str = "people_key";
 
 /// Makes the hashes that distinguish users. Nobody can make them without the key of this database.
 struct UserHasher(Hmac<Sha256>);
@@ -51,18 +50,7 @@ impl UserHasher {
 
     /// Returns the key of this database, and creates it at the first use.
     fn of(tx: &mut Tx<'_>) -> Result<UserHasher> {
-        if let Some(key) = stored_key(tx.conn)? {
-            return UserHasher::new(&key);
-        }
-        let fresh = random_secret()?;
-        on_backend!(&mut *tx.conn, c => diesel::insert_into(settings::table)
-            .values((settings::name.eq(KEY), settings::value.eq(&fresh)))
-            .on_conflict(settings::name)
-            .do_nothing()
-            .execute(c))?;
-        let key = stored_key(tx.conn)?
-            .ok_or_else(|| Error::internal("the key for the hashes of users is missing"))?;
-        UserHasher::new(&key)
+        UserHasher::new(&OwnKey::Users.stored_or(tx.conn, random_secret)?)
     }
 
     fn hash(&self, kind: &str, word: &str) -> String {
@@ -80,14 +68,6 @@ impl UserHasher {
     fn address(&self, address: &str) -> String {
         self.hash("address", &normal_address(address))
     }
-}
-
-fn stored_key(conn: &mut Conn) -> Result<Option<String>> {
-    Ok(settings::table
-        .find(KEY)
-        .select(settings::value)
-        .first(conn)
-        .optional()?)
 }
 
 /// A user of an event.
@@ -315,7 +295,7 @@ fn search(conn: &mut Conn) -> Result<Option<(i64, Vec<IdentifiedUser>)>> {
         .fixed()
         .get_result(conn)
         .optional()?;
-    let (Some(_), Some(key)) = (any, stored_key(conn)?) else {
+    let (Some(_), Some(key)) = (any, OwnKey::Users.stored(conn)?) else {
         return Ok(None);
     };
     let before: i64 = c::table
@@ -425,7 +405,7 @@ fn rows_of(conn: &mut Conn, person: i64, id: &str, addresses: &[String]) -> Resu
         .filter(ap::person_key.eq(Some(person)))
         .select((ap::alert_id, ap::mark))
         .load(conn)?;
-    if let Some(key) = stored_key(conn)? {
+    if let Some(key) = OwnKey::Users.stored(conn)? {
         let hasher = UserHasher::new(&key)?;
         let mut marks = vec![hasher.id(id)];
         marks.extend(addresses.iter().map(|address| hasher.address(address)));

@@ -9,7 +9,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use diesel::prelude::*;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
@@ -17,13 +16,11 @@ use sha2::Sha256;
 use super::merkle::{Frontier, Hash, inclusion_parts, leaf_hash, root_from};
 use super::write::Tx;
 use crate::base::error::{Error, Result};
+use crate::base::random::random_secret;
 use crate::base::text::hex;
 use crate::db::Conn;
-use crate::db::dialect::on_backend;
-use crate::db::schema::settings;
+use crate::db::own_key::OwnKey;
 
-/// The setting that holds the key of the salts.
-const KEY: &str = "row_salt_key";
 /// The length of a salt, in bytes.
 const SALT: usize = 16;
 
@@ -37,17 +34,7 @@ impl Salts {
     /// # Errors
     /// An error of the database, or of the random numbers of the system.
     pub fn of(tx: &mut Tx<'_>) -> Result<Salts> {
-        if let Some(salts) = Salts::stored(tx.conn)? {
-            return Ok(salts);
-        }
-        let mut fresh = [0_u8; 32];
-        getrandom::fill(&mut fresh).map_err(|error| Error::internal(error.to_string()))?;
-        on_backend!(&mut *tx.conn, c => diesel::insert_into(settings::table)
-            .values((settings::name.eq(KEY), settings::value.eq(hex(&fresh))))
-            .on_conflict(settings::name)
-            .do_nothing()
-            .execute(c))?;
-        Salts::stored(tx.conn)?.ok_or_else(|| Error::internal("the key of the salts is missing"))
+        Salts::new(&OwnKey::Salts.stored_or(tx.conn, random_secret)?)
     }
 
     /// Returns the salts of this database. `None` if no row was hashed yet.
@@ -55,17 +42,16 @@ impl Salts {
     /// # Errors
     /// An error of the database.
     pub fn stored(conn: &mut Conn) -> Result<Option<Salts>> {
-        let key: Option<String> = settings::table
-            .find(KEY)
-            .select(settings::value)
-            .first(conn)
-            .optional()?;
-        key.map(|key| {
-            Hmac::new_from_slice(key.as_bytes())
-                .map(Salts)
-                .map_err(Error::internal)
-        })
-        .transpose()
+        OwnKey::Salts
+            .stored(conn)?
+            .map(|key| Salts::new(&key))
+            .transpose()
+    }
+
+    fn new(key: &str) -> Result<Salts> {
+        Hmac::new_from_slice(key.as_bytes())
+            .map(Salts)
+            .map_err(Error::internal)
     }
 
     /// Returns the salt of the row at a position of a list. `list` is the ID of the notice or of the batch.

@@ -27,12 +27,14 @@ use crate::audit::{Action, Actor, Event, Tx};
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::TokenId;
+use crate::base::random::random_secret;
 use crate::base::shown_once::ShownOnce;
 use crate::base::text::hex;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::db::dialect::{on_backend, serves_with};
-use crate::db::schema::{admin_sessions, api_tokens as t, audit_events as e, settings};
+use crate::db::dialect::serves_with;
+use crate::db::own_key::OwnKey;
+use crate::db::schema::{admin_sessions, api_tokens as t, audit_events as e};
 
 word_enum! {
     /// What a token is allowed to do. Each role includes the roles before it.
@@ -137,16 +139,6 @@ type TokenRow = (
     Option<Timestamp>,
     Option<Timestamp>,
 );
-
-/// Returns 32 random bytes of the operating system, as text without special characters.
-///
-/// # Errors
-/// `Internal` if the operating system has no random bytes.
-pub fn random_secret() -> Result<String> {
-    let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
-}
 
 /// Returns the hash of a secret, which is stored instead of it. A plain hash is enough, because the secrets
 /// are long and random.
@@ -388,17 +380,7 @@ pub fn secret_key(tx: &mut Tx<'_>, configured: Option<&str>) -> Result<Vec<u8>> 
     if let Some(key) = configured {
         return Ok(key.as_bytes().to_vec());
     }
-    let fresh = random_secret()?;
-    on_backend!(&mut *tx.conn, c => diesel::insert_into(settings::table)
-        .values((settings::name.eq("secret_key"), settings::value.eq(&fresh)))
-        .on_conflict(settings::name)
-        .do_nothing()
-        .execute(c))?;
-    let stored: String = settings::table
-        .find("secret_key")
-        .select(settings::value)
-        .first(tx.conn)?;
-    Ok(stored.into_bytes())
+    Ok(OwnKey::Links.stored_or(tx.conn, random_secret)?.into_bytes())
 }
 
 /// Signs and verifies links and sessions.

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 
-use super::{Caller, hash_secret, random_secret, session_holder};
+use super::{Caller, hash_secret, session_holder};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::Result;
 use crate::base::id::TokenId;
+use crate::base::random::random_secret;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::admin_sessions as s;

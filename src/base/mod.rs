@@ -19,6 +19,7 @@ pub(crate) mod merge_patch;
 pub mod mime;
 pub mod network;
 pub mod outage;
+pub mod random;
 pub mod sealed;
 pub mod shared;
 pub mod shown_once;

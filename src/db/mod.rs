@@ -13,6 +13,7 @@ mod fixed;
 pub mod foreign;
 mod health;
 mod migrate;
+pub mod own_key;
 // The migrations document the columns.
 #[allow(missing_docs)]
 pub mod schema;

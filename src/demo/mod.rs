@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::app;
-use crate::auth::random_secret;
+use crate::base::random::random_secret;
 use crate::base::time::{Clock, Timestamp};
 use crate::config::Config;
 use crate::demo::catcher::{Catcher, Policy};

@@ -12,16 +12,16 @@ use sha2::Sha256;
 use super::normal_address;
 use crate::base::code::Code;
 use crate::base::error::{Error, Result};
+use crate::base::random::random_secret;
 use crate::base::text::hex;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::on_backend;
-use crate::db::schema::{erasure_marks as m, erasures as e, opt_outs as o, settings};
+use crate::db::own_key::OwnKey;
+use crate::db::schema::{erasure_marks as m, erasures as e, opt_outs as o};
 
 /// What the ID and the address of an erased recipient begin with.
 pub const PLACEHOLDER: &str = "erased-";
-/// The setting that holds the key of the hashes.
-const KEY: &str = "erasure_key";
 /// Why a row about an erased person is left out.
 pub(crate) const LEFT_OUT: &str =
     "the person was erased at their request; allow the person again if this is wanted";
@@ -62,18 +62,7 @@ impl Marks {
     /// # Errors
     /// An error of the database.
     pub fn of(conn: &mut Conn) -> Result<Marks> {
-        if let Some(marks) = Marks::stored(conn)? {
-            return Ok(marks);
-        }
-        let mut bytes = [0_u8; 32];
-        getrandom::fill(&mut bytes).map_err(|error| Error::internal(error.to_string()))?;
-        on_backend!(&mut *conn, c => diesel::insert_into(settings::table)
-            .values((settings::name.eq(KEY), settings::value.eq(hex(&bytes))))
-            .on_conflict(settings::name)
-            .do_nothing()
-            .execute(c))?;
-        Marks::stored(conn)?
-            .ok_or_else(|| Error::internal("the key for the hashes of erased people is missing"))
+        Marks::new(&OwnKey::Erased.stored_or(conn, random_secret)?)
     }
 
     /// Returns the key of this database. `None` if nothing was hashed yet.
@@ -81,17 +70,16 @@ impl Marks {
     /// # Errors
     /// An error of the database.
     pub fn stored(conn: &mut Conn) -> Result<Option<Marks>> {
-        let key: Option<String> = settings::table
-            .find(KEY)
-            .select(settings::value)
-            .first(conn)
-            .optional()?;
-        key.map(|key| {
-            Ok(Marks(
-                Hmac::new_from_slice(key.as_bytes()).map_err(Error::internal)?,
-            ))
-        })
-        .transpose()
+        OwnKey::Erased
+            .stored(conn)?
+            .map(|key| Marks::new(&key))
+            .transpose()
+    }
+
+    fn new(key: &str) -> Result<Marks> {
+        Ok(Marks(
+            Hmac::new_from_slice(key.as_bytes()).map_err(Error::internal)?,
+        ))
     }
 
     /// Returns the hash of a text.

@@ -13,7 +13,7 @@ mod download;
 mod probe;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -103,17 +103,23 @@ impl Client {
     /// # Errors
     /// `Internal` if TLS cannot be set up.
     pub fn new(policy: Policy) -> Result<Client> {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        let (trusted, _) = roots.add_parsable_certificates(found.certs);
-        if trusted == 0 {
-            tracing::warn!("this system has no certificate authorities: no https endpoint can be reached");
-        }
+        // Reading the files of a system takes some ten milliseconds, and a process has several clients.
+        static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+            let mut roots = RootCertStore::empty();
+            let found = rustls_native_certs::load_native_certs();
+            let (trusted, _) = roots.add_parsable_certificates(found.certs);
+            if trusted == 0 {
+                tracing::warn!(
+                    "this system has no certificate authorities: no https endpoint can be reached"
+                );
+            }
+            Arc::new(roots)
+        });
         let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(Error::internal)?
-            .with_root_certificates(roots)
+            .with_root_certificates(ROOTS.clone())
             .with_no_client_auth();
         Ok(Client {
             policy,

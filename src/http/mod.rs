@@ -45,7 +45,7 @@ pub mod token_uses;
 mod used_integrations;
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::body::MessageBody;
@@ -105,13 +105,13 @@ fn documented() -> (
 /// # Errors
 /// An I/O error, if the listener cannot be used or if a route declares no role.
 pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
+    let threads = app.http_threads;
     let data = web::Data::from(app);
-    let ((_, document), schemas) = answer::with_schemas(documented);
-    let pages = admin::pages();
-    let routes = Routes::new(&document, &pages).map_err(std::io::Error::other)?;
-    let routes = web::Data::new(routes);
-    let paths = web::Data::new(edge::Paths::new(&document, &pages));
-    let document = web::Data::new(api::Document::new(document, schemas));
+    let Described {
+        routes,
+        paths,
+        document,
+    } = Described::of_this_program().map_err(std::io::Error::other)?;
     let server = HttpServer::new(move || {
         let (app, _) = documented();
         // The guard that is added last runs first.
@@ -135,6 +135,31 @@ pub fn server(app: Arc<App>, listener: TcpListener) -> std::io::Result<Server> {
     .max_connections(MAX_CONNECTIONS)
     // The program listens for signals itself before it says that it serves. actix would begin only later.
     .disable_signals()
-    .workers(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)));
+    .workers(threads);
     Ok(server.listen(listener)?.run())
+}
+
+/// What the routes of this program say about themselves. It is collected once in a process.
+#[derive(Clone)]
+struct Described {
+    routes: web::Data<Routes>,
+    paths: web::Data<edge::Paths>,
+    document: web::Data<api::Document>,
+}
+
+impl Described {
+    fn of_this_program() -> Result<Described, String> {
+        static DESCRIBED: OnceLock<Result<Described, String>> = OnceLock::new();
+        DESCRIBED.get_or_init(Self::collect).clone()
+    }
+
+    fn collect() -> Result<Described, String> {
+        let ((_, document), schemas) = answer::with_schemas(documented);
+        let pages = admin::pages();
+        Ok(Described {
+            routes: web::Data::new(Routes::new(&document, &pages)?),
+            paths: web::Data::new(edge::Paths::new(&document, &pages)),
+            document: web::Data::new(api::Document::new(document, schemas)),
+        })
+    }
 }

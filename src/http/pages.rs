@@ -1,14 +1,15 @@
-//! The templates of the pages. They are compiled at the start, they always escape, and everything they need
+//! The templates of the pages. They are compiled when the first page is rendered, they always escape, and everything they need
 //! is in the binary.
 //!
 //! A page never loads anything from another place, and never contains markup of other people.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use handlebars::{
-    Context, Handlebars, Helper, HelperResult, Output, RenderContext, RenderErrorReason, html_escape,
+    Context, Handlebars, Helper, HelperResult, Output, RenderContext, RenderErrorReason, TemplateError,
+    html_escape,
 };
 use serde::Serialize;
 
@@ -250,50 +251,23 @@ pub(super) fn report_file(name: &str, html: String) -> HttpResponse {
         .body(html)
 }
 
-/// The templates of all pages, compiled at the start.
-#[derive(Clone)]
-pub struct Pages(Arc<Handlebars<'static>>);
+/// The templates of all pages. They are compiled when the first page is rendered, because many processes, such as those of the
+/// commands, never render one.
+#[derive(Clone, Copy)]
+pub struct Pages;
+
+/// The compiled pages of this process.
+static COMPILED: OnceLock<Handlebars<'static>> = OnceLock::new();
 
 impl Pages {
-    /// Compiles all pages. A process does that once, because it takes some hundred milliseconds and the templates are in the binary.
-    ///
-    /// # Errors
-    /// `Invalid` if a page is broken. The program then does not start.
-    pub fn compile() -> Result<Pages> {
-        static BUILT_IN: OnceLock<Pages> = OnceLock::new();
-        if template_source::may_change() {
-            return Self::compiled();
-        }
-        match BUILT_IN.get() {
-            Some(pages) => Ok(pages.clone()),
+    fn compiled() -> Result<&'static Handlebars<'static>> {
+        match COMPILED.get() {
+            Some(compiled) => Ok(compiled),
             None => {
-                let pages = Self::compiled()?;
-                Ok(BUILT_IN.get_or_init(|| pages).clone())
+                let compiled = compile()?;
+                Ok(COMPILED.get_or_init(|| compiled))
             }
         }
-    }
-
-    fn compiled() -> Result<Pages> {
-        let mut registry = Handlebars::new();
-        registry.set_strict_mode(true);
-        registry.register_helper("mailbox", Box::new(mailbox));
-        registry.register_helper("time", Box::new(ago::helper));
-        registry.register_helper("file", Box::new(file));
-        registry.set_dev_mode(template_source::may_change());
-        for (name, built_in) in SOURCES {
-            #[cfg(debug_assertions)]
-            if template_source::may_change() {
-                let path = template_source::path(&format!("{name}.html.hbs"));
-                registry
-                    .register_template_file(name, path)
-                    .map_err(|error| Error::invalid("", format!("the page {name} is broken: {error}")))?;
-                continue;
-            }
-            registry
-                .register_template_string(name, built_in)
-                .map_err(|error| Error::invalid("", format!("the page {name} is broken: {error}")))?;
-        }
-        Ok(Pages(Arc::new(registry)))
     }
 
     /// Renders a page as an answer with headers that forbid frames, content sniffing and scripts.
@@ -314,7 +288,7 @@ impl Pages {
         name: &str,
         data: &impl Serialize,
     ) -> std::result::Result<HttpResponse, Problem> {
-        let html = self.0.render(name, data).map_err(Error::internal)?;
+        let html = Pages::compiled()?.render(name, data).map_err(Error::internal)?;
         let policy = match name.starts_with("public/") {
             true => PUBLIC_POLICY,
             false => POLICY,
@@ -326,6 +300,35 @@ impl Pages {
             .insert_header(("cache-control", "no-store"))
             .body(html))
     }
+}
+
+/// Compiles all pages.
+///
+/// # Errors
+/// `Internal` if a page is broken. A test compiles each page, so that this does not happen to a user.
+fn compile() -> Result<Handlebars<'static>> {
+    let broken =
+        |name: &str, error: TemplateError| Error::internal(format!("the page {name} is broken: {error}"));
+    let mut registry = Handlebars::new();
+    registry.set_strict_mode(true);
+    registry.register_helper("mailbox", Box::new(mailbox));
+    registry.register_helper("time", Box::new(ago::helper));
+    registry.register_helper("file", Box::new(file));
+    registry.set_dev_mode(template_source::may_change());
+    for (name, built_in) in SOURCES {
+        #[cfg(debug_assertions)]
+        if template_source::may_change() {
+            let path = template_source::path(&format!("{name}.html.hbs"));
+            registry
+                .register_template_file(name, path)
+                .map_err(|error| broken(name, error))?;
+            continue;
+        }
+        registry
+            .register_template_string(name, built_in)
+            .map_err(|error| broken(name, error))?;
+    }
+    Ok(registry)
 }
 
 #[cfg(test)]
@@ -344,6 +347,11 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_page_can_be_compiled() {
+        compile().unwrap();
     }
 
     #[test]

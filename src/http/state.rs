@@ -94,6 +94,8 @@ pub struct App {
     pub answers: AnswerQueue,
     /// The time that every body of a request gets at least.
     pub body_grace: std::time::Duration,
+    /// The number of threads that answer requests.
+    pub http_threads: usize,
     /// The refusals of requests without a valid token.
     pub refusals: Arc<Refusals>,
     /// When this process started.

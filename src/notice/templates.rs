@@ -392,3 +392,16 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
     }
     Ok(warnings)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The program does not check its own templates when it starts.
+    #[test]
+    fn the_built_in_templates_pass_the_checks_of_saved_ones() {
+        for phase in Phase::ALL {
+            Checked::new(phase, Source::builtin(phase)).unwrap();
+        }
+    }
+}

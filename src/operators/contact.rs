@@ -14,6 +14,7 @@ use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::given::given;
 use crate::base::id::OperatorId;
+use crate::base::sealed::{open, seal};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::operators as o;
@@ -167,7 +168,7 @@ impl OperatorRow {
         let webhook = match (self.webhook_kind, self.webhook_url) {
             (Some(kind), Some(url)) => Some(Webhook {
                 kind: WebhookKind::parse(&kind).map_err(Error::internal)?,
-                url,
+                url: open(&url, &webhook_place(&self.id))?,
             }),
             _ => None,
         };
@@ -193,7 +194,11 @@ impl OperatorRow {
                 .webhook
                 .as_ref()
                 .map(|hook| hook.kind.as_str().to_owned()),
-            webhook_url: operator.webhook.as_ref().map(|hook| hook.url.clone()),
+            webhook_url: operator
+                .webhook
+                .as_ref()
+                .map(|hook| seal(&hook.url, &webhook_place(&operator.id)))
+                .transpose()?,
             events: serde_json::to_string(&operator.events)?,
             severities: operator
                 .severities
@@ -206,6 +211,11 @@ impl OperatorRow {
             updated_at: operator.updated_at,
         })
     }
+}
+
+/// Returns the place that the URL of an operator's webhook is encrypted for. Who knows such a URL can post in the channel.
+fn webhook_place(id: &OperatorId) -> String {
+    format!("operators.webhook_url/{id}")
 }
 
 /// Returns a URL without its path and everything after it, which can be secret.

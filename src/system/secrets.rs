@@ -1,7 +1,8 @@
 //! Secrets at rest: which stored secrets are encrypted, and the rotation of their key. `base::sealed` encrypts them.
 //!
-//! These are the secrets of integrations and endpoints, and the URLs and secrets of directory sources, which contain passwords. API
-//! tokens, hooks and heartbeats need no encryption, because only their hashes are stored.
+//! These are the secrets of integrations and endpoints, the URLs and secrets of directory sources, which contain passwords, the URLs of
+//! operators' webhooks, and the keys that Candor makes itself. API tokens, hooks and heartbeats need no encryption, because only their
+//! hashes are stored.
 
 use diesel::prelude::*;
 use serde_json::json;
@@ -10,7 +11,10 @@ use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::sealed::{is_current, is_on, open, seal};
 use crate::db::Conn;
-use crate::db::schema::{directory_sources as s, endpoints as e, integrations as i};
+use crate::db::own_key::OwnKey;
+use crate::db::schema::{
+    directory_sources as s, endpoints as e, integrations as i, operators as o, settings as own,
+};
 
 /// A stored secret.
 struct Stored {
@@ -55,6 +59,20 @@ fn all(conn: &mut Conn) -> Result<Vec<Stored>> {
     let rows: Vec<(String, Option<String>)> = e::table.order(e::id).select((e::id, e::secret)).load(conn)?;
     for (id, secret) in rows {
         add("endpoints", "secret", &id, secret);
+    }
+    let rows: Vec<(String, Option<String>)> =
+        o::table.order(o::id).select((o::id, o::webhook_url)).load(conn)?;
+    for (id, url) in rows {
+        add("operators", "webhook_url", &id, url);
+    }
+    let names: Vec<&str> = OwnKey::ALL.iter().map(|key| key.name()).collect();
+    let rows: Vec<(String, String)> = own::table
+        .filter(own::name.eq_any(&names))
+        .order(own::name)
+        .select((own::name, own::value))
+        .load(conn)?;
+    for (name, value) in rows {
+        add("settings", "value", &name, Some(value));
     }
     let rows: Vec<(String, Option<String>, Option<String>)> = s::table
         .order(s::id)
@@ -103,6 +121,12 @@ pub fn rotate(tx: &mut Tx<'_>) -> Result<usize> {
                 .execute(tx.conn)?,
             ("endpoints", _) => diesel::update(e::table.find(id))
                 .set(e::secret.eq(Some(text)))
+                .execute(tx.conn)?,
+            ("operators", _) => diesel::update(o::table.find(id))
+                .set(o::webhook_url.eq(Some(text)))
+                .execute(tx.conn)?,
+            ("settings", _) => diesel::update(own::table.find(id))
+                .set(own::value.eq(text))
                 .execute(tx.conn)?,
             (_, "url") => diesel::update(s::table.find(id))
                 .set(s::url.eq(Some(text)))

@@ -12,12 +12,13 @@ use serde_json::Value;
 
 use super::{Alarm, Kind, check_range, check_resources, release, usual_severity};
 use crate::audit::{Action, Event, Tx};
-use crate::auth::{hash_secret, random_secret};
+use crate::auth::hash_secret;
 use crate::base::check::Check as Input;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, Result};
 use crate::base::id::HeartbeatId;
 use crate::base::merge_patch::patched;
+use crate::base::random::random_secret;
 use crate::base::shown_once::ShownOnce;
 use crate::base::time::Timestamp;
 use crate::db::Conn;

@@ -165,6 +165,11 @@ impl Binary {
         Process::spawn(&mut command).ended(&what).await
     }
 
+    /// Returns the ID of the running process.
+    pub fn process_id(&mut self) -> u32 {
+        self.running().child.id()
+    }
+
     /// Returns whether the program runs.
     pub fn is_alive(&mut self) -> bool {
         self.process

@@ -709,29 +709,6 @@ fn largest(phase: Phase) -> MailContext {
     mail
 }
 
-/// Returns the built-in templates after checking them.
-///
-/// # Errors
-/// `Invalid` with the phase. The program then does not start.
-pub fn check_builtin() -> Result<BTreeMap<&'static str, Template>> {
-    Phase::ALL
-        .into_iter()
-        .map(|phase| {
-            let template = Template::compile(phase, &Source::builtin(phase)).map_err(|error| {
-                Error::invalid(
-                    "",
-                    format!("the built-in template for {phase} is broken: {error}"),
-                )
-            })?;
-            if let Some(why) = template.unsafe_place() {
-                let detail = format!("the built-in template for {phase} is not safe: {why}");
-                return Err(Error::invalid("", detail));
-            }
-            Ok((phase.as_str(), template))
-        })
-        .collect()
-}
-
 /// Returns one email of every kind that can occur. A template that renders all of them does not fail when it
 /// is sent.
 pub fn samples(phase: Phase) -> [MailContext; 3] {
