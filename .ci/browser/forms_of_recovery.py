@@ -147,7 +147,7 @@ def a_listing_is_read_from_a_database(d):
     path = f"{page}/query"
     d.open(path)
     typed = {"side": "observed", "source": "nobody", "sql": "SELECT id, 5 AS size FROM users"}
-    d.refused(at(path), typed, "nobody", at="source")
+    d.refused(at(path), typed, "is not the name of a source", at="source")
     d.refused(at(path), {"source": "compared", "sql": "SELECT nothing FROM nowhere"}, "nowhere", at="sql")
     d.accepted(at(path), {"sql": "SELECT id, 5 AS size FROM users"}, "The listing is stored:", "Compare")
 
@@ -275,6 +275,7 @@ def a_resolution_acknowledges_what_is_not_restored(d):
     incident = d.of(n)
     body = {"state": "recovering", "resources": [{"type": "project", "id": "savanna"}]}
     d.call("POST", f"/incidents/{incident['id']}/recovery", body)
+    d.call("POST", f"/incidents/{incident['id']}/status", {"status": "resolved"})
     draft = {"phase": "resolution", "message": "It is over.", "customer_action": {"required": False}}
     page = "/admin/notices/" + d.call("POST", f"/incidents/{incident['id']}/notices", draft)["id"]
     d.open(page)

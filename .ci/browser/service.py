@@ -102,6 +102,8 @@ class Service:
         if mail:
             environment["CANDOR_SMTP_URL"] = f"smtp://127.0.0.1:{mail.port}?tls=none"
         environment |= {name: str(value) for name, value in settings.items()}
+        # The commands of the program can be run beside the service.
+        self.program, self.environment = program, environment
         self.log = open(os.path.join(self.folder.name, "candor.log"), "w+b")
         self.process = subprocess.Popen(
             [program, "serve"], cwd=self.folder.name, env=environment, stdout=self.log, stderr=self.log
