@@ -28,7 +28,7 @@ import forms_of_settings  # noqa: F401
 from authority import Authority
 from browser import Pages, listed, pages
 from form_desk import TABLE, Desk, at, with_field
-from service import MailServer, Service
+from service import KEEPING, MailServer, Service
 from the_job import until
 
 SOURCE = Path(__file__).parent.parent.parent
@@ -330,10 +330,7 @@ def not_tried(sent):
 def every_form_with_a_wrong_and_a_right_input(browser, program, shots, only=None):
     wrong = [] if only else missing()
     mail, hook, stamps = MailServer(refused=[]), Hook(), Authority()
-    settings = {f"CANDOR_{what}_ALLOW": "private" for what in ("WEBHOOK", "CALLOUT", "CHECK", "LISTING")} | stamps.settings | {
-        "CANDOR_BACKUP_DIR": "backups", "CANDOR_BACKUP_KEEP": "1", "CANDOR_BACKUP_SCHEDULE": "off",
-        "CANDOR_CONTACTS_FILE": "contacts.enc", "CANDOR_CONTACTS_KEY": "k" * 44, "CANDOR_CONTACTS_SCHEDULE": "* * * * *",
-    }
+    settings = {f"CANDOR_{what}_ALLOW": "private" for what in ("WEBHOOK", "CALLOUT", "CHECK", "LISTING")} | KEEPING | stamps.settings
     with Service(program, mail, **settings) as service, pages(browser, service, shots, "forms") as one:
         desk = Office(one, service, mail, ADA)
         desk.prepare(hook, stamps)

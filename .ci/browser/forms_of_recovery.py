@@ -148,7 +148,7 @@ def a_listing_is_read_from_a_database(d):
     d.open(path)
     typed = {"side": "observed", "source": "nobody", "sql": "SELECT id, 5 AS size FROM users"}
     d.refused(at(path), typed, "is not the name of a source", at="source")
-    d.refused(at(path), {"source": "compared", "sql": "SELECT nothing FROM nowhere"}, "nowhere", at="sql")
+    d.refused(at(path), {"source": "compared", "sql": "SELECT id FROM nowhere"}, "nowhere", at="sql")
     d.accepted(at(path), {"sql": "SELECT id, 5 AS size FROM users"}, "The listing is stored:", "Compare")
 
 
@@ -210,7 +210,8 @@ def evidence_is_given(d):
     page = f"/admin/incidents/{n}/recovery"
     form = at(f"{page}/evidence")
     d.open(page)
-    d.refused(form, {"text": ""}, "Choose a file with evidence, or paste its lines.", kept=False)
+    d.refused(form, {"text": ""}, "Choose a file with evidence, or paste its lines.", at=None)
+    d.refused(form, {"text": "savanna is fine"}, "", at=None)
     line = '{{"type": "project", "id": "savanna", "size": {size}, "observed_at": "{at}", "source": "by hand"}}'
     # It was observed before the comparison, so it counts for nothing. The page says which line.
     answer = d.press(d.fill_at(f"{page}/evidence", {"text": line.format(size=5, at="2024-04-20T10:00:00Z")}))
