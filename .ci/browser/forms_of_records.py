@@ -298,7 +298,7 @@ def a_correction_of_a_report_is_published(d):
     said = "The corrected report is published, with your note."
     d.accepted(form, {"note": "It was the disk of shelf 2.", "allow_names": True}, said, "It was the disk of shelf 2.")
     with d.another() as public:
-        public.goto(f"/status/incidents/{n}")
+        public.goto(f"/status")
         expect(public.get_by_text("On call replaced the disk.")).to_be_visible()
     d.fill(d.find(form, late), {"note": "Too late", "allow_names": True})
     into = d.number("It is the same disk")

@@ -211,7 +211,7 @@ def evidence_is_given(d):
     form = at(f"{page}/evidence")
     d.open(page)
     d.refused(form, {"text": ""}, "Choose a file with evidence, or paste its lines.", at=None)
-    d.refused(form, {"text": "savanna is fine"}, "", at=None)
+    d.refused(form, {"text": "savanna is fine"}, "the first line has no column 'type'", at=None)
     line = '{{"type": "project", "id": "savanna", "size": {size}, "observed_at": "{at}", "source": "by hand"}}'
     # It was observed before the comparison, so it counts for nothing. The page says which line.
     answer = d.press(d.fill_at(f"{page}/evidence", {"text": line.format(size=5, at="2024-04-20T10:00:00Z")}))
