@@ -193,6 +193,15 @@ def looked_at(one, url, wrong, all_rules=True):
     page.emulate_media(color_scheme="light")
 
 
+def look_at_the_file(one, report, wrong):
+    """The file of a report allows no script, so axe-core looks at its text on an empty page."""
+    text = one.context.request.get(f"{report}/file?audience=internal&format=html").text()
+    one.page.goto("about:blank")
+    one.page.set_content(text)
+    one.page.evaluate(AXE)
+    axe(one.page, "the file of the report", wrong)
+
+
 def every_page_is_accessible_and_small(browser, program, shots):
     wrong, count = [], 0
     mail, stamps = MailServer(), Authority()
@@ -213,6 +222,7 @@ def every_page_is_accessible_and_small(browser, program, shots):
                     wrong.append(f"{url}: {size} bytes on the wire")
 
             crawl(page, look, first)
+            look_at_the_file(one, next(path for path in first if path.endswith("/report")), wrong)
             wrong += one.wrong
             one.wrong.clear()
     mail.close()
