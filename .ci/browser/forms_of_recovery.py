@@ -87,7 +87,7 @@ def a_listing_is_uploaded(d):
     d.refused(expected, {}, "choose a file", kept=False)
     d.refused(expected, {"file": file_of("name,weight\nsavanna,5\n")}, "id", kept=False)
     d.refused(expected, {"file": file_of("id,size\nsavanna,5\n"), "observed_at": "2060-01-01T00:00"}, "future", kept=False)
-    d.accepted(expected, {"file": file_of("id,size\nsavanna,5\n")}, "The expected listing is uploaded: 1 row.", "1 rows")
+    d.accepted(expected, {"file": file_of("id,size\nsavanna,5\n")}, "The expected listing is uploaded: 1 row.", "1 row, observed")
     d.accepted(observed, {"file": file_of("id,size\nother,5\n")}, "The observed listing is uploaded: 1 row.", "Compare")
 
 
