@@ -63,14 +63,7 @@ pub struct FailedStamp {
 /// # Errors
 /// `Conflict` if the settings name no authority, `Unavailable` if none of them gave a time stamp, an error of the database.
 pub async fn stamp_now(db: &Db, authorities: &Authorities, actor: &Actor) -> Result<Stamped> {
-    if authorities.urls.is_empty() {
-        return Err(Error::Conflict(
-            "no authority for time stamps is set; CANDOR_AUDIT_TIMESTAMP_URLS names them".to_owned(),
-        ));
-    }
-    let key = authorities.key.clone();
-    let checkpoint = db.write(actor, move |tx| anchors::store(tx, &key)).await?;
-    let stamped = stamp(db, authorities, actor, &checkpoint).await?;
+    let stamped = ask_now(db, authorities, actor).await?;
     if stamped.stamps.is_empty() {
         let reasons: Vec<String> = stamped.failed.iter().map(reason).collect();
         return Err(Error::Unavailable(format!(
@@ -79,6 +72,21 @@ pub async fn stamp_now(db: &Db, authorities: &Authorities, actor: &Actor) -> Res
         )));
     }
     Ok(stamped)
+}
+
+/// As [`stamp_now`], but the result says which authorities gave no time stamp, also if none of them gave one.
+///
+/// # Errors
+/// `Conflict` if the settings name no authority, an error of the database.
+pub async fn ask_now(db: &Db, authorities: &Authorities, actor: &Actor) -> Result<Stamped> {
+    if authorities.urls.is_empty() {
+        return Err(Error::Conflict(
+            "no authority for time stamps is set; CANDOR_AUDIT_TIMESTAMP_URLS names them".to_owned(),
+        ));
+    }
+    let key = authorities.key.clone();
+    let checkpoint = db.write(actor, move |tx| anchors::store(tx, &key)).await?;
+    stamp(db, authorities, actor, &checkpoint).await
 }
 
 /// Does the work of each hour: stores a checkpoint if an event waits for one, and asks the authorities.

@@ -20,12 +20,15 @@ import forms_of_alerts
 import forms_of_customers
 import forms_of_incidents
 import forms_of_lists
+import forms_of_merging
 import forms_of_notices
+import forms_of_records
 import forms_of_recovery
 import forms_of_settings  # noqa: F401
+from authority import Authority
 from browser import Pages, listed, pages
 from form_desk import TABLE, Desk, at, with_field
-from service import MailServer, Service
+from service import KEEPING, MailServer, Service
 from the_job import until
 
 SOURCE = Path(__file__).parent.parent.parent
@@ -92,8 +95,8 @@ class Hook:
 class Office(Desk):
     """The desk, with what the forms need of the service."""
 
-    def prepare(self, hook):
-        self.hook, self.ids = hook, 0
+    def prepare(self, hook, stamps):
+        self.hook, self.stamps, self.ids = hook, stamps, 0
         service = self.service
         service.story()
         service.crowd(20)
@@ -260,7 +263,10 @@ def routes():
     for file in (SOURCE / "src/http/admin").rglob("*.rs"):
         text = file.read_text()
         names = dict(re.findall(r'const (\w+): &str = "([^"]*)"', text))
-        sent = re.findall(r'\.send\(\s*("[^"]*"|\w+)\s*,', text) + re.findall(r'\.public\(\s*Method::POST,\s*("[^"]*"|\w+)\s*,', text)
+        # The constant may be one of a file beside this one, such as `several::PATH`.
+        for beside in file.parent.glob("*.rs"):
+            names |= {f"{beside.stem}::{name}": path for name, path in re.findall(r'const (\w+): &str = "([^"]*)"', beside.read_text())}
+        sent = re.findall(r'\.send\(\s*("[^"]*"|[\w:]+)\s*,', text) + re.findall(r'\.public\(\s*Method::POST,\s*("[^"]*"|\w+)\s*,', text)
         found |= {one.strip('"') if one.startswith('"') else names[one] for one in sent}
     return found
 
@@ -323,11 +329,11 @@ def not_tried(sent):
 
 def every_form_with_a_wrong_and_a_right_input(browser, program, shots, only=None):
     wrong = [] if only else missing()
-    mail, hook = MailServer(refused=[]), Hook()
-    settings = {"CANDOR_WEBHOOK_ALLOW": "private", "CANDOR_CALLOUT_ALLOW": "private", "CANDOR_CHECK_ALLOW": "private", "CANDOR_LISTING_ALLOW": "private"}
+    mail, hook, stamps = MailServer(refused=[]), Hook(), Authority()
+    settings = {f"CANDOR_{what}_ALLOW": "private" for what in ("WEBHOOK", "CALLOUT", "CHECK", "LISTING")} | KEEPING | stamps.settings
     with Service(program, mail, **settings) as service, pages(browser, service, shots, "forms") as one:
         desk = Office(one, service, mail, ADA)
-        desk.prepare(hook)
+        desk.prepare(hook, stamps)
         for row in TABLE:
             if only and not any(part in row.name for part in only):
                 continue
@@ -347,6 +353,7 @@ def every_form_with_a_wrong_and_a_right_input(browser, program, shots, only=None
         one.wrong.clear()
     mail.close()
     hook.close()
+    stamps.close()
     assert not wrong, listed(wrong)
     return f"{len({path for row in TABLE for path in row.does})} forms in {len(TABLE)} rows"
 

@@ -1,5 +1,7 @@
 """Every page that the navigation leads to, with axe-core in light and dark, wide and narrow, and what a page weighs on the wire."""
 
+import json
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -7,15 +9,17 @@ import axe_playwright_python
 
 from playwright.sync_api import Error
 
+from authority import Authority
 from browser import LARGEST, listed, pages
-from service import HOSTILE, RIGHT_TO_LEFT, Service
+from service import HOSTILE, KEEPING, RIGHT_TO_LEFT, MailServer, Service
+from the_job import until
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # How many pages of one kind are looked at. A kind is a path without its IDs.
 EACH = 2
 # A page with one of these is not opened: it ends the session, or it is a file.
-NOT = ("/admin/sign-out", ".csv", ".png", ".svg", ".html", ".txt")
+NOT = ("/admin/sign-out", "/report/file?", ".csv", ".png", ".svg", ".html", ".txt")
 
 
 def kind(url):
@@ -28,7 +32,7 @@ def kind(url):
 
 
 def filled(service):
-    """A service with something on each page."""
+    """Puts something on each page. Returns the pages that must be looked at, whatever the crawl comes to first."""
     service.story()
     opened = service.alert(service.hook())
     sent = service.draft(opened, "Some of your files cannot be opened.")
@@ -40,11 +44,100 @@ def filled(service):
     service.call("POST", f"/api/v1/incidents/{done['id']}/status", {"status": "resolved"})
     service.call("POST", f"/api/v1/incidents/{opened['id']}/next-steps", {"text": "Write a test", "owner": "Grace"})
     service.token("viewer")
+    return [*merged(service, opened), *told(service, opened), *compared(service), *reported(service), *kept(service, opened)]
 
 
-def crawl(page, look):
-    """Opens the pages behind the links of each page, from `/admin` on, and looks at each."""
-    seen, count, todo = set(), {}, ["/admin"]
+def merged(service, opened):
+    """A storm with an incident that was merged into it, one that is probably the same problem, and one with an alert to split out."""
+    savanna = [("project", "savanna")]
+    storm, half, alike = (service.incident(title, savanna) for title in ("A storm", "Half of the storm", "Another half"))
+    into = {"into": storm["id"], "reason": "One disk"}
+    service.call("POST", f"/api/v1/incidents/{half['id']}/merge", into)
+    pages = [f"/admin/incidents/{one['number']}" for one in (storm, half)]
+    storm, alike, opened = storm["number"], alike["number"], opened["number"]
+    return pages + [
+        f"/admin/incidents/{alike}/merge", f"/admin/incidents/{alike}/merge?into={storm}&reason=One+disk", f"/admin/incidents/merge?into={storm}",
+        f"/admin/incidents/{opened}/split",
+    ]
+
+
+def told(service, opened):
+    """Histories with a bounce, an answer and a correction of an address, the evidence, and somebody who was erased."""
+    service.load([{"kind": "person", "id": "erased", "name": "Erased One", "email": "erased@gone.example"}])
+    incident = service.incident("For one person")
+    service.call("POST", f"/api/v1/incidents/{incident['id']}/affected/people", {"people": ["erased"]})
+    notice = service.draft(incident)
+    service.send(notice)
+    until("the email", lambda: service.call("GET", f"/api/v1/notices/{notice['id']}")["state"] == "sent")
+    service.call("POST", "/api/v1/people/erased/erase", {"reason": "Request 17"})
+    service.call("POST", f"/api/v1/incidents/{opened['id']}/answers", {"person": "amina", "answer": "broken", "text": HOSTILE})
+    number = opened["number"]
+    return [
+        "/admin/directory/people/amina", "/admin/directory/people/amina/history", "/admin/directory/people/amina/erase",
+        "/admin/directory/accounts/nyota", "/admin/directory/accounts/nyota/history",
+        "/admin/deliveries?address=amina%40nyota.example", "/admin/deliveries?address=nobody%40nowhere.example", "/admin/deliveries",
+        "/admin/directory/erasures", f"/admin/incidents/{number}/evidence?person=amina", f"/admin/notices/{notice['id']}",
+    ]
+
+
+def compared(service):
+    """A comparison with findings of all kinds that were applied, and the recovery of what they say."""
+    incident = service.incident("Files are missing", [("project", "savanna")])
+    of = f"/api/v1/incidents/{incident['id']}"
+    body = {
+        "name": "Stored files", "resource": {"type": "file"}, "key": "id", "compare": ["size"],
+        "expected": {"format": "csv"}, "observed": {"format": "csv"},
+    }
+    id = service.call("POST", f"{of}/comparisons", body)["id"]
+    listings = {"expected": "id,size\nm9-v1,5\nm9-v2,6\nunknown,7\n", "observed": "id,size\nm9-v1,4\nstray,1\nstray,2\n"}
+    for side, rows in listings.items():
+        service.call("PUT", f"/api/v1/comparisons/{id}/{side}", rows.encode(), media="text/csv")
+    service.call("POST", f"/api/v1/comparisons/{id}/run", {})
+    service.call("POST", f"/api/v1/comparisons/{id}/apply", {"kinds": ["missing", "differs"]})
+    resources = lambda *ids: [{"type": "file", "id": id} for id in ids]
+    service.call("POST", f"{of}/recovery", {"state": "recovering", "resources": resources("m9-v1", "m9-v2"), "name": "first"})
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2))
+    line = {"type": "file", "id": "m9-v1", "size": 5, "observed_at": now, "source": "s3 head"}
+    service.call("POST", f"{of}/recovery/evidence", json.dumps(line).encode(), media="application/x-ndjson")
+    # Of a project, nothing can be measured.
+    project = [{"type": "project", "id": "savanna"}]
+    service.call("POST", f"{of}/recovery/attest", {"resources": project, "reason": "Opened it"})
+    page = f"/admin/incidents/{incident['number']}"
+    return [f"{page}/comparisons", f"{page}/comparisons/{id}", f"{page}/recovery", f"{page}/recovery?selector=type%3Afile"]
+
+
+def reported(service):
+    """A report with versions that was published and corrected."""
+    incident = service.incident("A disk was full", [("project", "savanna")])
+    of = f"/api/v1/incidents/{incident['id']}/report"
+    for text in ("The disk was full.", "The disk of shelf 2 was full.\n\n- It is larger now\n- It is watched\n\n| Time | What |\n|---|---|\n| 10:00 | full |"):
+        sections = [{"heading": audience, "text": text, "audience": audience} for audience in ("public", "customer", "internal")]
+        service.call("PUT", of, {"title": "About a full disk", "sections": sections})
+        note = {} if text == "The disk was full." else {"note": "It was shelf 2."}
+        service.call("POST", f"{of}/publish", note)
+    service.call("PUT", of, {"title": "About a full disk", "sections": sections[:2]})
+    page = f"/admin/incidents/{incident['number']}/report"
+    return [page, f"{page}/edit", f"{page}/versions", f"{page}/versions?from=1&to=2"]
+
+
+def kept(service, opened):
+    """Time stamps, a backup with its drill, and the record of an emergency notice."""
+    service.call("POST", "/api/v1/audit/timestamps", {})
+    newest = lambda: service.call("GET", "/api/v1/backups")["items"][0]
+    service.call("POST", "/api/v1/backups", {})
+    until("the backup", lambda: newest()["state"] == "done")
+    service.call("POST", f"/api/v1/backups/{newest()['id']}/check", {})
+    until("the drill", lambda: newest()["check"] == "good")
+    record = service.emergency_notice("The file service is down", "We work on it.\n\nNo file is lost.")
+    path = f"incidents/{opened['id']}/emergency-notices"
+    notice = service.call("POST", f"/api/v1/{path}", record, media="application/x-ndjson")["id"]
+    page = f"/admin/incidents/{opened['number']}/emergency-notices"
+    return ["/admin/audit/proof", "/admin/audit/verify", "/admin/backups", page, f"{page}?notice={notice}"]
+
+
+def crawl(page, look, first=()):
+    """Opens the pages of `first` and those behind the links of each page, from `/admin` on, and looks at each."""
+    seen, count, todo = set(), {}, [*first, "/admin"]
     while todo:
         url = todo.pop(0)
         if url in seen:
@@ -52,12 +145,12 @@ def crawl(page, look):
         seen.add(url)
         name = kind(url)
         count[name] = count.get(name, 0) + 1
-        if count[name] > EACH:
+        if count[name] > EACH and url not in first:
             continue
         answer = opened(page, url)
         if answer is None:
             continue
-        look(url, answer, count[name] == 1)
+        look(url, answer, count[name] == 1 or url in first)
         for href in page.eval_on_selector_all("a[href]", "all => all.map(one => one.getAttribute('href'))"):
             path = href.split("#")[0]
             if path.startswith("/admin") and not any(part in path for part in NOT):
@@ -100,10 +193,20 @@ def looked_at(one, url, wrong, all_rules=True):
     page.emulate_media(color_scheme="light")
 
 
+def look_at_the_file(one, report, wrong):
+    """The file of a report allows no script, so axe-core looks at its text on an empty page."""
+    text = one.context.request.get(f"{report}/file?audience=internal&format=html").text()
+    one.page.goto("about:blank")
+    one.page.set_content(text)
+    one.page.evaluate(AXE)
+    axe(one.page, "the file of the report", wrong)
+
+
 def every_page_is_accessible_and_small(browser, program, shots):
     wrong, count = [], 0
-    with Service(program) as service:
-        filled(service)
+    mail, stamps = MailServer(), Authority()
+    with Service(program, mail, **KEEPING, **stamps.settings) as service:
+        first = filled(service)
         with pages(browser, service, shots, "every-page") as one:
             page = one.sign_in()
 
@@ -118,9 +221,12 @@ def every_page_is_accessible_and_small(browser, program, shots):
                 if size > LARGEST:
                     wrong.append(f"{url}: {size} bytes on the wire")
 
-            crawl(page, look)
+            crawl(page, look, first)
+            look_at_the_file(one, next(path for path in first if path.endswith("/report")), wrong)
             wrong += one.wrong
             one.wrong.clear()
+    mail.close()
+    stamps.close()
     assert not wrong, listed(wrong)
     assert count > 40, f"only {count} pages"
     return f"{count} pages"

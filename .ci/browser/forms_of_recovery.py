@@ -87,7 +87,7 @@ def a_listing_is_uploaded(d):
     d.refused(expected, {}, "choose a file", kept=False)
     d.refused(expected, {"file": file_of("name,weight\nsavanna,5\n")}, "id", kept=False)
     d.refused(expected, {"file": file_of("id,size\nsavanna,5\n"), "observed_at": "2060-01-01T00:00"}, "future", kept=False)
-    d.accepted(expected, {"file": file_of("id,size\nsavanna,5\n")}, "The expected listing is uploaded: 1 row.", "1 rows")
+    d.accepted(expected, {"file": file_of("id,size\nsavanna,5\n")}, "The expected listing is uploaded: 1 row.", "1 row, observed")
     d.accepted(observed, {"file": file_of("id,size\nother,5\n")}, "The observed listing is uploaded: 1 row.", "Compare")
 
 
@@ -147,8 +147,8 @@ def a_listing_is_read_from_a_database(d):
     path = f"{page}/query"
     d.open(path)
     typed = {"side": "observed", "source": "nobody", "sql": "SELECT id, 5 AS size FROM users"}
-    d.refused(at(path), typed, "nobody", at="source")
-    d.refused(at(path), {"source": "compared", "sql": "SELECT nothing FROM nowhere"}, "nowhere", at="sql")
+    d.refused(at(path), typed, "is not the name of a source", at="source")
+    d.refused(at(path), {"source": "compared", "sql": "SELECT id FROM nowhere"}, "nowhere", at="sql")
     d.accepted(at(path), {"sql": "SELECT id, 5 AS size FROM users"}, "The listing is stored:", "Compare")
 
 
@@ -210,7 +210,8 @@ def evidence_is_given(d):
     page = f"/admin/incidents/{n}/recovery"
     form = at(f"{page}/evidence")
     d.open(page)
-    d.refused(form, {"text": ""}, "Choose a file with evidence, or paste its lines.", kept=False)
+    d.refused(form, {"text": ""}, "Choose a file with evidence, or paste its lines.", at=None)
+    d.refused(form, {"text": "savanna is fine"}, "the first line has no column 'type'", at=None)
     line = '{{"type": "project", "id": "savanna", "size": {size}, "observed_at": "{at}", "source": "by hand"}}'
     # It was observed before the comparison, so it counts for nothing. The page says which line.
     answer = d.press(d.fill_at(f"{page}/evidence", {"text": line.format(size=5, at="2024-04-20T10:00:00Z")}))
@@ -275,6 +276,7 @@ def a_resolution_acknowledges_what_is_not_restored(d):
     incident = d.of(n)
     body = {"state": "recovering", "resources": [{"type": "project", "id": "savanna"}]}
     d.call("POST", f"/incidents/{incident['id']}/recovery", body)
+    d.call("POST", f"/incidents/{incident['id']}/status", {"status": "resolved"})
     draft = {"phase": "resolution", "message": "It is over.", "customer_action": {"required": False}}
     page = "/admin/notices/" + d.call("POST", f"/incidents/{incident['id']}/notices", draft)["id"]
     d.open(page)

@@ -111,7 +111,10 @@ impl Scope {
             (Some(person), None) => known_person(conn, person, &incidents)?,
             (None, Some(account)) => Whose::Account(Box::new(known_account(conn, account)?)),
             (Some(_), Some(_)) => {
-                return Err(Error::invalid("?account", "cannot be combined with ?person"));
+                return Err(Error::invalid(
+                    "?account",
+                    "cannot be combined with a person; leave one of the two out",
+                ));
             }
         };
         Ok(Scope {

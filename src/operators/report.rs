@@ -77,7 +77,7 @@ pub fn publish(tx: &mut Tx<'_>, id: &IncidentId, how: &Publish) -> Result<Report
             return Err(Error::invalid(
                 "/sections",
                 format!(
-                    "contain names of our own people in public sections: {}. Describe what happened without names, or set allow_names",
+                    "contain names of our own people in public sections: {}. Describe what happened without names, or allow them",
                     names.join(", ")
                 ),
             ));

@@ -130,7 +130,7 @@ async fn event_proof(app: web::Data<App>, _: SignedIn, params: Form<EventParams>
 async fn stamp_now(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let actor = sent.actor();
     sent.fields.finish()?;
-    let stamped = time_stamps::stamp_now(&app.db, &app.authorities, &actor).await?;
+    let stamped = time_stamps::ask_now(&app.db, &app.authorities, &actor).await?;
     let made = count(stamped.stamps.len(), "time stamp", "time stamps");
     let message = match stamped.failed.as_slice() {
         [] => format!("{made} of {} events.", grouped(stamped.size)),

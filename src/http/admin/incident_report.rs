@@ -21,9 +21,8 @@ use crate::http::ids::{InPath, IncidentName};
 use crate::http::problem::Answer;
 use crate::http::report_blocks::shown;
 use crate::incident::Incident;
-use crate::incident::report::{self, Audience, Publish, Report, ReportInput, Section, SectionKind};
+use crate::incident::report::{self, Audience, Report, ReportInput, Section, SectionKind};
 use crate::notice::report_draft;
-use crate::operators::report as own_report;
 
 pub(super) fn routes(pages: &mut Pages) {
     pages
@@ -34,11 +33,7 @@ pub(super) fn routes(pages: &mut Pages) {
         ])
         .send("/incidents/{id}/report/edit", Role::Operator, save)
         .keeps_text("Save the report")
-        .does(&["PUT /api/v1/incidents/{id}/report"])
-        .send("/incidents/{id}/report/publish", Role::Operator, publish)
-        .does(&["POST /api/v1/incidents/{id}/report/publish"])
-        .send("/incidents/{id}/report/unpublish", Role::Operator, unpublish)
-        .does(&["POST /api/v1/incidents/{id}/report/unpublish"]);
+        .does(&["PUT /api/v1/incidents/{id}/report"]);
 }
 
 /// The largest number of sections of a report.
@@ -305,57 +300,4 @@ async fn save(app: web::Data<App>, sent: Filled, InPath(name): InPath<IncidentNa
     // The versions beside the form are those that are stored now.
     let (incident, reports) = found(&app, name).await?;
     page(&app, &by, &incident, &reports, &title, typed, wrong)
-}
-
-async fn publish(
-    app: web::Data<App>,
-    sent: Filled,
-    InPath(name): InPath<IncidentName>,
-) -> Answer<HttpResponse> {
-    answer(&app, sent, name, true).await
-}
-
-async fn unpublish(
-    app: web::Data<App>,
-    sent: Filled,
-    InPath(name): InPath<IncidentName>,
-) -> Answer<HttpResponse> {
-    answer(&app, sent, name, false).await
-}
-
-async fn answer(app: &App, mut sent: Filled, name: IncidentName, public: bool) -> Answer<HttpResponse> {
-    let actor = sent.actor();
-    let how = match public {
-        true => Publish {
-            note: Some(sent.fields.take("note")).filter(|note| !note.is_empty()),
-            allow_names: sent.fields.take("allow_names") == "true",
-        },
-        false => Publish::default(),
-    };
-    sent.fields.finish()?;
-    let incident = app.db.read(move |conn| find(conn, &name)).await?;
-    let id = incident.id.clone();
-    let path = format!("/admin/incidents/{}/report", incident.number);
-    let is_correction = how.note.is_some();
-    let changed = app
-        .db
-        .write(&actor, move |tx| match public {
-            true => own_report::publish(tx, &id, &how),
-            false => report::unpublish(tx, &id),
-        })
-        .await;
-    match changed {
-        Ok(_) if is_correction => Ok(done(
-            app,
-            &path,
-            "The corrected report is published, with your note.",
-        )),
-        Ok(_) if public => Ok(done(app, &path, "The report is published.")),
-        Ok(_) => Ok(done(app, &path, "The report is not published any more.")),
-        // Somebody else was faster, or names must be allowed: the page shows how it is now.
-        Err(Error::Conflict(why) | Error::Invalid { detail: why, .. }) => {
-            Ok(done(app, &path, &format!("Nothing was done: {why}.")))
-        }
-        Err(error) => Err(error.into()),
-    }
 }

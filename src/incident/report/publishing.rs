@@ -58,7 +58,7 @@ pub fn publish(tx: &mut Tx<'_>, id: &IncidentId, how: &Publish) -> Result<Report
     if report.sections.is_empty() {
         return Err(Error::invalid(
             "/sections",
-            "has no section with the audience public, so there is nothing to publish",
+            "have none with the audience public, so there is nothing to publish",
         ));
     }
     let first = row(tx.conn, id)?.and_then(|row| row.first_published_at);

@@ -248,7 +248,7 @@ pub fn html(report: &Report, incident: &Incident, company: &str) -> String {
     let title = html_escape(&report.title);
     let mut text = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, \
-         initial-scale=1\"><meta name=\"robots\" content=\"noindex\"><title>{title}</title><style>{STYLE}</style></head>\n<body>\n\
+         initial-scale=1\"><meta name=\"robots\" content=\"noindex\"><title>{title}</title><style>{STYLE}</style></head>\n<body><main>\n\
          <h1 dir=\"auto\">{title}</h1>\n<ul class=\"facts\">"
     );
     for fact in facts(report, incident, company) {
@@ -264,7 +264,7 @@ pub fn html(report: &Report, incident: &Incident, company: &str) -> String {
         }
         text.push_str("</section>\n");
     }
-    text.push_str("</body></html>\n");
+    text.push_str("</main></body></html>\n");
     text
 }
 

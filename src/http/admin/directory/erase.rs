@@ -1,6 +1,7 @@
 //! The pages for forgetting: the confirmation of an erasure in words, the download of all that is held about a person, and the erasures
 //! that were made, with the check of an address.
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use crate::forgetting::{self, Claim, Erasure, ErasureReason, Left, Rows};
 use crate::http::App;
 use crate::http::admin::done::done;
 use crate::http::admin::field::Field;
-use crate::http::admin::filled::Filled;
+use crate::http::admin::filled::{Filled, Wrong};
 use crate::http::admin::form::{Form, Saved, Use};
 use crate::http::admin::frame::Frame;
 use crate::http::admin::params::Form as Parameters;
@@ -194,7 +195,21 @@ struct ListParams {
 }
 
 async fn list(app: web::Data<App>, by: SignedIn, params: Parameters<ListParams>) -> Answer<HttpResponse> {
-    let at = params.0.cursor;
+    let nothing = Claim {
+        address: None,
+        person: None,
+    };
+    listed(&app, &by, params.0.cursor, &nothing, None).await
+}
+
+/// Shows the erasures, with what was typed into the form that checks an address and why it was refused.
+async fn listed(
+    app: &App,
+    by: &SignedIn,
+    at: Option<String>,
+    claim: &Claim,
+    wrong: Option<&str>,
+) -> Answer<HttpResponse> {
     let before: Option<String> = cursor(at.as_deref())?;
     let rows = app
         .db
@@ -202,10 +217,16 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Parameters<ListParams>)
         .await?;
     let Page { items, next_cursor } = page(rows, ROWS, |erasure| erasure.id.to_string());
     let path = |cursor: Option<&str>| link(PATH, &[("cursor", cursor)]);
-    app.pages.answer(
+    let status = match wrong {
+        None => StatusCode::OK,
+        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    app.pages.answer_with(
+        status,
         "admin/erasures",
         &json!({
-            "page": Frame::new(&app, &by, "Erasures", "People"),
+            "page": Frame::new(app, by, "Erasures", "People"),
+            "address": claim.address, "person": claim.person, "wrong": wrong,
             "rows": items.iter().map(row).collect::<Vec<_>>(),
             "first": at.is_some().then(|| path(None)),
             "next": next_cursor.map(|next| path(Some(&next))),
@@ -244,7 +265,14 @@ async fn check(app: web::Data<App>, mut sent: Filled) -> Answer<HttpResponse> {
     };
     sent.fields.finish()?;
     let wanted = claim.clone();
-    let checked = app.db.read(move |conn| forgetting::check(conn, &wanted)).await?;
+    let checked = match app.db.read(move |conn| forgetting::check(conn, &wanted)).await {
+        Ok(checked) => checked,
+        Err(Error::Invalid { .. }) => {
+            let wrong = Some("Enter an address, or the ID of a person.");
+            return listed(&app, &sent.by, None, &claim, wrong).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
     let recipients = checked.recipients.iter().map(|one| {
         json!({
             "path": format!("/admin/notices/{}", one.notice), "phase": one.phase, "recipient": one.recipient,

@@ -6,11 +6,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::head::Reader;
+use super::report as tab;
 use crate::auth::Role;
 use crate::base::error::Error;
 use crate::http::App;
 use crate::http::admin::done::done;
-use crate::http::admin::filled::Filled;
+use crate::http::admin::filled::{Filled, Wrong};
 use crate::http::admin::incident_forms::find;
 use crate::http::admin::params::Form;
 use crate::http::admin::signed_in::SignedIn;
@@ -159,16 +160,19 @@ async fn mail(
 ) -> Answer<HttpResponse> {
     let actor = sent.actor();
     let typed = sent.fields.take("to");
-    sent.fields.finish()?;
+    let Filled { by, fields } = sent;
+    fields.finish()?;
     let to: Vec<String> = typed
         .split([',', ';', '\n'])
         .map(str::trim)
         .filter(|address| !address.is_empty())
         .map(str::to_owned)
         .collect();
-    let incident = app.db.read(move |conn| find(conn, &name)).await?;
+    let of = name.clone();
+    let incident = app.db.read(move |conn| find(conn, &of)).await?;
     let (id, sending) = (incident.id.clone(), app.sending.clone());
     let path = format!("/admin/incidents/{}/report", incident.number);
+    let addresses = to.join("\n");
     let request = MailReport { to };
     let begun = app
         .db
@@ -176,16 +180,17 @@ async fn mail(
         .await;
     let outgoing = match begun {
         Ok(outgoing) => outgoing,
-        Err(error) => {
-            let why = match error.coded().0 {
-                Error::Invalid { detail, .. } => Some(detail.clone()),
-                _ => None,
+        // What was typed stays, with the reason for each address.
+        Err(error @ Error::Invalid { .. }) => {
+            let typed = tab::Typed {
+                to: typed,
+                addresses,
+                wrong: Wrong::of(error)?,
+                ..tab::Typed::default()
             };
-            return match why {
-                Some(why) => Ok(done(&app, &path, &format!("Nothing was sent: {why}."))),
-                None => Err(error.into()),
-            };
+            return tab::page(&app, &by, name, typed).await;
         }
+        Err(error) => return Err(error.into()),
     };
     let mailed = own_report::send(&app.post, &outgoing, app.clock().now()).await?;
     let accepted = mailed.items.iter().filter(|one| one.accepted).count();

@@ -74,6 +74,17 @@ async fn refused(
     given: ShowParams,
     error: Error,
 ) -> Answer<HttpResponse> {
+    refused_with(app, by, name, (given, String::new()), error).await
+}
+
+/// As [`refused`], with the lines that were pasted.
+async fn refused_with(
+    app: &App,
+    by: &SignedIn,
+    name: IncidentName,
+    (given, pasted): (ShowParams, String),
+    error: Error,
+) -> Answer<HttpResponse> {
     // That another person must confirm is a reason for the page, too.
     let wrong = match error.coded().0 {
         Error::Forbidden(reason) | Error::Conflict(reason) => vec![reason.clone()],
@@ -81,6 +92,7 @@ async fn refused(
     };
     let outcome = Outcome {
         wrong,
+        pasted,
         ..Outcome::default()
     };
     answer(app, by, name, given, outcome).await
@@ -186,6 +198,8 @@ pub(super) async fn evidence(
     let is_empty = !sent.has(field);
     // The other field is read, so that a text beside a file is not ignored without a word.
     let both = field == "file" && !sent.text("text")?.is_empty();
+    // A text that is too long for a field is taken, but it is not shown again.
+    let pasted = sent.text("text").unwrap_or_default();
     let actor = sent.by.0.actor();
     let (by, content) = sent.content(field)?;
     let reason = match (is_empty, both) {
@@ -195,7 +209,7 @@ pub(super) async fn evidence(
     };
     if let Some(reason) = reason {
         let error = Error::invalid("", reason);
-        return refused(&app, &by, name, ShowParams::default(), error).await;
+        return refused_with(&app, &by, name, (ShowParams::default(), pasted), error).await;
     }
     let lines = web::block(move || {
         let mut body = Vec::new();
@@ -235,11 +249,12 @@ pub(super) async fn evidence(
         Ok(taken) => {
             let outcome = Outcome {
                 taken: Some(taken),
+                pasted,
                 ..Outcome::default()
             };
             answer(&app, &by, name, ShowParams::default(), outcome).await
         }
-        Err(error) => refused(&app, &by, name, ShowParams::default(), error).await,
+        Err(error) => refused_with(&app, &by, name, (ShowParams::default(), pasted), error).await,
     }
 }
 

@@ -119,6 +119,8 @@ pub(super) struct Outcome {
     pub wrong: Vec<String>,
     /// What lines of evidence changed.
     pub taken: Option<Taken>,
+    /// The lines of evidence that were pasted, if some of them were refused.
+    pub pasted: String,
 }
 
 pub(super) async fn show(
@@ -294,6 +296,7 @@ pub(super) async fn answer(
         "attest": form(outcome.attest, ATTEST, "attest", "/attest", "Ask another person to confirm"),
         "wrong": outcome.wrong,
         "taken": outcome.taken.as_ref().map(taken),
+        "pasted": outcome.pasted,
         "accounts": {
             "rows": items.iter().map(|one| account(one, read.notified.get(&one.account).copied().unwrap_or(0), &base)).collect::<Vec<_>>(),
             "first": given.accounts_after.is_some().then(|| accounts_path(None)),
