@@ -277,7 +277,7 @@ def a_report_is_written(d):
     n = d.number("Report")
     path = f"/admin/incidents/{n}/report/edit"
     d.open(path)
-    d.refused(at(path), {"title": "", "heading_0": "What happened", "text_0": "A disk was full.", "heading_3": ""}, "must not be empty", at="title")
+    d.refused(at(path), {"title": "", "heading_0": "What happened", "text_0": "A disk was full."}, "must not be empty", at="title")
     d.refused(at(path), {"title": "The full disk", "heading_0": ""}, "must not be empty", at="heading_0")
     d.accepted(at(path), {"heading_0": "What happened"}, "The report is saved. It is not published by this.", "A disk was full.")
     # Somebody else saves the report meanwhile.
