@@ -283,6 +283,20 @@ def the_internal_report_is_emailed(d):
     assert "Grace found it." in next(text for to, text in d.mail.mails if "ops@nyota.example" in to)
 
 
+@form(template=REPORT)
+def a_report_with_names_is_published(d):
+    n, page, save = reported(d, "Names in a report", publish=False)
+    save("On call replaced the disk.")
+    d.open(page)
+    ask = f'details.ask form[action="{page}/publish"]'
+    answer = d.press(d.find(ask))
+    assert answer.status == 422, answer.status
+    expect(d.page.get_by_role("alert")).to_contain_text("contain names of our own people in public sections: On call")
+    names = f'form.edit[action="{page}/publish"]'
+    d.refused(names, {"allow_names": False}, "contain names of our own people in public sections: On call", at=None)
+    d.accepted(names, {"allow_names": True}, "The report is published.", "published")
+
+
 @form("/incidents/{id}/report/publish", template=REPORT)
 def a_correction_of_a_report_is_published(d):
     n, page, save = reported(d, "Corrected report", publish=True)

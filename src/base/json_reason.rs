@@ -40,8 +40,31 @@ pub fn plain(reason: &str) -> String {
         "number too small to fit in target type" => "is too small".to_owned(),
         "provided string was not `true` or `false`" => "must be true or false".to_owned(),
         "recursion limit exceeded" => "is nested too deeply".to_owned(),
-        _ => reason.to_owned(),
+        _ => syntax(reason).unwrap_or(reason).to_owned(),
     }
+}
+
+/// Returns what is wrong with a text that is no JSON.
+fn syntax(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "EOF while parsing a value" => "ends where a value must be",
+        "EOF while parsing an object" => "ends in the middle of an object",
+        "EOF while parsing a list" => "ends in the middle of an array",
+        "EOF while parsing a string" => "ends in the middle of a text",
+        "expected `,` or `}`" => "has no comma and no closing } after a value of an object",
+        "expected `,` or `]`" => "has no comma and no closing ] after a value of an array",
+        "expected `:`" => "has no colon after the name of a field",
+        "expected `\"`" | "key must be a string" => "has the name of a field without quotation marks",
+        "trailing comma" => "has a comma before a closing bracket",
+        "trailing characters" => "has more text after its end",
+        "expected ident" => "has a word without quotation marks that is not true, false or null",
+        "invalid number" => "has a number that is not written as JSON asks",
+        "invalid escape" => "has a text with an unknown escape after \\",
+        _ if reason.starts_with("control character ") => {
+            "has a text with a line break or another control character in it"
+        }
+        _ => return None,
+    })
 }
 
 fn after<'a>(reason: &'a str, starts: &[&str]) -> Option<&'a str> {
@@ -89,4 +112,48 @@ fn value_found(got: &str) -> String {
         },
     };
     words.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::error::json_reason;
+
+    /// Each reason is what serde_json really says about the text.
+    #[test]
+    fn a_text_that_is_no_json_is_told_in_words() {
+        let broken = [
+            ("", "ends where a value must be"),
+            ("{\"a\": ", "ends where a value must be"),
+            ("{\"a\": 1", "ends in the middle of an object"),
+            ("{", "ends in the middle of an object"),
+            ("[1", "ends in the middle of an array"),
+            ("\"a", "ends in the middle of a text"),
+            (
+                "{\"a\": 1 \"b\"",
+                "has no comma and no closing } after a value of an object",
+            ),
+            ("[1 2", "has no comma and no closing ] after a value of an array"),
+            ("{\"a\" 1}", "has no colon after the name of a field"),
+            ("{a: 1}", "has the name of a field without quotation marks"),
+            ("{1: 1}", "has the name of a field without quotation marks"),
+            ("{\"a\": 1,}", "has a comma before a closing bracket"),
+            ("[1,]", "has a comma before a closing bracket"),
+            ("{} {}", "has more text after its end"),
+            (
+                "[nul]",
+                "has a word without quotation marks that is not true, false or null",
+            ),
+            ("[01]", "has a number that is not written as JSON asks"),
+            ("[\"\\q\"]", "has a text with an unknown escape after \\"),
+            (
+                "[\"a\nb\"]",
+                "has a text with a line break or another control character in it",
+            ),
+        ];
+        for (text, words) in broken {
+            let error = serde_json::from_str::<serde_json::Value>(text).unwrap_err();
+            assert_eq!(plain(&json_reason(&error)), words, "{text}: {error}");
+        }
+    }
 }

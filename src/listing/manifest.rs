@@ -6,7 +6,8 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::bytes::{Damaged, Seen, Unpacked, unpack_if_packed};
-use crate::base::error::Error;
+use crate::base::error::{Error, json_reason};
+use crate::base::json_reason::plain;
 use crate::base::text::{hex, one_line};
 
 /// A file of an inventory.
@@ -43,12 +44,8 @@ impl Manifest {
     /// A sentence that says what is wrong with it.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        let manifest: Manifest = serde_json::from_slice(text).map_err(|error| {
-            format!(
-                "the manifest is not valid: {}",
-                crate::base::error::json_reason(&error)
-            )
-        })?;
+        let manifest: Manifest = serde_json::from_slice(text)
+            .map_err(|error| format!("the manifest is not valid: {}", plain(&json_reason(&error))))?;
         match manifest.wrong().into_iter().next() {
             None => Ok(manifest),
             Some((field, detail)) => Err(format!("the manifest is not valid: {field}: {detail}")),

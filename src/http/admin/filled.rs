@@ -205,6 +205,8 @@ impl Wrong {
             .map(|(rest, detail)| {
                 let index = rest.trim_start_matches('/').split('/').next().unwrap_or("");
                 match index.parse::<usize>().ok().and_then(|index| items.get(index)) {
+                    // The reason may name the item already.
+                    Some(item) if detail.contains(item) => detail,
                     Some(item) => format!("\u{201c}{}\u{201d} {detail}", super::view::cut(item, 80)),
                     None => detail,
                 }
@@ -216,9 +218,10 @@ impl Wrong {
     pub fn rest(self) -> Vec<String> {
         self.0
             .into_iter()
-            .map(|error| match error.pointer.as_deref() {
-                None | Some("") => error.detail,
-                Some(pointer) => format!("{pointer}: {}", error.detail),
+            .map(|error| match (error.pointer.as_deref(), error.line) {
+                (None | Some(""), Some(line)) => format!("Line {line}: {}", error.detail),
+                (None | Some(""), None) => error.detail,
+                (Some(pointer), _) => format!("{pointer}: {}", error.detail),
             })
             .collect()
     }

@@ -14,7 +14,7 @@ use crate::forgetting::{self, Claim, Erasure, ErasureReason, Left, Rows};
 use crate::http::App;
 use crate::http::admin::done::done;
 use crate::http::admin::field::Field;
-use crate::http::admin::filled::{Filled, Wrong};
+use crate::http::admin::filled::Filled;
 use crate::http::admin::form::{Form, Saved, Use};
 use crate::http::admin::frame::Frame;
 use crate::http::admin::params::Form as Parameters;

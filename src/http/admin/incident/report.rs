@@ -73,13 +73,14 @@ pub(super) async fn page(app: &App, by: &SignedIn, name: IncidentName, typed: Ty
     };
     let sections = wrong.at("/sections").into_iter();
     let mut others: Vec<String> = sections.map(|detail| format!("The sections {detail}.")).collect();
+    let names = !others.is_empty();
     let (wrong_note, wrong_to) = (wrong.at("/note"), wrong.at_lines("/to", &addresses));
     others.extend(wrong.rest());
     let report = incident_report::section(&head.incident, &reports, head.local(by).as_ref());
     let data = json!({
         "report": report,
         "refused": {
-            "failed": failed, "others": others,
+            "failed": failed, "others": others, "names": names,
             "note": note, "allow_names": allow_names, "wrong_note": wrong_note,
             "to": to, "wrong_to": wrong_to,
         },
