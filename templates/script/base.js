@@ -30,6 +30,8 @@
     const form = event.target;
     // A field can have the name of a property of the form, so the attributes are read.
     if (form.getAttribute("method") !== "post" || form.getAttribute("target") || event.submitter?.getAttribute("formtarget")) return;
+    // The page stays after a download, so the form can be sent again.
+    if ("downloads" in form.dataset) return;
     if (form.dataset.sent) {
       event.preventDefault();
       return;

@@ -38,6 +38,8 @@ pub struct Form {
     wrong: Wrong,
     /// What stands before the names in the ids of the elements.
     within: &'static str,
+    /// Whether the answer is a file, so that the page with the form stays.
+    downloads: bool,
 }
 
 /// What became of a form that was sent.
@@ -67,7 +69,14 @@ impl Form {
             options: BTreeMap::new(),
             wrong: Wrong::default(),
             within: "",
+            downloads: false,
         }
+    }
+
+    /// Says that the answer is a file. The page with the form then stays, and the form can be sent again.
+    pub fn downloading(mut self) -> Form {
+        self.downloads = true;
+        self
     }
 
     /// A new form. Only choices have a value.
@@ -356,6 +365,7 @@ impl Form {
             options,
             mut wrong,
             within,
+            downloads,
         } = self;
         let failed = !wrong.is_empty();
         let mut groups: Vec<Vec<Value>> = Vec::new();
@@ -378,6 +388,7 @@ impl Form {
             "groups": groups.map(|fields| json!({"row": fields.len() > 1, "fields": fields})).collect::<Vec<_>>(),
             "action": at.action, "button": at.button, "back": at.within.1,
             "failed": failed, "others": wrong.rest(), "version": typed.get(version::FIELD.name),
+            "downloads": downloads,
         })
     }
 

@@ -85,7 +85,8 @@ async fn show(
     let Whom { person, account } = whom.0;
     let form = Form::new(WHOM)
         .with("person", person.unwrap_or_default())
-        .with("account", account.unwrap_or_default());
+        .with("account", account.unwrap_or_default())
+        .downloading();
     let label = label(&incident);
     form.page(&app, &by, (TITLE, "Incidents"), EXPLAINED, &at(&incident, &label))
 }
@@ -95,7 +96,7 @@ async fn download(
     sent: Filled,
     InPath(name): InPath<IncidentName>,
 ) -> Answer<HttpResponse> {
-    let (by, form) = (sent.by, Form::read(WHOM, sent.fields)?);
+    let (by, form) = (sent.by, Form::read(WHOM, sent.fields)?.downloading());
     let incident = app.db.read(move |conn| find(conn, &name)).await?;
     let (actor, id) = (by.0.actor(), incident.id.clone());
     let make = async |whom: Whom| {
