@@ -69,9 +69,18 @@ pub struct Words {
 /// The unit of the time axis for this number of seconds: its length in seconds, and its name.
 fn unit(seconds: i64) -> (f64, &'static str) {
     match seconds {
-        ..=7_200 => (60.0, "minutes"),
+        ..=120 => (1.0, "seconds"),
+        121..=7_200 => (60.0, "minutes"),
         7_201..=345_600 => (3_600.0, "hours"),
         _ => (86_400.0, "days"),
+    }
+}
+
+/// Returns the label of a place on the time axis. Labels half a unit apart differ.
+fn tick(x: f64) -> String {
+    match (x - x.round()).abs() < 0.05 {
+        true => format!("{x:.0}"),
+        false => format!("{x:.1}"),
     }
 }
 
@@ -143,7 +152,7 @@ fn draw(
         .axis_desc_style(small)
         .x_labels(8)
         .y_labels(5)
-        .x_label_formatter(&|x| format!("{x:.0}"))
+        .x_label_formatter(&|x| tick(*x))
         .x_desc(format!("{name} after {}", first.for_people(None)))
         .y_desc(words.unit)
         .draw()?;

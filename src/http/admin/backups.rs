@@ -14,6 +14,7 @@ use super::system::bytes;
 use super::view::{ROWS, When, grouped, link};
 use crate::auth::Role;
 use crate::backup::{self, Backup, BackupState, CheckState};
+use crate::base::count::counted;
 use crate::base::error::{Error, Result};
 use crate::base::id::BackupId;
 use crate::directory::source::schedule::Schedule;
@@ -81,7 +82,8 @@ async fn show(app: web::Data<App>, by: SignedIn, params: params::Form<ListParams
             "rows": rows.items.iter().map(|one| row(one, settings.is_some())).collect::<Vec<_>>(),
             "copies": copies.iter().map(|one| json!({
                 "name": one.file, "made": When::maybe(one.made_at, None), "size": one.bytes.map(bytes),
-                "accounts": one.accounts.map(grouped), "people": one.people.map(grouped),
+                "accounts": one.accounts.map(|n| counted(n, "account", "accounts")),
+                "people": one.people.map(|n| counted(n, "person", "people")),
                 "failed": When::maybe(one.failed_at, None), "error": one.error,
             })).collect::<Vec<_>>(),
             "first": at.is_some().then_some(PATH),
