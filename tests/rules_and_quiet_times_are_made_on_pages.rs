@@ -289,7 +289,7 @@ async fn what_is_wrong_with_a_rule_stands_beside_it(env: Env) {
             vec![("resources", "project savanna\r\nproject atlantis")],
             vec![
                 "id=\"e-resources\"",
-                "“project atlantis” project atlantis is not in the directory",
+                "<p class=\"wrong\">project atlantis is not in the directory</p>",
             ],
         ),
         (

@@ -2,7 +2,6 @@
 //! the contacts.
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::done::done;
@@ -41,13 +40,11 @@ const PATH: &str = "/admin/backups";
 const LIVE: u32 = 10;
 const LIVE_MAKING: u32 = 2;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListParams {
-    cursor: Option<String>,
-}
-
-async fn show(app: web::Data<App>, by: SignedIn, params: params::Form<ListParams>) -> Answer<HttpResponse> {
+async fn show(
+    app: web::Data<App>,
+    by: SignedIn,
+    params: params::Form<params::Paged>,
+) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let before: Option<String> = cursor(at.as_deref())?;
     let (rows, standing, copies) = app

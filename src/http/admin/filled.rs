@@ -205,8 +205,8 @@ impl Wrong {
             .map(|(rest, detail)| {
                 let index = rest.trim_start_matches('/').split('/').next().unwrap_or("");
                 match index.parse::<usize>().ok().and_then(|index| items.get(index)) {
-                    // The reason may name the item already.
-                    Some(item) if detail.contains(item) => detail,
+                    // The reason may begin with the item.
+                    Some(item) if detail.starts_with(item) => detail,
                     Some(item) => format!("\u{201c}{}\u{201d} {detail}", super::view::cut(item, 80)),
                     None => detail,
                 }

@@ -4,13 +4,12 @@
 //! integration is created. A request is never replayed for a caller who could not do it through the API.
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::done::done;
 use super::filled::Filled;
 use super::frame::Frame;
-use super::params::Form;
+use super::params::{Form, Paged};
 use super::signed_in::SignedIn;
 use super::view::{When, cut, grouped, link};
 use crate::alert::integration::{self, Integration};
@@ -47,13 +46,7 @@ const LAST: i64 = 3;
 /// The number of characters of a body that are shown. The API returns all of it.
 const BODY: usize = 20_000;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListParams {
-    cursor: Option<String>,
-}
-
-async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>, by: SignedIn, params: Form<Paged>) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let after: Option<String> = cursor(at.as_deref())?;
     let (rows, next) = app
@@ -115,7 +108,7 @@ async fn show(
     app: web::Data<App>,
     by: SignedIn,
     InPath(id): InPath<IntegrationId>,
-    params: Form<ListParams>,
+    params: Form<Paged>,
 ) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let before: Option<i64> = cursor(at.as_deref())?;

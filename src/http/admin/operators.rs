@@ -3,7 +3,6 @@
 //! The URL of a webhook is never shown in full, because everybody who knows it can write to that channel.
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::done::done;
@@ -138,13 +137,11 @@ const CHANGE: &[Field] = &[
     ENABLED,
 ];
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListParams {
-    cursor: Option<String>,
-}
-
-async fn list(app: web::Data<App>, by: SignedIn, params: params::Form<ListParams>) -> Answer<HttpResponse> {
+async fn list(
+    app: web::Data<App>,
+    by: SignedIn,
+    params: params::Form<params::Paged>,
+) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let before: Option<String> = cursor(at.as_deref())?;
     let (operators, messages) = app

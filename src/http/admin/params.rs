@@ -5,6 +5,7 @@
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::error::Error;
@@ -14,6 +15,13 @@ use crate::http::problem::Problem;
 
 /// The parameters of a form that was sent with GET.
 pub struct Form<T>(pub T);
+
+/// The parameter of a page with a list and nothing else: where this part of the list begins.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Paged {
+    pub cursor: Option<String>,
+}
 
 impl<T: DeserializeOwned> FromRequest for Form<T> {
     type Error = Problem;

@@ -5,7 +5,6 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use handlebars::html_escape;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::choices;
@@ -261,17 +260,11 @@ async fn reset(app: web::Data<App>, sent: Filled, InPath(phase): InPath<Phase>) 
     ))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListParams {
-    cursor: Option<String>,
-}
-
 async fn versions(
     app: web::Data<App>,
     by: SignedIn,
     InPath(phase): InPath<Phase>,
-    params: params::Form<ListParams>,
+    params: params::Form<params::Paged>,
 ) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let before: Option<i64> = cursor(at.as_deref())?;

@@ -3,7 +3,6 @@
 //! A token is shown only once, as the answer to the form that creates it.
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::done::done;
@@ -70,13 +69,11 @@ const TOKEN: &[Field] = &[
     Field::zone(),
 ];
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListParams {
-    cursor: Option<String>,
-}
-
-async fn list(app: web::Data<App>, by: SignedIn, params: params::Form<ListParams>) -> Answer<HttpResponse> {
+async fn list(
+    app: web::Data<App>,
+    by: SignedIn,
+    params: params::Form<params::Paged>,
+) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let after: Option<String> = cursor(at.as_deref())?;
     let mut rows = app

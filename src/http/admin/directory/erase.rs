@@ -17,7 +17,7 @@ use crate::http::admin::field::Field;
 use crate::http::admin::filled::Filled;
 use crate::http::admin::form::{Form, Saved, Use};
 use crate::http::admin::frame::Frame;
-use crate::http::admin::params::Form as Parameters;
+use crate::http::admin::params::{Form as Parameters, Paged};
 use crate::http::admin::signed_in::SignedIn;
 use crate::http::admin::view::{ROWS, When, count, grouped, link, person_path};
 use crate::http::admin_page::Pages;
@@ -188,13 +188,7 @@ async fn download(app: web::Data<App>, by: SignedIn, InPath(id): InPath<External
         .body(body))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListParams {
-    cursor: Option<String>,
-}
-
-async fn list(app: web::Data<App>, by: SignedIn, params: Parameters<ListParams>) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>, by: SignedIn, params: Parameters<Paged>) -> Answer<HttpResponse> {
     let nothing = Claim {
         address: None,
         person: None,

@@ -9,7 +9,7 @@ use crate::auth::Role;
 use crate::directory::{account, person};
 use crate::http::App;
 use crate::http::admin::frame::Frame;
-use crate::http::admin::params::Form;
+use crate::http::admin::params::{Form, Paged};
 use crate::http::admin::signed_in::SignedIn;
 use crate::http::admin::view::{When, account_path, link, person_path, shown_url, zone};
 use crate::http::admin_page::Pages;
@@ -115,12 +115,6 @@ fn row(entry: &HistoryEntry, with_people: bool, zone: Option<&TimeZone>) -> Valu
     })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PageParams {
-    cursor: Option<String>,
-}
-
 /// What a page is about.
 struct Subject {
     name: String,
@@ -135,7 +129,7 @@ async fn of_person(
     app: web::Data<App>,
     by: SignedIn,
     id: web::Path<String>,
-    params: Form<PageParams>,
+    params: Form<Paged>,
 ) -> Answer<HttpResponse> {
     let id = id.into_inner();
     let (wanted, read) = (person_wanted(&id), id.clone());
@@ -153,7 +147,7 @@ async fn of_account(
     app: web::Data<App>,
     by: SignedIn,
     id: web::Path<String>,
-    params: Form<PageParams>,
+    params: Form<Paged>,
 ) -> Answer<HttpResponse> {
     let id = id.into_inner();
     let (wanted, read) = (account_wanted(&id), id.clone());

@@ -1,7 +1,6 @@
 //! The runs of a source: the list, one run with what it changes, and the two answers to a run that waits: confirm it or refuse it.
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::sources;
@@ -13,7 +12,7 @@ use crate::http::App;
 use crate::http::admin::done::done;
 use crate::http::admin::filled::Filled;
 use crate::http::admin::frame::Frame;
-use crate::http::admin::params::Form;
+use crate::http::admin::params::{Form, Paged};
 use crate::http::admin::signed_in::SignedIn;
 use crate::http::admin::view::{ROWS, When, count, link};
 use crate::http::admin_page::Pages;
@@ -33,17 +32,11 @@ pub(super) fn routes(pages: &mut Pages) {
         .does(&["POST /api/v1/directory/sources/{id}/runs/{run}/refuse"]);
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListParams {
-    cursor: Option<String>,
-}
-
 async fn list(
     app: web::Data<App>,
     by: SignedIn,
     InPath(id): InPath<SourceId>,
-    params: Form<ListParams>,
+    params: Form<Paged>,
 ) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let before: Option<String> = cursor(at.as_deref())?;

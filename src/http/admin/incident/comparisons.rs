@@ -1,7 +1,6 @@
 //! The comparisons of an incident: their list, and the form that creates one. [`super::comparison`] shows one of them.
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::head::Reader;
@@ -264,17 +263,11 @@ fn gone_text(stored: &Value) -> String {
     }
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ShowParams {
-    cursor: Option<String>,
-}
-
 async fn show(
     app: web::Data<App>,
     by: SignedIn,
     InPath(name): InPath<IncidentName>,
-    given: params::Form<ShowParams>,
+    given: params::Form<params::Paged>,
 ) -> Answer<HttpResponse> {
     let form = Form::new(NEW).zoned(&by, None).within("new");
     answer(&app, &by, name, given.0, form).await
@@ -284,7 +277,7 @@ async fn answer(
     app: &App,
     by: &SignedIn,
     name: IncidentName,
-    given: ShowParams,
+    given: params::Paged,
     form: Form,
 ) -> Answer<HttpResponse> {
     let before: Option<String> = cursor(given.cursor.as_deref())?;
@@ -380,6 +373,6 @@ async fn create(
                 "The comparison is created. Upload both listings.",
             ))
         }
-        Saved::Again(form) => answer(&app, &by, name, ShowParams::default(), form).await,
+        Saved::Again(form) => answer(&app, &by, name, params::Paged::default(), form).await,
     }
 }

@@ -2,14 +2,13 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::head::Reader;
 use crate::auth::Role;
 use crate::http::App;
 use crate::http::admin::incident_steps;
-use crate::http::admin::params::Form;
+use crate::http::admin::params::{Form, Paged};
 use crate::http::admin::signed_in::SignedIn;
 use crate::http::admin::view::link;
 use crate::http::admin_page::Pages;
@@ -27,17 +26,11 @@ pub(super) fn routes(pages: &mut Pages) {
 /// The number of steps on one page.
 const ROWS: Limit = Limit(20);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ShowParams {
-    cursor: Option<String>,
-}
-
 async fn show(
     app: web::Data<App>,
     by: SignedIn,
     InPath(name): InPath<IncidentName>,
-    params: Form<ShowParams>,
+    params: Form<Paged>,
 ) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let after: Option<String> = cursor(at.as_deref())?;

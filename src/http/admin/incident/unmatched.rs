@@ -2,7 +2,6 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::head::Reader;
@@ -12,7 +11,7 @@ use crate::http::App;
 use crate::http::admin::done::done;
 use crate::http::admin::filled::Filled;
 use crate::http::admin::incident_forms::find;
-use crate::http::admin::params::Form;
+use crate::http::admin::params::{Form, Paged};
 use crate::http::admin::signed_in::SignedIn;
 use crate::http::admin::view::{count, link};
 use crate::http::admin_page::Pages;
@@ -30,17 +29,11 @@ pub(super) fn routes(pages: &mut Pages) {
 /// The number of IDs on one page.
 const ROWS: Limit = Limit(50);
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ShowParams {
-    cursor: Option<String>,
-}
-
 async fn show(
     app: web::Data<App>,
     by: SignedIn,
     InPath(name): InPath<IncidentName>,
-    params: Form<ShowParams>,
+    params: Form<Paged>,
 ) -> Answer<HttpResponse> {
     let at = params.0.cursor;
     let after: Option<(String, String)> = cursor(at.as_deref())?;
