@@ -1,8 +1,10 @@
 //! Builds the complete OpenAPI document. It adds the errors that every operation can return to what the
 //! handlers declare.
 
+use std::collections::BTreeMap;
+
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{AdditionalProperties, Object, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -73,6 +75,7 @@ impl Document {
         ProblemDocument::schemas(&mut schemas);
         schemas.push((ProblemDocument::name().into_owned(), ProblemDocument::schema()));
         components.schemas.extend(schemas);
+        open_parts(&mut components.schemas);
         for (name, _, when) in COMMON {
             let response = ResponseBuilder::new()
                 .description(when)
@@ -107,6 +110,40 @@ impl Document {
     /// Returns the document as JSON.
     pub fn json(&self) -> &str {
         &self.0
+    }
+}
+
+/// Opens the parts of each `allOf`. An answer can contain the fields of an input beside its own, and the schema of an input allows no
+/// other fields, so that a part of this kind would forbid the answer.
+fn open_parts(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+    let forbids_others = |object: &Object| {
+        matches!(
+            object.additional_properties.as_deref(),
+            Some(AdditionalProperties::FreeForm(false))
+        )
+    };
+    let closed: BTreeMap<String, Object> = schemas
+        .iter()
+        .filter_map(|(name, schema)| match schema {
+            RefOr::T(Schema::Object(object)) if forbids_others(object) => {
+                Some((name.clone(), object.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    for schema in schemas.values_mut() {
+        let RefOr::T(Schema::AllOf(all)) = schema else {
+            continue;
+        };
+        for part in &mut all.items {
+            let RefOr::Ref(reference) = part else { continue };
+            let name = reference.ref_location.rsplit('/').next().unwrap_or_default();
+            if let Some(object) = closed.get(name) {
+                let mut open = object.clone();
+                open.additional_properties = None;
+                *part = RefOr::T(Schema::Object(open));
+            }
+        }
     }
 }
 
