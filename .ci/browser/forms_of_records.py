@@ -286,7 +286,7 @@ def the_internal_report_is_emailed(d):
 @form(template=REPORT)
 def a_report_with_names_is_published(d):
     n, page, save = reported(d, "Names in a report", publish=False)
-    save("On call replaced the disk.")
+    save("On call exchanged the disk.")
     d.open(page)
     ask = f'details.ask form[action="{page}/publish"]'
     answer = d.press(d.find(ask))
