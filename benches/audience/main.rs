@@ -71,26 +71,12 @@ enum On {
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    if !args.bench {
-        // `cargo test --benches` also starts this program. A test must not put load on the machine.
-        println!("nothing is measured without --bench; run: cargo bench --bench audience");
-        return ExitCode::SUCCESS;
-    }
     if args.quick {
         (args.resources, args.rounds) = (vec![2_000, 10_000], 2);
     }
     args.resources.sort_unstable();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime
-        .context("a runtime")
-        .and_then(|runtime| runtime.block_on(measure(&args)))
-    {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            eprintln!("bench: {reason}");
-            ExitCode::FAILURE
-        }
-    }
+    support::run("audience", args.bench, runtime, measure(&args))
 }
 
 async fn measure(args: &Args) -> Result<()> {

@@ -67,25 +67,11 @@ enum On {
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    if !args.bench {
-        // `cargo test --benches` also starts this program. A test must not put load on the machine.
-        println!("nothing is measured without --bench; run: cargo bench --bench audit");
-        return ExitCode::SUCCESS;
-    }
     if args.quick {
         (args.events, args.rounds) = (20_000, 2);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let done = runtime
-        .context("a runtime")
-        .and_then(|runtime| runtime.block_on(measure(&args)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            eprintln!("bench: {reason}");
-            ExitCode::FAILURE
-        }
-    }
+    support::run("audit", args.bench, runtime, measure(&args))
 }
 
 async fn measure(args: &Args) -> Result<()> {
@@ -94,9 +80,7 @@ async fn measure(args: &Args) -> Result<()> {
         println!("{line}");
     }
     let server = match args.on.contains(&On::Postgres) {
-        true => Server::find(scratch)
-            .inspect_err(|reason| println!("left out  PostgreSQL's rows: {reason}"))
-            .ok(),
+        true => Server::found(scratch),
         false => None,
     };
     let mut lines = Vec::new();

@@ -69,25 +69,11 @@ enum On {
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    if !args.bench {
-        // `cargo test --benches` also starts this program. A test must not put load on the machine.
-        println!("nothing is measured without --bench; run: cargo bench --bench compare");
-        return ExitCode::SUCCESS;
-    }
     if args.quick {
         (args.rows, args.many, args.rounds) = (20_000, 50_000, 1);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime
-        .context("a runtime")
-        .and_then(|runtime| runtime.block_on(measure(&args)))
-    {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            eprintln!("bench: {reason}");
-            ExitCode::FAILURE
-        }
-    }
+    support::run("compare", args.bench, runtime, measure(&args))
 }
 
 /// Two listings on disk, and what is different in them.

@@ -73,25 +73,11 @@ enum On {
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    if !args.bench {
-        // `cargo test --benches` also starts this program. A test must not put load on the machine.
-        println!("nothing is measured without --bench; run: cargo bench --bench intake");
-        return ExitCode::SUCCESS;
-    }
     if args.quick {
         (args.alerts, args.different, args.followed, args.rounds) = (2_000, 200, 30, 1);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime
-        .context("a runtime")
-        .and_then(|runtime| runtime.block_on(measure(&args)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            eprintln!("bench: {reason}");
-            ExitCode::FAILURE
-        }
-    }
+    support::run("intake", args.bench, runtime, measure(&args))
 }
 
 /// Returns the labels of one alert, which are the same for Alertmanager and for Candor.
@@ -193,9 +179,7 @@ async fn measure(args: &Args) -> Result<()> {
     }
     let reference = Alertmanager::find()?;
     let server = match args.on.contains(&On::Postgres) {
-        true => Server::find(scratch)
-            .inspect_err(|reason| println!("left out  PostgreSQL's rows: {reason}"))
-            .ok(),
+        true => Server::found(scratch),
         false => None,
     };
     let mut origins = vec![reference.origin.as_str()];

@@ -16,11 +16,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use support::Result;
 use support::candor::{Database, Service};
 use support::figures::{self, Goal, Line, Series, grouped};
 use support::machine;
 use support::postgres::Server;
-use support::{Context, Result};
 
 /// How much longer a page may take than on the small system.
 const GOAL: Goal = Goal::at_most(2.0, 1.2, "");
@@ -56,25 +56,11 @@ enum On {
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    if !args.bench {
-        // `cargo test --benches` also starts this program. A test must not put load on the machine.
-        println!("nothing is measured without --bench; run: cargo bench --bench pages");
-        return ExitCode::SUCCESS;
-    }
     if args.quick {
         args.incidents = 1_000;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime
-        .context("a runtime")
-        .and_then(|runtime| runtime.block_on(measure(&args)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            eprintln!("bench: {reason}");
-            ExitCode::FAILURE
-        }
-    }
+    support::run("pages", args.bench, runtime, measure(&args))
 }
 
 async fn measure(args: &Args) -> Result<()> {
@@ -83,9 +69,7 @@ async fn measure(args: &Args) -> Result<()> {
         println!("{line}");
     }
     let server = match args.on.contains(&On::Postgres) {
-        true => Server::find(scratch)
-            .inspect_err(|reason| println!("left out  PostgreSQL's rows: {reason}"))
-            .ok(),
+        true => Server::found(scratch),
         false => None,
     };
     let mut lines = Vec::new();

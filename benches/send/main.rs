@@ -98,32 +98,18 @@ enum On {
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    if !args.bench {
-        // `cargo test --benches` also starts this program. A test must not put load on the machine.
-        println!("nothing is measured without --bench; run: cargo bench --bench send");
-        return ExitCode::SUCCESS;
-    }
     if args.quick {
         (args.messages, args.rounds, args.many) = (2_000, 1, 20_000);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime.context("a runtime").and_then(|runtime| {
-        runtime.block_on(async {
-            tokio::select! {
-                done = measure(&args) => done,
-                // The run ends with an error and not by the signal itself, so that processes are stopped and
-                // databases are deleted.
-                reason = told_to_stop() => reason,
-            }
-        })
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            eprintln!("bench: {reason}");
-            ExitCode::FAILURE
+    support::run("send", args.bench, runtime, async {
+        tokio::select! {
+            done = measure(&args) => done,
+            // The run ends with an error and not by the signal itself, so that processes are stopped and
+            // databases are deleted.
+            reason = told_to_stop() => reason,
         }
-    }
+    })
 }
 
 /// Waits for SIGINT or SIGTERM, and then returns an error.

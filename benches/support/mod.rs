@@ -15,8 +15,36 @@ pub mod sink;
 pub mod story;
 pub mod tools;
 
+use std::process::ExitCode;
+
+use tokio::runtime::Runtime;
+
 /// A result whose error is a sentence. An error ends the run, because nothing can handle it.
 pub type Result<T> = std::result::Result<T, String>;
+
+/// Runs a bench and prints the reason if it fails. `cargo test --benches` also starts the program, without `--bench`. A test must not
+/// put load on the machine, so nothing is measured then.
+pub fn run(
+    name: &str,
+    bench: bool,
+    runtime: std::io::Result<Runtime>,
+    measure: impl Future<Output = Result<()>>,
+) -> ExitCode {
+    if !bench {
+        println!("nothing is measured without --bench; run: cargo bench --bench {name}");
+        return ExitCode::SUCCESS;
+    }
+    let done = runtime
+        .context("a runtime")
+        .and_then(|runtime| runtime.block_on(measure));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("bench: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Adds the step that failed to an error.
 pub trait Context<T> {

@@ -47,6 +47,14 @@ struct Count {
 }
 
 impl Server {
+    /// Finds a server, see [`Server::find`]. If there is none, one line says that its rows are left out.
+    #[allow(dead_code)] // Some benches use it.
+    pub fn found(scratch: &Path) -> Option<Self> {
+        Self::find(scratch)
+            .inspect_err(|reason| println!("left out  PostgreSQL's rows: {reason}"))
+            .ok()
+    }
+
     /// Finds a server. It tries `CANDOR_TEST_POSTGRES_URL`, then a server that runs on this machine, then one
     /// that it starts from installed programs.
     ///
