@@ -9,6 +9,8 @@
 
 pub mod base;
 
+pub mod words;
+
 pub mod db;
 // All modules below write to the audit trail.
 pub mod audit;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// it.
 const ORDER: &[&str] = &[
     "base",
+    "words",
     "db",
     "audit",
     "auth",

@@ -13,6 +13,7 @@ pub(crate) mod given;
 pub mod id;
 pub mod json_reason;
 pub mod json_repair;
+pub mod language;
 pub mod like;
 pub mod mailbox;
 pub(crate) mod merge_patch;
