@@ -150,6 +150,20 @@ async fn a_label_that_is_gone_can_be_asked_for(env: Env) {
         events[0]["after"]["what"],
         json!({"selector": "provider:s3", "relevance": null, "as_of": "2024-03-14T08:30:00Z"})
     );
+    // The recovery of the same resources is asked for in the same way.
+    let recovery = format!("{AFFECTED}/{incident}/recovery");
+    let batch = json!({"state": "recovering", "selector": "provider:s3"});
+    app.post(&recovery, &batch).await.expect_problem(422);
+    let batch = json!({"state": "recovering", "selector": "provider:s3", "as_of": then});
+    assert_eq!(app.post(&recovery, &batch).await.expect(200)["changed"], 2);
+    let listed = json!({"state": "recovering", "resources": [{"type": "file", "id": "1"}], "as_of": then});
+    app.post(&recovery, &listed).await.expect_invalid("/as_of");
+    let attested = json!({"selector": "provider:s3", "as_of": then, "reason": "Opened by hand."});
+    let attestation = app
+        .post(&format!("{recovery}/attestations"), &attested)
+        .await
+        .expect(201);
+    assert_eq!(attestation["resources"], 2);
     let removed = app
         .post(
             &format!("{path}/remove"),
@@ -320,6 +334,22 @@ async fn the_pages_ask_as_of_a_time(env: Env) {
         .expect(303);
     let added = operator.page(page).await;
     assert!(added.contains("added by filter as of"), "{added}");
+    let recovery = "/admin/incidents/1/recovery";
+    let counted = operator
+        .page(&ask("2024-03-14T08:30:00Z").replace(page, recovery))
+        .await;
+    assert!(counted.contains("Begin the recovery of 2 resources"), "{counted}");
+    let begin = [
+        ("selector", "provider:s3"),
+        ("as_of", "2024-03-14T08:30:00Z"),
+        ("what", "recovering"),
+        ("name", ""),
+        ("reason", ""),
+    ];
+    operator
+        .send_from(recovery, "/admin/incidents/1/recovery/selector", &begin)
+        .await
+        .expect(303);
     let named = "/admin/incidents/1/named";
     let people = [
         ("accounts", ""),

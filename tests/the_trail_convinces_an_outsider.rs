@@ -14,6 +14,7 @@ use candor::base::time::{Clock, Timestamp};
 use candor::db::{DatabaseUrl, Db};
 use candor::egress::Policy;
 use proptest::prelude::*;
+use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -27,6 +28,7 @@ use crate::support::{
 on_both_databases!(
     an_event_is_proven_without_the_others,
     the_tree_does_not_depend_on_what_is_stored,
+    a_mirror_makes_the_tree_from_tiles,
     what_is_stored_about_the_tree_cannot_be_changed,
     an_old_database_gets_its_tree,
     whoever_rewrites_everything_is_found_by_one_email,
@@ -209,6 +211,70 @@ async fn write(db: &Db, count: usize) {
     })
     .await
     .expect("events");
+}
+
+/// Downloads a tile of the tree.
+async fn tile(app: &TestApp, path: &str) -> Vec<u8> {
+    let path = format!("/api/v1/audit/tile/{path}");
+    let (headers, bytes) = app.request(Method::GET, &path).download().await;
+    assert_eq!(headers["content-type"], "application/octet-stream");
+    bytes
+}
+
+async fn a_mirror_makes_the_tree_from_tiles(env: Env) {
+    // Without workers, nobody stores tiles but this test.
+    let app = TestApp::builder(&env).workers(false).start().await;
+    let db = database(&env).await;
+    write(&db, 700).await;
+    tiles::catch_up(&db).await.expect("tiles");
+    let checkpoint = opened(&app, "/api/v1/audit/checkpoint").await;
+    let (complete, rest) = (checkpoint.size / 256, checkpoint.size % 256);
+    assert!(complete >= 2 && rest > 1, "{}", checkpoint.size);
+    let mut leaves: Vec<Hash> = Vec::new();
+    let mut entries: Vec<Hash> = Vec::new();
+    for number in 0..=complete {
+        let width = if number < complete {
+            String::new()
+        } else {
+            format!(".p/{rest}")
+        };
+        let tile = app
+            .get(&format!("/api/v1/audit/tile/0/{number:03}{width}"))
+            .await
+            .expect(200);
+        assert_eq!(tile.header("content-type"), "application/octet-stream");
+        leaves.extend(
+            tile.bytes
+                .chunks_exact(32)
+                .map(|hash| Hash::try_from(hash).expect("32 bytes")),
+        );
+        let bundle = tile(&app, &format!("entries/{number:03}{width}")).await;
+        for entry in bundle.chunks_exact(34) {
+            assert_eq!(entry[..2], [0, 32]);
+            entries.push(leaf_hash(&entry[2..]));
+        }
+    }
+    assert_eq!(leaves.len() as i64, checkpoint.size);
+    assert_eq!(entries, leaves);
+    assert_eq!(root_from(&leaves), checkpoint.root);
+    let roots: Vec<u8> = leaves.chunks_exact(256).flat_map(root_from).collect();
+    assert_eq!(tile(&app, &format!("1/000.p/{complete}")).await, roots);
+    // A tile that the trail does not have yet, a tile with another width than its name says, and names of nothing.
+    for path in [
+        format!("0/{complete:03}"),
+        format!("0/{:03}", complete + 1),
+        format!("entries/{complete:03}.p/{}", rest + 100),
+        format!("1/000.p/{}", complete + 1),
+        "1/000".to_owned(),
+        "8/000".to_owned(),
+        "63/x999/x999/x999/x999/x999/999".to_owned(),
+        "0/0".to_owned(),
+        "0/x000/000".to_owned(),
+        "64/000".to_owned(),
+        "data/000".to_owned(),
+    ] {
+        app.get(&format!("/api/v1/audit/tile/{path}")).await.expect(404);
+    }
 }
 
 async fn the_tree_does_not_depend_on_what_is_stored(env: Env) {

@@ -25,6 +25,7 @@ pub mod note;
 mod position;
 pub mod proof;
 pub mod row_tree;
+pub mod tile_path;
 pub mod tiles;
 pub mod time_stamp;
 mod trail;

@@ -11,6 +11,7 @@
 use diesel::prelude::*;
 
 use super::merkle::{Frontier, Hash, leaf_hash};
+use super::tile_path::{Content, TilePath};
 use crate::base::error::{Error, Result};
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{audit_events as e, audit_head, audit_tiles as t};
@@ -112,6 +113,57 @@ pub fn hashes(conn: &mut Conn, level: i64, first: i64, count: i64) -> Result<Vec
         found.push(super::merkle::root_from(&below));
     }
     Ok(found)
+}
+
+/// Returns the bytes of a tile, if the trail has all of its hashes or entries today. A hash has 32 bytes. An entry is the hash of an
+/// event in the chain, with its length (two bytes) before it.
+///
+/// # Errors
+/// An error of the database, `Internal` if an event is missing.
+pub fn content(conn: &mut Conn, path: &TilePath) -> Result<Option<Vec<u8>>> {
+    let level = match path.content {
+        Content::Hashes(level) => level,
+        Content::Entries => 0,
+    };
+    // The number of events that the tile spans up to its end. A number that is too large for the type is in no trail.
+    let end = path
+        .number
+        .checked_mul(WIDTH)
+        .and_then(|first| first.checked_add(path.width));
+    let events = WIDTH
+        .checked_pow(level)
+        .zip(end)
+        .and_then(|(span, end)| span.checked_mul(end));
+    let there = size(conn)?;
+    if events.is_none_or(|events| events > there) {
+        return Ok(None);
+    }
+    let first = path.number * WIDTH;
+    let mut bytes = Vec::new();
+    match path.content {
+        Content::Hashes(level) => {
+            for hash in hashes(conn, level.into(), first, path.width)? {
+                bytes.extend_from_slice(&hash);
+            }
+        }
+        Content::Entries => {
+            let hashes: Vec<String> = e::table
+                .filter(e::seq.gt(first).and(e::seq.le(first + path.width)))
+                .order(e::seq)
+                .select(e::hash)
+                .load(conn)?;
+            if hashes.len() as i64 != path.width {
+                return Err(missing(first, path.width));
+            }
+            for hash in hashes {
+                let hash = bytes_of(&hash)
+                    .ok_or_else(|| Error::internal("an event is stored without a hash; verify the trail"))?;
+                bytes.extend_from_slice(&32_u16.to_be_bytes());
+                bytes.extend_from_slice(&hash);
+            }
+        }
+    }
+    Ok(Some(bytes))
 }
 
 /// Returns the roots of complete subtrees. Each is given as its height and its position among the subtrees of this height.

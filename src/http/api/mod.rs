@@ -9,6 +9,7 @@ pub mod answers;
 pub mod audience;
 pub mod audit;
 pub mod audit_proofs;
+mod audit_tiles;
 pub mod automation;
 pub mod backups;
 mod comparison_fetch;
@@ -144,6 +145,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(evidence::routes)
         .configure(audit::routes)
         .configure(audit_proofs::routes)
+        .configure(audit_tiles::routes)
 }
 
 /// Returns the OpenAPI document.

@@ -52,10 +52,14 @@ pub struct NewAttestation {
     /// These resources. Each must be affected.
     #[serde(default)]
     pub resources: Option<Vec<ResourceRef>>,
-    /// Those of the affected resources that this selector finds now.
+    /// Those of the affected resources that this selector finds.
     #[serde(default)]
     #[schema(value_type = Option<SelectorSchema>)]
     pub selector: Option<Json>,
+    /// Evaluates the selector as of this time, with the labels, the parents and the accounts that the directory knew then. Only those
+    /// that are affected now are chosen. If not set, the selector is evaluated as of now.
+    #[serde(default)]
+    pub as_of: Option<Timestamp>,
     /// How the person knows that they are recovered. Customers do not see it.
     pub reason: String,
 }
@@ -126,6 +130,7 @@ pub fn ask(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewAttestation) -> Resu
     let chosen = Chosen {
         resources: new.resources.clone(),
         selector: new.selector.clone(),
+        as_of: new.as_of,
     };
     let chosen = chosen.keys(tx, incident)?;
     fill(tx, incident, stored.started_at)?;

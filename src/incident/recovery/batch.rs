@@ -14,6 +14,7 @@ use crate::base::code::Code;
 use crate::base::count::counted;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::dialect;
 use crate::directory::ResourceRef;
 use crate::directory::selector::{Json, SelectorSchema};
@@ -31,10 +32,14 @@ pub struct Batch {
     /// These resources. Each must be affected.
     #[serde(default)]
     pub resources: Option<Vec<ResourceRef>>,
-    /// Those of the affected resources that this selector finds now.
+    /// Those of the affected resources that this selector finds.
     #[serde(default)]
     #[schema(value_type = Option<SelectorSchema>)]
     pub selector: Option<Json>,
+    /// Evaluates the selector as of this time, with the labels, the parents and the accounts that the directory knew then. Only those
+    /// that are affected now are chosen. If not set, the selector is evaluated as of now.
+    #[serde(default)]
+    pub as_of: Option<Timestamp>,
     /// The name of the batch, for the timeline. Customers do not see it.
     #[serde(default)]
     pub name: Option<String>,
@@ -74,6 +79,7 @@ pub fn change(tx: &mut Tx<'_>, incident: &IncidentId, batch: &Batch) -> Result<B
     let chosen = Chosen {
         resources: batch.resources.clone(),
         selector: batch.selector.clone(),
+        as_of: batch.as_of,
     };
     let chosen = chosen.keys(tx, incident)?;
     fill(tx, incident, stored.started_at)?;

@@ -8,8 +8,9 @@ use crate::audit::Tx;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::IncidentId;
+use crate::base::time::Timestamp;
 use crate::db::{Conn, Statement};
-use crate::directory::selector::{Json, Selector, SelectorSchema};
+use crate::directory::selector::{Json, Selector, SelectorSchema, check_as_of};
 use crate::directory::{ResourceRef, resource};
 use crate::incident::affected;
 
@@ -23,10 +24,14 @@ pub struct Chosen {
     /// These resources. Each must be affected.
     #[serde(default)]
     pub resources: Option<Vec<ResourceRef>>,
-    /// Those of the affected resources that this selector finds now.
+    /// Those of the affected resources that this selector finds.
     #[serde(default)]
     #[schema(value_type = Option<SelectorSchema>)]
     pub selector: Option<Json>,
+    /// Evaluates the selector as of this time, with the labels, the parents and the accounts that the directory knew then. Only those
+    /// that are affected now are chosen. If not set, the selector is evaluated as of now.
+    #[serde(default)]
+    pub as_of: Option<Timestamp>,
 }
 
 /// The keys of the chosen resources, and how a request named them.
@@ -54,11 +59,16 @@ impl Chosen {
     ///
     /// # Errors
     /// `Invalid` if neither or both of list and selector are given, if a resource is unknown or not affected, if the list is empty, or
-    /// if the selector contains an unknown name or finds no affected resource.
+    /// if the selector contains an unknown name or finds no affected resource. `Invalid` at `/as_of` if the directory has no history of
+    /// that time.
     pub(super) fn keys(&self, tx: &mut Tx<'_>, incident: &IncidentId) -> Result<Keys> {
+        check_as_of(self.as_of, self.selector.is_some())?;
         match (&self.resources, &self.selector) {
             (Some(resources), None) => listed(tx.conn, incident, resources),
-            (None, Some(selector)) => found(tx.conn, incident, selector),
+            (None, Some(selector)) => {
+                let selector = Selector::parse("/selector", selector)?.at(tx.conn, self.as_of, tx.now)?;
+                found(tx.conn, incident, &selector)
+            }
             _ => Err(Error::invalid("", "give either resources or selector")),
         }
     }
@@ -107,13 +117,12 @@ fn listed(conn: &mut Conn, incident: &IncidentId, resources: &[ResourceRef]) -> 
     })
 }
 
-fn found(conn: &mut Conn, incident: &IncidentId, given: &Json) -> Result<Keys> {
+fn found(conn: &mut Conn, incident: &IncidentId, selector: &Selector) -> Result<Keys> {
     #[derive(QueryableByName)]
     struct Key {
         #[diesel(sql_type = BigInt)]
         key: i64,
     }
-    let selector = Selector::parse("/selector", given)?;
     // This refuses names that the directory does not know.
     selector.count(conn)?;
     let mut statement = Statement::default();
@@ -132,7 +141,10 @@ fn found(conn: &mut Conn, incident: &IncidentId, given: &Json) -> Result<Keys> {
     }
     Ok(Keys {
         keys: found.into_iter().map(|row| row.key).collect(),
-        what: serde_json::json!({"selector": selector.to_string()}),
+        what: match selector.as_of() {
+            None => serde_json::json!({"selector": selector.to_string()}),
+            Some(at) => serde_json::json!({"selector": selector.to_string(), "as_of": at}),
+        },
         is_list: false,
     })
 }

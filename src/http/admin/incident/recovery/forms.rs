@@ -4,6 +4,8 @@ use std::io::Read as _;
 
 use actix_web::{HttpResponse, web};
 
+use crate::http::admin::params;
+
 use super::page::{ATTEST, BATCH, CHECK, Outcome, ShowParams, answer};
 use crate::audit::Tx;
 use crate::base::error::{Error, Result};
@@ -101,6 +103,7 @@ async fn refused_with(
 fn reasons(error: Error) -> Result<Vec<String>> {
     let mut wrong = Wrong::of(error)?;
     let mut reasons = wrong.at("/selector");
+    reasons.extend(wrong.at("/as_of"));
     reasons.extend(wrong.rest());
     Ok(reasons)
 }
@@ -143,6 +146,7 @@ pub(super) async fn begin_found(
     let actor = sent.actor();
     let Filled { by, mut fields } = sent;
     let (selector, what) = (fields.take("selector"), fields.take("what"));
+    let as_of = fields.take("as_of");
     let (batch, reason) = (fields.take("name"), fields.take("reason"));
     fields.finish()?;
     let incident = of(&app, name.clone()).await?;
@@ -150,7 +154,12 @@ pub(super) async fn begin_found(
     let chosen = Some(Json::Text(selector.clone()));
     let given = ShowParams {
         selector: Some(selector),
+        as_of: Some(as_of.clone()),
         ..ShowParams::default()
+    };
+    let as_of = match params::as_of(Some(&as_of)) {
+        Ok(as_of) => as_of,
+        Err(error) => return refused(&app, &by, name, given, error).await,
     };
     let state = match what.as_str() {
         "recovering" => State::Recovering,
@@ -159,6 +168,7 @@ pub(super) async fn begin_found(
             let new = NewAttestation {
                 resources: None,
                 selector: chosen,
+                as_of,
                 reason,
             };
             let asked = app.db.write(&actor, move |tx| recovery::ask(tx, &id, &new)).await;
@@ -173,6 +183,7 @@ pub(super) async fn begin_found(
         state,
         resources: None,
         selector: chosen,
+        as_of,
         name: (!batch.is_empty()).then_some(batch),
     };
     let result = app

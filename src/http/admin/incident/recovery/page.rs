@@ -104,6 +104,8 @@ pub(super) struct ShowParams {
     pub accounts_after: Option<String>,
     /// The selector to count.
     pub selector: Option<String>,
+    /// The time as of which the selector is evaluated.
+    pub as_of: Option<String>,
 }
 
 /// What became of a form.
@@ -168,12 +170,14 @@ fn read(
         None => None,
         Some(text) => {
             let counted = Selector::parse("/selector", &Json::Text(text.clone()))
+                .and_then(|selector| selector.at(conn, params::as_of(given.as_of.as_deref())?, now))
                 .and_then(|selector| affected::count_selected(conn, id, &selector));
             Some(match counted {
                 Ok(n) => Ok(n),
                 Err(error) => {
                     let mut wrong = Wrong::of(error)?;
                     let mut reasons = wrong.at("/selector");
+                    reasons.extend(wrong.at("/as_of"));
                     reasons.extend(wrong.rest());
                     Err(reasons)
                 }
@@ -289,7 +293,8 @@ pub(super) async fn answer(
         "attestations": read.attestations.iter().map(|one| attestation(one, may, &base, local)).collect::<Vec<_>>(),
         "may_change": may,
         "selector": given.selector,
-        "found": read.found.map(|found| found_view(&found, given.selector.as_deref().unwrap_or_default(), &base)),
+        "as_of": given.as_of,
+        "found": read.found.map(|found| found_view(&found, &given, &base)),
         "batch": form(outcome.batch, BATCH, "batch", "", "Save for these resources"),
         "any_check": !checks.is_empty(),
         "check": form(outcome.check, CHECK, "check", "/check", "Take the check as evidence"),
@@ -357,7 +362,7 @@ fn attestation(one: &Attestation, may: bool, base: &str, local: Option<&TimeZone
     })
 }
 
-fn found_view(found: &std::result::Result<i64, Vec<String>>, selector: &str, base: &str) -> Value {
+fn found_view(found: &std::result::Result<i64, Vec<String>>, given: &ShowParams, base: &str) -> Value {
     match found {
         Err(reasons) => json!({"wrong": reasons}),
         Ok(0) => json!({"wrong": ["It finds no affected resource."]}),
@@ -367,7 +372,8 @@ fn found_view(found: &std::result::Result<i64, Vec<String>>, selector: &str, bas
                 "wrong": null,
                 "resources": resources,
                 "action": format!("{base}/selector"),
-                "selector": selector,
+                "selector": given.selector,
+                "as_of": given.as_of,
                 "begin": format!("Begin the recovery of {resources}"),
                 "failed": format!("Recovery of {resources} failed"),
                 "attest": format!("Attest that {} recovered", count(number(*n), "resource is", "resources are")),
