@@ -7,6 +7,7 @@ use crate::audit::Tx;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::{CheckId, IncidentId};
+use crate::base::time::Timestamp;
 use crate::directory::selector::{Json, SelectorSchema};
 use crate::directory::{ResourceRef, resource};
 use crate::incident::recovery::{self, Chosen, Observed, Passed};
@@ -20,10 +21,14 @@ pub struct CheckEvidence {
     /// These resources. Each must be affected.
     #[serde(default)]
     pub resources: Option<Vec<ResourceRef>>,
-    /// Those of the affected resources that this selector finds now.
+    /// Those of the affected resources that this selector finds.
     #[serde(default)]
     #[schema(value_type = Option<SelectorSchema>)]
     pub selector: Option<Json>,
+    /// Evaluates the selector as of this time, with the labels, the parents and the accounts that the directory knew then. Only those
+    /// that are affected now are chosen. If not set, the selector is evaluated as of now.
+    #[serde(default)]
+    pub as_of: Option<Timestamp>,
 }
 
 /// Takes the last answer of a check as evidence.
@@ -55,6 +60,7 @@ pub fn give(tx: &mut Tx<'_>, incident: &IncidentId, given: &CheckEvidence) -> Re
     let chosen = Chosen {
         resources: given.resources.clone(),
         selector: given.selector.clone(),
+        as_of: given.as_of,
     };
     let passed = Passed {
         name: &check.given.name,
