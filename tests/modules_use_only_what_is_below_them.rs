@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "incident",
     "comparison",
     "search",
+    "status",
     "alert",
     "watch",
     "audience",
