@@ -44,6 +44,7 @@ const ORDER: &[&str] = &[
     "compare",
     "audit_command",
     "emergency_command",
+    "status_command",
     "main",
 ];
 

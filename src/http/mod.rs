@@ -39,6 +39,7 @@ mod sns;
 mod state;
 mod static_files;
 pub mod stats;
+pub mod status;
 mod svg;
 mod template_source;
 mod test_notice;
@@ -92,7 +93,7 @@ fn documented() -> (
         .service(metrics::healthz)
         .service(metrics::readyz)
         .service(metrics::metrics)
-        .service(public::status)
+        .configure(status::routes)
         .service(public::unsubscribe_page)
         .service(public::unsubscribe)
         .service(public::subscribe_again)

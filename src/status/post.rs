@@ -348,10 +348,27 @@ pub fn get(conn: &mut Conn, incident: &IncidentId, id: &PostId) -> Result<Post> 
 /// # Errors
 /// `NotFound` if the incident has no such post. `Invalid` with one error for each wrong field.
 pub fn change(tx: &mut Tx<'_>, incident: &IncidentId, id: &PostId, patch: &Value) -> Result<Post> {
+    alter(tx, incident, id, |before| patched(before, patch))
+}
+
+/// Replaces what a post says. Without a time it keeps its own.
+///
+/// # Errors
+/// As [`change`].
+pub fn replace(tx: &mut Tx<'_>, incident: &IncidentId, id: &PostId, new: &NewPost) -> Result<Post> {
+    alter(tx, incident, id, |_| Ok(new.clone()))
+}
+
+fn alter(
+    tx: &mut Tx<'_>,
+    incident: &IncidentId,
+    id: &PostId,
+    to: impl FnOnce(&NewPost) -> Result<NewPost>,
+) -> Result<Post> {
     // All columns are written, so nobody else may change the post since it was read.
     dialect::lock(tx.conn, Lock::Incident, incident.as_str())?;
     let before = get(tx.conn, incident, id)?;
-    let after: NewPost = patched(&before.given(), patch)?;
+    let after = to(&before.given())?;
     check(tx.conn, &after, &before.components, tx.now)?;
     let mut post = before.clone();
     post.set(&after, before.at);
