@@ -23,7 +23,7 @@ const MAX_NAME: usize = 120;
 /// The largest position.
 const MAX_POSITION: i64 = 1_000_000;
 /// The largest number of components, so that the page stays small.
-pub const MOST: usize = 200;
+pub const MOST: usize = 100;
 
 /// A component as it is given.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]

@@ -38,7 +38,7 @@ fn frame(site: &Site, language: Language, title: &str, behind: &str) -> Result<V
         })
     });
     Ok(json!({
-        "title": title, "company": site.company, "lang": language, "dir": language.direction(),
+        "title": title, "company": site.company, "to": null, "lang": language, "dir": language.direction(),
         "home": site::home(language), "languages": languages, "language": page.text("language")?,
         "here": page.text("status_page")?,
         "w": words(language)?.all(),
