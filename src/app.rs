@@ -49,6 +49,9 @@ use crate::http::App;
 use crate::http::pages::Pages;
 use crate::http::refusals::{Refusals, Summaries};
 use crate::http::stats::{FeedbackStats, HttpStats};
+use crate::http::status::cache::{StatusPages, StatusUpdates};
+use crate::http::status::export::StatusExports;
+use crate::http::status::site::Site;
 use crate::http::token_uses::StoredUses;
 use crate::notice::{Sending, templates};
 use crate::operators::mail::Post;
@@ -197,6 +200,8 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     };
     work.start(refusals, Wake::Never);
     work.start(StoredUses { app: app.clone() }, Wake::Never);
+    let updates = StatusUpdates { app: app.clone() };
+    work.start(updates, Wake::Commit(app.db.written()));
     let handle = server.handle();
     let serving = tokio::spawn(server);
     Ok(Running {
@@ -302,6 +307,7 @@ async fn prepare(
         .name
         .clone()
         .unwrap_or_else(|| from.email.domain().to_owned());
+    let site = site(config, public_url.clone())?;
     let conditions = Arc::new(ConditionCache::new(db.clone()));
     let post = Post {
         exit: exit.clone(),
@@ -375,6 +381,7 @@ async fn prepare(
         plans: Arc::default(),
         post: post.clone(),
         pages: Pages,
+        status: StatusPages::new(&db, site),
         delivers: config.workers,
         lifetime: config.delivery_lifetime,
     });
@@ -408,6 +415,19 @@ async fn prepare(
     Ok((app, setup, post))
 }
 
+/// Returns whose status page it is, by the settings.
+///
+/// # Errors
+/// `Invalid` if the address of the sender is wrong.
+pub fn site(config: &Config, public_url: String) -> Result<Site> {
+    let from = parse_sender(&config.mail_from).map_err(|reason| Error::invalid("mail_from", reason))?;
+    let domain = from.email.domain().to_owned();
+    Ok(Site {
+        company: from.name.unwrap_or(domain),
+        public_url: public_url.trim_end_matches('/').to_owned(),
+    })
+}
+
 /// Takes the lock of an SQLite database. PostgreSQL needs no lock, because any number of processes may
 /// deliver.
 fn take_lock(config: &Config) -> Result<Option<FileLock>> {
@@ -425,7 +445,7 @@ async fn start_background(
     work: &mut Supervisor,
     setup: Setup,
     post: Post,
-    app: &App,
+    app: &Arc<App>,
     config: &Config,
 ) -> Result<()> {
     let db = setup.db.clone();
@@ -497,6 +517,10 @@ async fn start_background(
             Copies::new(db.clone(), CopySettings { file, key, schedule }),
             Wake::Never,
         );
+    }
+    if let Some(settings) = config.status_export() {
+        let exports = StatusExports::new(app.clone(), settings);
+        work.start(exports, Wake::Commit(db.written()));
     }
     work.start(lookups, Wake::Notify(app.lookups.clone()));
     work.start(checks, Wake::Never);

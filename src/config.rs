@@ -20,6 +20,7 @@ use crate::delivery::verp::Verp;
 use crate::directory::source::cron;
 use crate::egress::Policy;
 use crate::forgetting::retention::Retention;
+use crate::http::status::export::ExportSettings;
 
 /// Variables with the prefix that are not settings. Tests and CI set them.
 const NOT_SETTINGS: &[&str] = &[
@@ -78,6 +79,8 @@ const NAMES: &[&str] = &[
     "contacts_file",
     "contacts_key",
     "contacts_schedule",
+    "status_export_dir",
+    "status_export_schedule",
 ];
 
 /// The settings that contain a secret or may contain one. Each of them can also be given as the path of a
@@ -212,6 +215,10 @@ pub struct Config {
     pub contacts_key: Option<String>,
     /// When the copy of the contacts is refreshed: a cron expression in UTC.
     pub contacts_schedule: String,
+    /// The folder to which the status page is exported. Without it, it is exported only by the command.
+    pub status_export_dir: Option<PathBuf>,
+    /// When it is exported, also if nothing was changed: a cron expression in UTC.
+    pub status_export_schedule: String,
     /// How the certificates of SNS are fetched and its subscriptions confirmed: over https, or by a test.
     /// This cannot be set by a user.
     pub sns: Fetch,
@@ -270,6 +277,8 @@ impl Default for Config {
             contacts_file: None,
             contacts_key: None,
             contacts_schedule: "*/15 * * * *".to_owned(),
+            status_export_dir: None,
+            status_export_schedule: "0 * * * *".to_owned(),
             sns: Fetch::https(),
         }
     }
@@ -552,9 +561,22 @@ impl Config {
                 cron::check(&value)?;
                 self.contacts_schedule = value;
             }
+            "status_export_dir" => self.status_export_dir = Some(PathBuf::from(value)),
+            "status_export_schedule" => {
+                cron::check(&value)?;
+                self.status_export_schedule = value;
+            }
             _ => return Err(format!("unknown setting; {}", known())),
         }
         Ok(())
+    }
+
+    /// Returns where and when the status page is exported. None if it is not.
+    pub fn status_export(&self) -> Option<ExportSettings> {
+        Some(ExportSettings {
+            folder: self.status_export_dir.clone()?,
+            schedule: self.status_export_schedule.clone(),
+        })
     }
 
     /// Returns the settings of the backups that Candor makes by itself. None if it makes none.

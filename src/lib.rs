@@ -33,6 +33,7 @@ pub mod audience;
 pub mod comparison;
 pub mod incident;
 pub mod search;
+pub mod status;
 
 pub mod answers;
 pub mod delivery;

@@ -5,6 +5,7 @@ mod audit_command;
 mod compare;
 mod console;
 mod emergency_command;
+mod status_command;
 
 use std::io::{BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -106,6 +107,11 @@ enum Command {
         /// Replaces the database even if it contains data.
         #[arg(long)]
         force: bool,
+    },
+    /// Exports the status page.
+    Status {
+        #[command(subcommand)]
+        command: status_command::StatusCommand,
     },
     /// Sends one message to the people of chosen accounts, with nothing but the copy of the contacts and a mail server.
     EmergencyNotify(Box<emergency_command::Notify>),
@@ -323,6 +329,7 @@ async fn run(command: Command) -> Result<ExitCode, String> {
             console::say(&format!("token {id} is revoked"))?;
         }
         Command::Audit { command } => return audit_command::run(&config, command).await,
+        Command::Status { command } => return status_command::run(&config, command).await,
         Command::Backup {
             command: Some(BackupCommand::Check { file }),
             ..

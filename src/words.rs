@@ -38,6 +38,8 @@ macro_rules! areas {
 areas! {
     /// What stands on every public page.
     Page = "page",
+    /// The status page.
+    Status = "status",
 }
 
 /// The texts of an area: by key, then by language.

@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "incident",
     "comparison",
     "search",
+    "status",
     "alert",
     "watch",
     "audience",
@@ -43,6 +44,7 @@ const ORDER: &[&str] = &[
     "compare",
     "audit_command",
     "emergency_command",
+    "status_command",
     "main",
 ];
 

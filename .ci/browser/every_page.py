@@ -44,7 +44,17 @@ def filled(service):
     service.call("POST", f"/api/v1/incidents/{done['id']}/status", {"status": "resolved"})
     service.call("POST", f"/api/v1/incidents/{opened['id']}/next-steps", {"text": "Write a test", "owner": "Grace"})
     service.token("viewer")
-    return [*merged(service, opened), *told(service, opened), *compared(service), *reported(service), *kept(service, opened)]
+    return [*merged(service, opened), *told(service, opened), *compared(service), *reported(service), *kept(service, opened), *posted(service, opened)]
+
+
+def posted(service, opened):
+    """The status page with a component and a post."""
+    service.call("PUT", "/api/v1/components/uploads", {"name": f"Uploads {HOSTILE}", "group": RIGHT_TO_LEFT})
+    body = {"status": "identified", "title": HOSTILE, "message": f"{HOSTILE}\n\n{RIGHT_TO_LEFT}", "components": {"uploads": "major_outage"}}
+    post = service.call("POST", f"/api/v1/incidents/{opened['id']}/posts", body)["id"]
+    page = f"/admin/incidents/{opened['number']}/posts"
+    pages = ["/status", "/status/ar", "/status/ja", f"/status/incidents/{opened['number']}", "/status/components/uploads"]
+    return [page, f"{page}/new", f"{page}/{post}", "/admin/status-page", "/admin/status-page/components/uploads", *pages]
 
 
 def merged(service, opened):

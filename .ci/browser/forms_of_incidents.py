@@ -316,3 +316,22 @@ def a_policy_is_held_and_released(d):
     d.accepted(hold, {}, "Policy \u201cWaits\u201d is held.", "held by")
     d.accepted(release, {}, "Policy \u201cWaits\u201d is released.")
     d.call("DELETE", f"/automation/policies/{policy['id']}")
+
+
+@form("/incidents/{id}/posts", "/incidents/{id}/posts/{post}", "/incidents/{id}/posts/{post}/delete", template=("form.html.hbs", "ask.html.hbs"), never_wrong={"/incidents/{id}/posts/{post}/delete": "It has no input."})
+def a_post_is_made_changed_and_taken_back(d):
+    d.call("PUT", "/components/uploads", {"name": "Uploads"})
+    n = d.number("Post")
+    path = f"/admin/incidents/{n}/posts"
+    d.open(f"{path}/new")
+    typed = {"message": "", "title": "Uploads fail", "components": "uploads broken"}
+    d.refused(at(path), typed, "must not be empty", at="message")
+    d.says_at("components", "state of a component", at(path))
+    d.accepted(at(path), {"message": "We know the cause.", "components": "uploads major_outage"}, "The post is on the status page.", "Uploads fail")
+    post = d.items(f"/incidents/{d.of(n)['id']}/posts")[0]["id"]
+    one = f"{path}/{post}"
+    d.open(one)
+    d.refused(at(one), {"components": "nothing major_outage"}, "is not a component")
+    d.accepted(at(one), {"message": "It is fixed.", "components": ""}, "The post is changed.", "It is fixed.")
+    d.open(one)
+    d.asked(f"{one}/delete", "The status page shows this post no more.", "The post is taken back.", "No posts.")

@@ -218,3 +218,17 @@ def a_customer_answers_and_stops_updates(d):
         expect(page.get_by_role("heading", name="You will get updates again")).to_be_visible()
     d.open(f"/admin/incidents/{n}/answers")
     d.shows("It still fails")
+
+
+@form("/status-page/components", "/status-page/components/{id}", "/status-page/components/{id}/delete", template=("form.html.hbs", "ask.html.hbs"), never_wrong={"/status-page/components/{id}/delete": "It has no input."})
+def a_component_is_created_changed_and_deleted(d):
+    path = "/admin/status-page/components"
+    d.open(f"{path}/new")
+    d.refused(at(path), {"id": "not fit", "name": "Search"}, "letters from a to z", at="id")
+    d.accepted(at(path), {"id": "search"}, "The component is created.", "Search")
+    one = f"{path}/search"
+    d.open(one)
+    d.refused(at(one), {"selector": "type:nothing"}, "nothing", at="selector")
+    d.accepted(at(one), {"name": "Find", "selector": ""}, "The component is saved.", "Find")
+    d.open(one)
+    d.asked(f"{one}/delete", "Posts that name it stay.", "The component is deleted.")

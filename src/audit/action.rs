@@ -120,6 +120,11 @@ actions! {
     AttestationWithdrawn = "recovery.attestation_withdrawn",
     NextStepAdded = "next_step.added",
     NextStepChanged = "next_step.changed",
+    ComponentPut = "component.put",
+    ComponentDeleted = "component.deleted",
+    PostAdded = "post.added",
+    PostChanged = "post.changed",
+    PostDeleted = "post.deleted",
     ReportWritten = "report.written",
     ReportPublished = "report.published",
     ReportUnpublished = "report.unpublished",
@@ -201,6 +206,17 @@ impl Action {
                 | Action::BreakGlassUsed
                 | Action::SyncFailed
                 | Action::SyncStopped
+                | Action::ComponentPut
+                | Action::ComponentDeleted
+                | Action::PostAdded
+                | Action::PostChanged
+                | Action::PostDeleted
+                | Action::ReportPublished
+                | Action::ReportCorrected
+                | Action::ReportUnpublished
+                | Action::IncidentMerged
+                | Action::IncidentUnmerged
+                | Action::PersonErased
         )
     }
 }

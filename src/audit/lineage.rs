@@ -21,6 +21,9 @@ const OF_MERGED: &[Action] = &[
     Action::IncidentUnmerged,
     Action::IncidentTookMerged,
     Action::IncidentGaveBack,
+    // A wrong text that the public reads can always be corrected or taken back.
+    Action::PostChanged,
+    Action::PostDeleted,
     Action::AccessDenied,
     Action::AccessForbidden,
     Action::NoticeExpanded,

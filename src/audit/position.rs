@@ -28,6 +28,11 @@ const WITHOUT_INFLUENCE: &[Action] = &[
     Action::HookIgnored,
     Action::CheckState,
     Action::HeartbeatState,
+    Action::ComponentPut,
+    Action::ComponentDeleted,
+    Action::PostAdded,
+    Action::PostChanged,
+    Action::PostDeleted,
     Action::PolicyCreated,
     Action::PolicyChanged,
     Action::PolicyDeleted,
@@ -136,6 +141,14 @@ fn newest_of(conn: &mut Conn, actions: &[&str]) -> Result<i64> {
     ))
     .get_result(conn)?;
     Ok(newest.seq.unwrap_or_default())
+}
+
+/// Returns the number of the last event with one of these actions, or 0 if there is none.
+///
+/// # Errors
+/// An error of the database.
+pub fn last_of(conn: &mut Conn, actions: &[Action]) -> Result<i64> {
+    newest_of(conn, &words(actions))
 }
 
 /// Returns how far the trail has come for all incidents. It can be used for many incidents in one view of the database.

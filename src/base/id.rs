@@ -118,6 +118,8 @@ uuid_id!(/// The ID of an attestation, with which two people say that resources 
     AttestationId, "an attestation");
 uuid_id!(/// The ID of a next step of an incident.
     NextStepId, "a next step");
+uuid_id!(/// The ID of a post, which is what the public reads about an incident.
+    PostId, "a post");
 uuid_id!(/// The ID of a policy, which decides what is sent without a person.
     PolicyId, "a policy");
 uuid_id!(/// The ID of an operator, who is a person of our own organisation.

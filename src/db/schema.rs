@@ -1143,6 +1143,8 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(
+    public_posts,
+    status_components,
     settings,
     counters,
     api_tokens,
@@ -1504,6 +1506,34 @@ diesel::table! {
         stamped_at -> BigInt,
         serial -> Text,
         response -> Binary,
+    }
+}
+
+diesel::table! {
+    status_components (id) {
+        id -> Text,
+        name -> Text,
+        group_name -> Nullable<Text>,
+        position -> BigInt,
+        selector -> Nullable<Text>,
+        gone_at -> Nullable<BigInt>,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    public_posts (id) {
+        id -> Text,
+        incident_id -> Text,
+        status -> Text,
+        title -> Nullable<Text>,
+        message -> Text,
+        components -> Text,
+        translations -> Text,
+        at -> BigInt,
+        created_at -> BigInt,
+        updated_at -> BigInt,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::base::error::Error;
 use crate::base::id::{
     AlertRuleId, AttestationId, BackupId, CheckId, ComparisonId, EmergencyId, EndpointId, ErasureId,
     ExternalId, HeartbeatId, IncidentId, IntegrationId, MuteId, NextStepId, NoticeId, OperatorId, PolicyId,
-    RunId, SourceId, TimeStampId, TokenId,
+    PostId, RunId, SourceId, TimeStampId, TokenId,
 };
 use crate::directory::ResourceRef;
 use crate::notice::template::Phase;
@@ -89,6 +89,7 @@ own_ids! {
     NoticeId: "notice", Self::parse;
     OperatorId: "operator", Self::parse;
     PolicyId: "policy", Self::parse;
+    PostId: "post", Self::parse;
     RunId: "run", Self::parse;
     SourceId: "source", Self::parse;
     TimeStampId: "time stamp", Self::parse;

@@ -33,8 +33,11 @@ fn named(path: &str) -> Option<Named> {
     let behind = path.strip_prefix(PREFIX).or_else(|| path.strip_prefix(SCOPE))?;
     let mut parts = behind.strip_prefix('/')?.split('/');
     let (what, id) = (parts.next()?, parts.next()?);
-    let last = parts.next_back().unwrap_or_default();
+    let rest: Vec<&str> = parts.collect();
+    let last = rest.last().copied().unwrap_or_default();
     match what {
+        // What the public reads can always be corrected or taken back.
+        "incidents" if matches!(rest.as_slice(), ["posts", _, ..]) => None,
         "incidents" if matches!(last, "merge" | "unmerge") => None,
         "incidents" => match id.parse() {
             Ok(number) => Some(Named::Number(number)),

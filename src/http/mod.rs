@@ -21,6 +21,7 @@ mod hook_refusal;
 pub mod hooks;
 pub mod idempotency;
 mod ids;
+pub mod language;
 mod merged;
 pub mod metrics;
 mod now;
@@ -38,6 +39,7 @@ mod sns;
 mod state;
 mod static_files;
 pub mod stats;
+pub mod status;
 mod svg;
 mod template_source;
 mod test_notice;
@@ -91,7 +93,7 @@ fn documented() -> (
         .service(metrics::healthz)
         .service(metrics::readyz)
         .service(metrics::metrics)
-        .service(public::status)
+        .configure(status::routes)
         .service(public::unsubscribe_page)
         .service(public::unsubscribe)
         .service(public::subscribe_again)

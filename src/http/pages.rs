@@ -30,6 +30,13 @@ sources! {
     "report-blocks",
     "public/layout",
     "public/status",
+    "public/status-layout",
+    "public/status-posts",
+    "public/status-bars",
+    "public/status-report",
+    "public/status-incident",
+    "public/status-moved",
+    "public/status-component",
     "public/unsubscribe",
     "public/answers",
     "public/error",
@@ -162,6 +169,8 @@ sources! {
     "admin/incident/report-versions",
     "admin/report",
     "admin/follow-ups",
+    "admin/status-page",
+    "admin/incident/posts",
     "admin/inbound-mail",
     "admin/origin",
     "admin/deleted",
@@ -185,7 +194,7 @@ sources! {
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; frame-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// The policy of a page for customers, which needs no script.
-const PUBLIC_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+pub(super) const PUBLIC_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// The policy of a mail that a page shows in a frame. An email has its style inside. It runs and loads nothing, and only a page of
 /// Candor may show it.
 const MAIL_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; base-uri 'none'; \
@@ -270,6 +279,14 @@ impl Pages {
         }
     }
 
+    /// Renders a page as a text.
+    ///
+    /// # Errors
+    /// `Internal` if the data does not fit the page.
+    pub fn render(&self, name: &str, data: &impl Serialize) -> Result<String> {
+        Pages::compiled()?.render(name, data).map_err(Error::internal)
+    }
+
     /// Renders a page as an answer with headers that forbid frames, content sniffing and scripts.
     ///
     /// # Errors
@@ -288,7 +305,7 @@ impl Pages {
         name: &str,
         data: &impl Serialize,
     ) -> std::result::Result<HttpResponse, Problem> {
-        let html = Pages::compiled()?.render(name, data).map_err(Error::internal)?;
+        let html = self.render(name, data)?;
         let policy = match name.starts_with("public/") {
             true => PUBLIC_POLICY,
             false => POLICY,

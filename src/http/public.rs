@@ -1,4 +1,4 @@
-//! The public pages: published reports, and opting out of optional notices.
+//! The public pages about opting out of optional notices. The status page is in [`super::status`].
 //!
 //! Unknown query parameters are ignored, because programs that forward links add their own. A GET opts nobody
 //! out, because scanners follow links.
@@ -13,45 +13,8 @@ use super::problem::{Answer, Problem};
 use super::refusals::RefusalKind;
 use crate::audit::Actor;
 use crate::base::error::Error;
-use crate::base::time::time_zone;
 use crate::delivery::opt_out;
 use crate::http::App;
-use crate::http::report_blocks::shown;
-use crate::incident::report;
-
-/// Shows the public page with the published reports.
-#[utoipa::path(tag = "Public", security(()), responses((status = 200, description = "A page", content_type = "text/html")))]
-#[get("/status", wrap = "from_fn(for_browsers)")]
-pub async fn status(app: web::Data<App>) -> Answer<Declared> {
-    let published = app.db.read(|conn| report::published(conn, 50)).await?;
-    let utc = time_zone("UTC").map_err(Error::internal)?;
-    let reports: Vec<_> = published
-        .into_iter()
-        .map(|report| {
-            let sections: Vec<_> = report
-                .sections
-                .iter()
-                .map(|section| json!({"heading": section.heading, "blocks": shown(&section.text)}))
-                .collect();
-            json!({
-                "number": report.number,
-                "title": report.title,
-                "sections": sections,
-                "published_at": report.published_at.for_people(Some(&utc)),
-                "published_iso": report.published_at.to_string(),
-                "corrections": report.corrections.iter().map(|one| json!({
-                    "note": one.note, "at": one.at.for_people(Some(&utc)), "iso": one.at.to_string(),
-                })).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    let title = format!("{}: incident reports", app.sending.sender);
-    let page = app.pages.answer(
-        "public/status",
-        &json!({"company": app.sending.sender, "title": title, "reports": reports, "at": app.clock().now().for_people(None)}),
-    );
-    page.map(Declared)
-}
 
 fn target(app: &App, req: &HttpRequest, token: &str) -> Result<i64, Problem> {
     app.links.unsubscribe_target(token).ok_or_else(|| {

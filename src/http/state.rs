@@ -9,6 +9,7 @@ use super::pages::Pages;
 use super::plans::Plans;
 use super::refusals::Refusals;
 use super::stats::{FeedbackStats, HttpStats};
+use super::status::cache::StatusPages;
 use super::used_integrations::UsedIntegrations;
 use crate::alert::intake::ConditionCache;
 use crate::alert::provider::sns::Sns;
@@ -116,6 +117,8 @@ pub struct App {
     pub post: Post,
     /// The templates of the pages for people.
     pub pages: Pages,
+    /// The status page.
+    pub status: StatusPages,
     /// Whether this process sends deliveries.
     pub delivers: bool,
     /// How long a delivery is tried before it fails.

@@ -26,6 +26,8 @@ const STYLE: &[(&str, &str)] = joined![
     "style/settings.css",
     "style/customers.css"
 ];
+/// The style of the status page.
+const STATUS: &[(&str, &str)] = joined!["style/status.css"];
 /// The parts of the script, in their order.
 const SCRIPT: &[(&str, &str)] = joined![
     "script/base.js",
@@ -42,7 +44,7 @@ struct File {
     parts: &'static [(&'static str, &'static str)],
 }
 
-const FILES: [File; 3] = [
+const FILES: [File; 4] = [
     File {
         name: "style.css",
         media: "text/css; charset=utf-8",
@@ -58,11 +60,16 @@ const FILES: [File; 3] = [
         media: "image/svg+xml",
         parts: ICON,
     },
+    File {
+        name: "status.css",
+        media: "text/css; charset=utf-8",
+        parts: STATUS,
+    },
 ];
 
 /// Returns the address of a file. It does not change while the process runs. `None` if there is no such file.
 pub(super) fn address(name: &str) -> Option<&'static str> {
-    static ADDRESSES: LazyLock<[String; 3]> = LazyLock::new(|| {
+    static ADDRESSES: LazyLock<[String; 4]> = LazyLock::new(|| {
         FILES.each_ref().map(|file| {
             let hash = hash(&content(file));
             format!("{SCOPE}/{}?v={hash}", file.name)
@@ -96,6 +103,14 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     }
     // Browsers ask for this address where a page names no icon, such as the page of a mail.
     config.service(web::resource("/favicon.ico").route(web::get().to(|| async { answer(&FILES[2]) })));
+}
+
+/// Returns the files that the status page loads: their paths and their contents.
+pub(super) fn of_status_page() -> impl Iterator<Item = (String, String)> {
+    let used = FILES
+        .iter()
+        .filter(|file| matches!(file.name, "status.css" | "icon.svg"));
+    used.map(|file| (format!("{SCOPE}/{}", file.name), content(file)))
 }
 
 fn answer(file: &File) -> HttpResponse {

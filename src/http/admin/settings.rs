@@ -15,6 +15,7 @@ use crate::notice::limits;
 use crate::notice::template::Phase;
 use crate::notice::templates;
 use crate::operators::contact;
+use crate::status::component;
 
 pub(super) fn routes(pages: &mut Pages) {
     pages.show("/settings", Role::Viewer, show);
@@ -25,7 +26,7 @@ const COUNTED: i64 = 500;
 
 async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let sending = app.sending.clone();
-    let (policies, operators, own, limits, tokens) = app
+    let (policies, operators, own, limits, tokens, components) = app
         .db
         .read(move |conn| {
             let mut own = 0_usize;
@@ -38,6 +39,7 @@ async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
                 own,
                 limits::read(conn, &sending)?,
                 auth::list(conn, None, COUNTED)?.len(),
+                component::all(conn)?.len(),
             ))
         })
         .await?;
@@ -56,6 +58,10 @@ async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let operators = match operators.len() {
         0 => "none: nobody of our team is notified".to_owned(),
         all => format!("{}, {reached} on", count(all, "operator", "operators")),
+    };
+    let components = match components {
+        0 => "no components: only incidents and reports are shown".to_owned(),
+        all => count(all, "component", "components"),
     };
     let mut items: Vec<Value> = vec![
         item(
@@ -80,6 +86,12 @@ async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
             Some(limits),
         ));
     }
+    items.push(item(
+        "Status page",
+        "/admin/status-page",
+        "The components that everybody sees, and what is posted now.",
+        Some(components),
+    ));
     items.push(item(
         "Operators",
         "/admin/operators",

@@ -41,6 +41,7 @@ pub mod search;
 pub mod selectors;
 pub mod sending;
 pub mod sources;
+pub mod status;
 pub mod system;
 pub mod templates;
 pub mod tokens;
@@ -141,6 +142,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(automation::routes)
         .configure(operators::routes)
         .configure(templates::routes)
+        .configure(status::routes)
         .configure(system::routes)
         .configure(evidence::routes)
         .configure(audit::routes)

@@ -26,7 +26,7 @@ use crate::notice::AskedPeople;
 use crate::now::{self, OfIncident, Settings};
 
 /// The tabs, each with its path below the incident, and the anchor that older links name.
-const TABS: [(&str, &str, Option<&str>); 9] = [
+const TABS: [(&str, &str, Option<&str>); 10] = [
     ("Overview", "", None),
     ("People", "/people", Some("people")),
     ("Resources", "/resources", Some("affected")),
@@ -36,6 +36,7 @@ const TABS: [(&str, &str, Option<&str>); 9] = [
     ("Times", "/times", Some("times")),
     ("Report", "/report", Some("report")),
     ("Follow-ups", "/follow-ups", Some("steps")),
+    ("Status page", "/posts", None),
 ];
 /// The seconds between two refreshes, and while something is sent.
 const LIVE: u32 = 5;
@@ -229,6 +230,9 @@ impl Head {
             ];
             for (phase, label) in others.into_iter().chain(recovery) {
                 more.push(json!({"label": label, "path": format!("{base}/write?phase={phase}")}));
+            }
+            if !self.incident.drill {
+                more.push(json!({"label": "Post on the status page", "path": format!("{base}/posts/new")}));
             }
             more.push(json!({"label": "Edit the incident", "path": format!("{base}/edit")}));
             more.push(json!({"label": "Download the evidence", "path": format!("{base}/evidence")}));

@@ -1,0 +1,2 @@
+DROP TABLE public_posts;
+DROP TABLE status_components;

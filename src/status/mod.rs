@@ -1,0 +1,18 @@
+//! The status page: what the public reads about incidents.
+//!
+//! Only three things are public: the components, the posts of operators, and the published reports. A post is apart from a notice:
+//! it mails nobody. Nothing else of an incident is ever public, not even its title.
+//!
+//! The state of a component follows from the posts of the incidents that are open publicly. The worst state wins.
+
+pub mod component;
+mod history;
+mod maintenance;
+mod page;
+pub mod post;
+mod state;
+
+pub use history::{DAYS, Day, days};
+pub use maintenance::{Maintenance, MaintenanceState};
+pub use page::{PublicIncident, StatusPage, last_change, read};
+pub use state::{ComponentState, Indicator, PostStatus};

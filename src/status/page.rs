@@ -1,0 +1,401 @@
+//! What the public reads, all of it: read from the database in one view, and then asked without it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use diesel::prelude::*;
+
+use super::component::{self, Component};
+use super::history::{DAYS, begin_of, day_of};
+use super::maintenance::{self, Maintenance, MaintenanceState};
+use super::post::{self, Post, States};
+use super::state::{ComponentState, Indicator, PostStatus};
+use crate::audit::{self, Action, lineage};
+use crate::base::error::Result;
+use crate::base::id::IncidentId;
+use crate::base::language::Language;
+use crate::base::time::Timestamp;
+use crate::db::Conn;
+use crate::db::schema::{incidents as i, public_posts as p};
+use crate::incident::report::{self, Published};
+
+/// The events after which the public reads something else.
+const CHANGES: &[Action] = &[
+    Action::ComponentPut,
+    Action::ComponentDeleted,
+    Action::PostAdded,
+    Action::PostChanged,
+    Action::PostDeleted,
+    Action::ReportPublished,
+    Action::ReportCorrected,
+    Action::ReportUnpublished,
+    Action::IncidentMerged,
+    Action::IncidentUnmerged,
+    Action::PersonErased,
+    Action::RetentionApplied,
+    Action::DatabaseRestored,
+];
+
+/// The largest number of reports that are public.
+const REPORTS: i64 = 500;
+
+/// Returns the number of the last event that changed what the public reads. A few searches of an index.
+///
+/// # Errors
+/// An error of the database.
+pub fn last_change(conn: &mut Conn) -> Result<i64> {
+    audit::last_of(conn, CHANGES)
+}
+
+/// An incident with posts, as the public reads it. The posts of the incidents that are merged into it belong to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublicIncident {
+    /// The ID of the incident.
+    pub id: IncidentId,
+    /// The number of the incident.
+    pub number: i64,
+    /// Its posts, oldest first. There is at least one.
+    pub posts: Vec<Post>,
+}
+
+impl PublicIncident {
+    /// Returns the state of the work: that of the newest post.
+    pub fn status(&self) -> PostStatus {
+        self.posts
+            .last()
+            .map_or(PostStatus::Investigating, |post| post.status)
+    }
+
+    /// Returns whether the incident is open for the public.
+    pub fn is_open(&self) -> bool {
+        self.status() != PostStatus::Resolved
+    }
+
+    /// Returns the time of the first post.
+    pub fn began_at(&self) -> Timestamp {
+        self.posts
+            .first()
+            .map_or(Timestamp::from_micros(0), |post| post.at)
+    }
+
+    /// Returns the time of the newest post.
+    pub fn last_at(&self) -> Timestamp {
+        self.posts
+            .last()
+            .map_or(Timestamp::from_micros(0), |post| post.at)
+    }
+
+    /// Returns when the posts of the incident were last changed.
+    pub fn updated_at(&self) -> Timestamp {
+        let changed = self.posts.iter().map(|post| post.updated_at.max(post.at));
+        changed.max().unwrap_or(Timestamp::from_micros(0))
+    }
+
+    /// Returns when the incident was resolved, if it is.
+    pub fn resolved_at(&self) -> Option<Timestamp> {
+        (!self.is_open()).then(|| self.last_at())
+    }
+
+    /// Returns the states of all components after each post. A resolved incident affects none.
+    fn states(&self) -> Vec<(Timestamp, States)> {
+        let mut states = States::new();
+        self.posts
+            .iter()
+            .map(|post| {
+                states.extend(post.components.iter().map(|(id, state)| (id.clone(), *state)));
+                if post.status == PostStatus::Resolved {
+                    states.clear();
+                }
+                (post.at, states.clone())
+            })
+            .collect()
+    }
+
+    /// Returns the states of the components that the incident affects now.
+    pub fn affects(&self) -> States {
+        self.states().pop().map(|(_, states)| states).unwrap_or_default()
+    }
+
+    /// Returns the states of a component after each post.
+    pub fn states_of(&self, component: &str) -> Vec<(Timestamp, ComponentState)> {
+        let of = |states: States| states.get(component).copied();
+        self.states()
+            .into_iter()
+            .map(|(at, states)| (at, of(states).unwrap_or(ComponentState::Operational)))
+            .collect()
+    }
+
+    /// Returns the worst state of each component that a post ever named.
+    pub fn worst(&self) -> States {
+        let mut worst = States::new();
+        for (id, state) in self.posts.iter().flat_map(|post| &post.components) {
+            let known = worst.entry(id.clone()).or_insert(*state);
+            *known = (*known).max(*state);
+        }
+        worst
+    }
+
+    /// Returns how bad the incident was at its worst.
+    pub fn impact(&self) -> Indicator {
+        let worst = self.worst().into_values().max();
+        worst.map_or(Indicator::None, Indicator::from)
+    }
+
+    /// Returns the newest title in a language, or else the newest one in the language in which the operators write. None if no post
+    /// has a title.
+    pub fn title(&self, language: Language) -> Option<&str> {
+        self.posts.iter().rev().find_map(|post| {
+            let translated = post
+                .translations
+                .get(&language)
+                .and_then(|said| said.title.as_deref());
+            translated.or(post.title.as_deref())
+        })
+    }
+}
+
+/// All that the public reads.
+#[derive(Clone, Debug)]
+pub struct StatusPage {
+    /// The components, in their order.
+    pub components: Vec<Component>,
+    /// The names of all components, also of deleted ones, by their IDs.
+    pub names: BTreeMap<String, String>,
+    /// The incidents with posts, the one with the newest beginning first.
+    pub incidents: Vec<PublicIncident>,
+    /// Where merged incidents with posts went: from number to number.
+    pub moved: BTreeMap<i64, i64>,
+    /// The published reports, newest first.
+    pub reports: Vec<Published>,
+    /// The planned maintenances.
+    pub maintenances: Vec<Maintenance>,
+    /// The time as of which all of this is.
+    pub as_of: Timestamp,
+}
+
+impl StatusPage {
+    /// Returns the incidents that are open for the public.
+    pub fn open(&self) -> impl Iterator<Item = &PublicIncident> {
+        self.incidents.iter().filter(|incident| incident.is_open())
+    }
+
+    /// Returns the incidents that were resolved within the days of the history.
+    pub fn past(&self) -> impl Iterator<Item = &PublicIncident> {
+        let first = begin_of(day_of(self.as_of) + 1 - DAYS as i64);
+        self.incidents
+            .iter()
+            .filter(move |incident| incident.resolved_at().is_some_and(|at| at >= first))
+    }
+
+    /// Returns the incident with this number.
+    pub fn incident(&self, number: i64) -> Option<&PublicIncident> {
+        self.incidents.iter().find(|incident| incident.number == number)
+    }
+
+    /// Returns the published report of the incident with this number.
+    pub fn report(&self, number: i64) -> Option<&Published> {
+        self.reports.iter().find(|report| report.number == number)
+    }
+
+    /// Returns the state of a component now: the worst of all open incidents and of a maintenance that is being done.
+    pub fn state(&self, component: &str) -> ComponentState {
+        let open = self
+            .open()
+            .filter_map(|incident| incident.affects().get(component).copied());
+        let maintained = self
+            .maintenances
+            .iter()
+            .filter(|one| one.state(self.as_of) == MaintenanceState::InProgress)
+            .filter(|one| one.components.iter().any(|id| id == component))
+            .map(|_| ComponentState::UnderMaintenance);
+        open.chain(maintained)
+            .max()
+            .unwrap_or(ComponentState::Operational)
+    }
+
+    /// Returns how bad everything together is. An open incident that affects no component counts as minor.
+    pub fn indicator(&self) -> Indicator {
+        let components = self.components.iter().map(|one| self.state(&one.id).into());
+        let open = self.open().map(|incident| {
+            let worst = incident.affects().into_values().max();
+            worst
+                .map_or(Indicator::Minor, Indicator::from)
+                .max(Indicator::Minor)
+        });
+        components.chain(open).max().unwrap_or(Indicator::None)
+    }
+
+    /// Returns when anything that the public reads was last changed. None if nothing was ever written.
+    pub fn updated_at(&self) -> Option<Timestamp> {
+        let incidents = self.incidents.iter().map(PublicIncident::updated_at);
+        let components = self.components.iter().map(|one| one.updated_at);
+        let reports = self.reports.iter().map(|report| report.published_at);
+        let maintenances = self.maintenances.iter().map(|one| one.updated_at);
+        incidents
+            .chain(components)
+            .chain(reports)
+            .chain(maintenances)
+            .max()
+    }
+
+    /// Returns until when the page says the same, unless somebody changes something: the next midnight, or the next beginning or end
+    /// of a maintenance.
+    pub fn same_until(&self) -> Timestamp {
+        let midnight = begin_of(day_of(self.as_of) + 1);
+        let times = self
+            .maintenances
+            .iter()
+            .flat_map(|one| [one.starts_at, one.ends_at]);
+        times
+            .filter(|at| *at > self.as_of)
+            .fold(midnight, Timestamp::min)
+            .max(self.as_of.plus(Duration::from_secs(1)))
+    }
+}
+
+/// Reads all that the public reads.
+///
+/// # Errors
+/// An error of the database.
+pub fn read(conn: &mut Conn, now: Timestamp) -> Result<StatusPage> {
+    let with_posts: Vec<(IncidentId, i64)> = i::table
+        .filter(i::id.eq_any(p::table.select(p::incident_id)))
+        .filter(i::drill.eq(false))
+        .select((i::id, i::number))
+        .load(conn)?;
+    let mut numbers = BTreeMap::new();
+    // Where the posts of an incident belong now, with the number of it.
+    let mut homes: BTreeMap<IncidentId, (IncidentId, i64)> = BTreeMap::new();
+    let mut moved = BTreeMap::new();
+    for (id, number) in with_posts {
+        let root = lineage::root(conn, &id)?;
+        let home = match root == id {
+            true => number,
+            false => i::table.find(root.as_str()).select(i::number).first(conn)?,
+        };
+        if home != number {
+            moved.insert(number, home);
+        }
+        numbers.insert(root.clone(), home);
+        homes.insert(id, (root, home));
+    }
+    let mut posts: BTreeMap<IncidentId, Vec<Post>> = BTreeMap::new();
+    for post in post::all(conn)? {
+        if let Some((root, _)) = homes.get(&post.incident) {
+            posts.entry(root.clone()).or_default().push(post);
+        }
+    }
+    let mut incidents: Vec<PublicIncident> = posts
+        .into_iter()
+        .filter_map(|(id, posts)| {
+            let number = *numbers.get(&id)?;
+            Some(PublicIncident { id, number, posts })
+        })
+        .collect();
+    incidents.sort_by_key(|incident| std::cmp::Reverse((incident.began_at(), incident.number)));
+    Ok(StatusPage {
+        components: component::all(conn)?,
+        names: component::names(conn)?,
+        incidents,
+        moved,
+        reports: report::published(conn, REPORTS)?,
+        maintenances: maintenance::public(conn)?,
+        as_of: now,
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::base::id::PostId;
+
+    pub fn post(at: &str, status: &str, components: &[(&str, ComponentState)]) -> Post {
+        let at = Timestamp::parse(at).unwrap();
+        Post {
+            id: PostId::new(at),
+            incident: IncidentId::new(at),
+            status: PostStatus::parse(status).unwrap(),
+            title: None,
+            message: "Uploads fail.".to_owned(),
+            components: components
+                .iter()
+                .map(|(id, state)| ((*id).to_owned(), *state))
+                .collect(),
+            translations: BTreeMap::new(),
+            at,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
+    pub fn incident(number: i64, posts: Vec<Post>) -> PublicIncident {
+        let id = posts[0].incident.clone();
+        PublicIncident { id, number, posts }
+    }
+
+    fn page(incidents: Vec<PublicIncident>) -> StatusPage {
+        StatusPage {
+            components: Vec::new(),
+            names: BTreeMap::new(),
+            incidents,
+            moved: BTreeMap::new(),
+            reports: Vec::new(),
+            maintenances: Vec::new(),
+            as_of: Timestamp::parse("2026-03-10T12:00:00Z").unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_worst_state_of_the_open_incidents_wins() {
+        use ComponentState::{DegradedPerformance, MajorOutage, Operational, PartialOutage};
+        let first = incident(
+            1,
+            vec![
+                post(
+                    "2026-03-10T08:00:00Z",
+                    "investigating",
+                    &[("uploads", MajorOutage)],
+                ),
+                post(
+                    "2026-03-10T09:00:00Z",
+                    "identified",
+                    &[("uploads", DegradedPerformance)],
+                ),
+                post("2026-03-10T10:00:00Z", "monitoring", &[]),
+            ],
+        );
+        let second = incident(
+            2,
+            vec![post(
+                "2026-03-10T09:30:00Z",
+                "investigating",
+                &[("uploads", PartialOutage)],
+            )],
+        );
+        let over = incident(
+            3,
+            vec![
+                post(
+                    "2026-03-10T09:30:00Z",
+                    "investigating",
+                    &[("uploads", MajorOutage)],
+                ),
+                post("2026-03-10T09:40:00Z", "resolved", &[]),
+            ],
+        );
+        let both = page(vec![first.clone(), second, over.clone()]);
+        assert_eq!(both.state("uploads"), PartialOutage);
+        assert_eq!(both.indicator(), Indicator::Major);
+        assert_eq!(page(vec![first]).state("uploads"), DegradedPerformance);
+        assert_eq!(page(vec![over.clone()]).state("uploads"), Operational);
+        assert_eq!(page(vec![over.clone()]).indicator(), Indicator::None);
+        assert_eq!(over.impact(), Indicator::Critical);
+        assert_eq!(page(vec![over]).past().count(), 1);
+    }
+
+    #[test]
+    fn an_open_incident_without_components_is_not_silent() {
+        let open = incident(1, vec![post("2026-03-10T08:00:00Z", "monitoring", &[])]);
+        assert_eq!(page(vec![open]).indicator(), Indicator::Minor);
+    }
+}
