@@ -38,6 +38,8 @@ macro_rules! areas {
 areas! {
     /// What stands on every public page.
     Page = "page",
+    /// What the channels to chats and push services of accounts show.
+    Channels = "channels",
 }
 
 /// The texts of an area: by key, then by language.

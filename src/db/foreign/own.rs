@@ -81,6 +81,7 @@ pub(super) const TABLES: [&str; 109] = [
     "incident_titles",
     "incidents",
     "integrations",
+    "mail_servers",
     "member_history",
     "members",
     "merged_links",

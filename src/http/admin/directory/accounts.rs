@@ -4,9 +4,10 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{delete, history, shown};
+use super::{contact_forms, delete, history, shown};
 use crate::auth::Role;
 use crate::directory::account;
+use crate::directory::contact;
 use crate::directory::endpoint;
 use crate::directory::line::LineKind;
 use crate::directory::member;
@@ -35,6 +36,7 @@ pub(super) fn routes(pages: &mut Pages) {
             "GET /api/v1/accounts/{account}",
             "GET /api/v1/accounts/{account}/members",
             "GET /api/v1/accounts/{account}/members/{person}",
+            "GET /api/v1/accounts/{account}/contacts",
             "GET /api/v1/accounts/{account}/endpoints",
             "GET /api/v1/accounts/{account}/recovery",
         ]);
@@ -105,7 +107,7 @@ async fn show(
     let members_after: Option<String> = cursor(p.members.as_deref())?;
     let resources_after: Option<(String, String)> = cursor(p.resources.as_deref())?;
     let (cache, now) = (app.audience_cache.clone(), app.clock().now());
-    let (account, recovery, origin, depends, endpoints, members, resources, (incidents, told)) = app
+    let (account, recovery, origin, depends, endpoints, members, resources, (incidents, told, contacts)) = app
         .db
         .read(move |conn| {
             let account = account::get(conn, &id)?;
@@ -117,6 +119,7 @@ async fn show(
             let records = (
                 evidence::incidents_of_account(conn, &id, SHOWN)?,
                 told::list(conn, &history::account_wanted(&id), None, history::ROWS.0)?,
+                contact::list(conn, &id)?,
             );
             // Nothing belongs to an archived account.
             if account.gone_at.is_some() {
@@ -161,6 +164,7 @@ async fn show(
             "may_restore": may_change && account.gone_at.is_some(),
             "delete": delete::ask("Delete account", &text, &path),
             "endpoints": endpoints.iter().map(shown::endpoint).collect::<Vec<_>>(),
+            "contacts": contacts.iter().map(|one| contact_forms::shown(one, &path)).collect::<Vec<_>>(),
             "members": members.items.iter().map(|one| shown::role(one, &path, "members", "of this account")).collect::<Vec<_>>(),
             "members_next": members.next_cursor.map(|next| link(&path, &[("members", Some(&next))])),
             "members_first": p.members.is_some().then_some(&path),
