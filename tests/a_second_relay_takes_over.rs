@@ -64,13 +64,22 @@ async fn one_dies_in_the_middle(env: Env) {
     assert_eq!(deliveries.len(), MANY);
     for delivery in &deliveries {
         let address = delivery["address"].as_str().expect("an address");
-        let relay = delivery["relay"].as_str().unwrap_or_else(|| panic!("no relay: {delivery}"));
-        assert!(got[address].iter().any(|name| name == relay), "{delivery}: {:?}", got[address]);
+        let relay = delivery["relay"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no relay: {delivery}"));
+        assert!(
+            got[address].iter().any(|name| name == relay),
+            "{delivery}: {:?}",
+            got[address]
+        );
         for attempt in delivery["attempts"].as_array().expect("attempts") {
             assert!(attempt["relay"].is_string(), "{delivery}");
         }
         // Who got it twice was in doubt, and nobody else.
-        let doubts = outcomes(delivery).iter().filter(|outcome| **outcome == "ambiguous").count();
+        let doubts = outcomes(delivery)
+            .iter()
+            .filter(|outcome| **outcome == "ambiguous")
+            .count();
         assert!(got[address].len() <= 1 + doubts, "{delivery}: {:?}", got[address]);
     }
     let verified = candor.get("/api/v1/audit/verify").await.expect(200);
@@ -124,9 +133,16 @@ async fn only_faults_of_the_server_change_it(env: Env) {
         let state = delivery["state"].as_str().expect("a state").to_owned();
         states.entry(state).or_default().push(delivery);
     }
-    let numbers: BTreeMap<&str, usize> = states.iter().map(|(state, of)| (state.as_str(), of.len())).collect();
+    let numbers: BTreeMap<&str, usize> = states
+        .iter()
+        .map(|(state, of)| (state.as_str(), of.len()))
+        .collect();
     let lost = numbers.get("bounced").or(numbers.get("failed")).copied();
-    assert_eq!((lost, numbers["pending"], numbers["sent"]), (Some(1), 2, PEOPLE - 3), "{numbers:?}");
+    assert_eq!(
+        (lost, numbers["pending"], numbers["sent"]),
+        (Some(1), 2, PEOPLE - 3),
+        "{numbers:?}"
+    );
     // Only the email that the first server itself could not accept went to the second one.
     assert_eq!((first.count(), second.count()), (PEOPLE - 4, 1));
     for delivery in &states["pending"] {
@@ -134,8 +150,10 @@ async fn only_faults_of_the_server_change_it(env: Env) {
         assert_eq!(delivery["relay"], Value::Null, "{delivery}");
     }
     let taken = second.taken();
-    let by_second: Vec<&Value> =
-        states["sent"].iter().filter(|delivery| delivery["relay"] == name(&second)).collect();
+    let by_second: Vec<&Value> = states["sent"]
+        .iter()
+        .filter(|delivery| delivery["relay"] == name(&second))
+        .collect();
     assert_eq!(by_second.len(), 1);
     assert_eq!(by_second[0]["address"], taken[0].to());
     assert_eq!(outcomes(by_second[0]), ["sent"], "one attempt");
@@ -182,19 +200,28 @@ async fn it_is_shown_and_the_first_gets_the_next_again(env: Env) {
     let faults = async || {
         let now = app.get("/api/v1/now").await.expect(200);
         let faults = now["faults"].as_array().expect("faults").clone();
-        faults.into_iter().filter(|fault| fault["kind"] == "mail_server").collect::<Vec<_>>()
+        faults
+            .into_iter()
+            .filter(|fault| fault["kind"] == "mail_server")
+            .collect::<Vec<_>>()
     };
     wait_until("the fault", DEADLINE, async || !faults().await.is_empty()).await;
     let fault = faults().await.remove(0);
     let text = format!("The mail server {a} fails. The mail server {b} has taken over.");
-    assert_eq!((&fault["text"], fault["id"].as_str()), (&json!(text), Some(a.as_str())));
+    assert_eq!(
+        (&fault["text"], fault["id"].as_str()),
+        (&json!(text), Some(a.as_str()))
+    );
     assert!(fault["since"].is_string(), "{fault}");
     assert!(app.admin_page("/admin").await.contains(&text), "the page Now");
     let system = app.get("/api/v1/system").await.expect(200);
     assert!(system["mail_server"]["passed_over_since"].is_string(), "{system}");
     assert_eq!(system["second_mail_server"]["accepted"], PEOPLE, "{system}");
     let page = app.admin_page("/admin/system").await;
-    assert!(page.contains("gets no emails since") && page.contains(&b), "the page System");
+    assert!(
+        page.contains("gets no emails since") && page.contains(&b),
+        "the page System"
+    );
     let metrics = app.anonymous().get("/metrics").await.expect(200).text;
     for line in [
         format!("candor_relay_passed_over{{relay=\"{a}\"}} 1"),
@@ -207,17 +234,26 @@ async fn it_is_shown_and_the_first_gets_the_next_again(env: Env) {
     assert!(page.contains(&format!("by {b}")), "the deliveries");
     // Without an email to send, Candor finds out that the first one works again.
     first.behave();
-    wait_until("the first to be used again", DEADLINE, async || faults().await.is_empty()).await;
+    wait_until("the first to be used again", DEADLINE, async || {
+        faults().await.is_empty()
+    })
+    .await;
     let update = app.tell(&incident, "update").await;
     assert_eq!((first.count(), second.count()), (PEOPLE, PEOPLE));
     let history = app.all("/api/v1/people/person-1/history").await;
     let relays: Vec<&Value> = history.iter().map(|entry| &entry["relay"]).collect();
-    assert!(relays.contains(&&json!(a)) && relays.contains(&&json!(b)), "{history:?}");
+    assert!(
+        relays.contains(&&json!(a)) && relays.contains(&&json!(b)),
+        "{history:?}"
+    );
     for delivery in app.deliveries(&update).await {
         assert_eq!(delivery["relay"], a, "{delivery}");
     }
     let events = async |action: &str| app.all(&format!("/api/v1/audit?action={action}")).await;
-    let (fails, works) = (events("mail_server.fails").await, events("mail_server.works").await);
+    let (fails, works) = (
+        events("mail_server.fails").await,
+        events("mail_server.works").await,
+    );
     assert_eq!((fails.len(), works.len()), (1, 1), "{fails:?} {works:?}");
     assert_eq!(fails[0]["subject"]["id"], a, "{fails:?}");
     assert_eq!(fails[0]["after"]["taken_over_by"], b, "{fails:?}");
@@ -230,7 +266,11 @@ async fn both_fail_and_come_back(env: Env) {
     die(&second);
     let app = with_two(&env, &first, &second, 1).await;
     let (_, notice) = app.tell_crowd(crowd(PEOPLE)).await;
-    let text = format!("The mail servers {} and {} do not answer.", name(&first), name(&second));
+    let text = format!(
+        "The mail servers {} and {} do not answer.",
+        name(&first),
+        name(&second)
+    );
     wait_until("the fault", DEADLINE, async || {
         let now = app.get("/api/v1/now").await.expect(200);
         now["faults"].to_string().contains(&text)

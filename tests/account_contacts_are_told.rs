@@ -21,7 +21,8 @@ async fn start(env: &Env) -> TestApp {
         lines.push(json!({"kind": "account", "id": id, "name": name, "time_zone": "Europe/Berlin"}));
         lines.push(json!({"kind": "person", "id": format!("{id}-owner"), "name": "Olu", "email": format!("owner@{id}.example")}));
         lines.push(json!({"kind": "resource", "type": "project", "id": id, "account": id, "name": format!("Project of {name}")}));
-        lines.push(json!({"kind": "member", "account": id, "person": format!("{id}-owner"), "role": "owner"}));
+        lines
+            .push(json!({"kind": "member", "account": id, "person": format!("{id}-owner"), "role": "owner"}));
     }
     let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
     app.import(lines).await.expect(200);
@@ -35,7 +36,12 @@ async fn name(app: &TestApp, account: &str, kind: &str, email: &str) -> Value {
 }
 
 /// Sends a detection with this audience and returns its emails.
-async fn told(app: &TestApp, affected: &[(&str, &str)], audience: Value, mails: usize) -> (String, Vec<Mail>) {
+async fn told(
+    app: &TestApp,
+    affected: &[(&str, &str)],
+    audience: Value,
+    mails: usize,
+) -> (String, Vec<Mail>) {
     let incident = app.incident(affected.iter().copied()).await;
     let mut draft = json!({
         "phase": "detection", "message": "Files cannot be opened.", "customer_action": {"required": false},
@@ -66,25 +72,66 @@ async fn operations_and_the_shared_mailbox_are_told_if_they_are_named(env: Env) 
     let new: Vec<&Mail> = mails[1..].iter().collect();
     let mut to: Vec<&str> = new.iter().map(|mail| mail.to.as_str()).collect();
     to.sort_unstable();
-    assert_eq!(to, ["ops@acme.example", "owner@acme.example", "team@acme.example"]);
-    let operations = new.iter().find(|mail| mail.to == "ops@acme.example").expect("the mail");
-    assert!(operations.flat().contains("you are the contact for operations of Acme"), "{}", operations.flat());
-    assert!(!operations.flat().contains("are a member"), "{}", operations.flat());
-    let shared = new.iter().find(|mail| mail.to == "team@acme.example").expect("the mail");
-    assert!(shared.flat().contains("you are the shared mailbox of Acme"), "{}", shared.flat());
+    assert_eq!(
+        to,
+        ["ops@acme.example", "owner@acme.example", "team@acme.example"]
+    );
+    let operations = new
+        .iter()
+        .find(|mail| mail.to == "ops@acme.example")
+        .expect("the mail");
+    assert!(
+        operations
+            .flat()
+            .contains("you are the contact for operations of Acme"),
+        "{}",
+        operations.flat()
+    );
+    assert!(
+        !operations.flat().contains("are a member"),
+        "{}",
+        operations.flat()
+    );
+    let shared = new
+        .iter()
+        .find(|mail| mail.to == "team@acme.example")
+        .expect("the mail");
+    assert!(
+        shared.flat().contains("you are the shared mailbox of Acme"),
+        "{}",
+        shared.flat()
+    );
     // The audience says why.
     let audience = app.all(&format!("/api/v1/incidents/{incident}/audience")).await;
-    let contact = audience.iter().find(|one| one["person"]["id"] == "contact:operations:acme");
+    let contact = audience
+        .iter()
+        .find(|one| one["person"]["id"] == "contact:operations:acme");
     let contact = contact.unwrap_or_else(|| panic!("not in the audience: {audience:?}"));
-    assert_eq!(contact["reasons"][0]["role"], "contact for operations", "{contact}");
+    assert_eq!(
+        contact["reasons"][0]["role"], "contact for operations",
+        "{contact}"
+    );
     assert_eq!(contact["reasons"][0]["account"], "acme", "{contact}");
     let listed = app.get("/api/v1/accounts/acme/contacts").await.expect(200);
-    let kinds: Vec<&str> = listed["items"].as_array().expect("contacts").iter().filter_map(|one| one["kind"].as_str()).collect();
+    let kinds: Vec<&str> = listed["items"]
+        .as_array()
+        .expect("contacts")
+        .iter()
+        .filter_map(|one| one["kind"].as_str())
+        .collect();
     assert_eq!(kinds, ["shared", "operations", "security", "billing"]);
     let page = app.admin_page("/admin/directory/accounts/acme").await;
-    assert!(page.contains("contact for security") && page.contains("Name a contact"), "the page");
-    let events = app.all("/api/v1/audit?subject=acme/contact:operations:acme").await;
-    assert!(events.iter().any(|event| event["action"] == "member.put"), "{events:?}");
+    assert!(
+        page.contains("contact for security") && page.contains("Name a contact"),
+        "the page"
+    );
+    let events = app
+        .all("/api/v1/audit?subject=acme/contact:operations:acme")
+        .await;
+    assert!(
+        events.iter().any(|event| event["action"] == "member.put"),
+        "{events:?}"
+    );
     app.finish().await;
 }
 
@@ -97,7 +144,14 @@ async fn the_rule_chooses_the_kinds(env: Env) {
     let (_, mails) = told(&app, &[("project", "acme")], rule, 3).await;
     let mut to = recipients(&mails);
     to.sort_unstable();
-    assert_eq!(to, ["billing@acme.example", "owner@acme.example", "security@acme.example"]);
+    assert_eq!(
+        to,
+        [
+            "billing@acme.example",
+            "owner@acme.example",
+            "security@acme.example"
+        ]
+    );
     let (_, mails) = told(&app, &[("project", "acme")], json!({"contacts": []}), 4).await;
     assert_eq!(mails[3].to, "owner@acme.example");
     app.finish().await;
@@ -110,11 +164,20 @@ async fn one_mailbox_of_several_accounts_gets_one_mail_that_names_each(env: Env)
     name(&app, "beta", "shared", "noc@agency.example").await;
     let both = [("project", "acme"), ("project", "beta")];
     let (_, mails) = told(&app, &both, Value::Null, 3).await;
-    let mail = mails.iter().find(|mail| mail.to.eq_ignore_ascii_case("noc@agency.example")).expect("the mail");
+    let mail = mails
+        .iter()
+        .find(|mail| mail.to.eq_ignore_ascii_case("noc@agency.example"))
+        .expect("the mail");
     let text = mail.flat();
-    assert!(text.contains("the contact for operations of Acme and Beta"), "{text}");
+    assert!(
+        text.contains("the contact for operations of Acme and Beta"),
+        "{text}"
+    );
     assert!(text.contains("the shared mailbox of Beta"), "{text}");
-    assert!(text.contains("Project of Acme") && text.contains("Project of Beta"), "{text}");
+    assert!(
+        text.contains("Project of Acme") && text.contains("Project of Beta"),
+        "{text}"
+    );
     app.finish().await;
 }
 
@@ -123,23 +186,46 @@ async fn opting_out_and_removing_count_for_the_mailbox(env: Env) {
     let named = name(&app, "acme", "operations", "ops@acme.example").await;
     assert_eq!(named["name"], "Acme (operations)");
     let (incident, mails) = told(&app, &[("project", "acme")], Value::Null, 2).await;
-    let mail = mails.iter().find(|mail| mail.to == "ops@acme.example").expect("the mail");
+    let mail = mails
+        .iter()
+        .find(|mail| mail.to == "ops@acme.example")
+        .expect("the mail");
     let link = mail.header("List-Unsubscribe");
-    let link = link.split(['<', '>']).find(|part| part.starts_with("http")).expect("a link").to_owned();
+    let link = link
+        .split(['<', '>'])
+        .find(|part| part.starts_with("http"))
+        .expect("a link")
+        .to_owned();
     let path = link.splitn(4, '/').nth(3).expect("a path").to_owned();
-    app.anonymous().request(reqwest::Method::POST, &format!("/{path}"))
-        .body("application/x-www-form-urlencoded", "List-Unsubscribe=One-Click").send().await.expect(200);
+    app.anonymous()
+        .request(reqwest::Method::POST, &format!("/{path}"))
+        .body("application/x-www-form-urlencoded", "List-Unsubscribe=One-Click")
+        .send()
+        .await
+        .expect(200);
     let update = app.tell(&incident, "update").await;
     assert_eq!(app.addresses(&update, "sent").await, ["owner@acme.example"]);
     // A contact that is removed is told no more, and one that is named again is.
-    app.delete("/api/v1/accounts/acme/contacts/operations").await.expect(204);
-    app.delete("/api/v1/accounts/acme/contacts/operations").await.expect_problem(404);
+    app.delete("/api/v1/accounts/acme/contacts/operations")
+        .await
+        .expect(204);
+    app.delete("/api/v1/accounts/acme/contacts/operations")
+        .await
+        .expect_problem(404);
     let listed = app.get("/api/v1/accounts/acme/contacts").await.expect(200);
     assert_eq!(listed["items"], json!([]));
     let path = "/api/v1/accounts/acme/contacts/operations";
-    app.put(path, json!({"email": "noc@acme.example"})).await.expect(201);
-    let again = app.put(path, json!({"email": "noc2@acme.example", "name": "The NOC"})).await.expect(200);
-    assert_eq!(json!([again["person"], again["name"], again["email"]]), json!([named["person"], "The NOC", "noc2@acme.example"]));
+    app.put(path, json!({"email": "noc@acme.example"}))
+        .await
+        .expect(201);
+    let again = app
+        .put(path, json!({"email": "noc2@acme.example", "name": "The NOC"}))
+        .await
+        .expect(200);
+    assert_eq!(
+        json!([again["person"], again["name"], again["email"]]),
+        json!([named["person"], "The NOC", "noc2@acme.example"])
+    );
     app.finish().await;
 }
 
@@ -152,7 +238,14 @@ async fn members_may_be_contacts_by_an_import(env: Env) {
     let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
     app.import(lines).await.expect(200);
     let listed = app.get("/api/v1/accounts/acme/contacts").await.expect(200);
-    assert_eq!(json!([listed["items"][0]["kind"], listed["items"][0]["person"], listed["items"][0]["named"]]), json!(["security", "soc", false]));
+    assert_eq!(
+        json!([
+            listed["items"][0]["kind"],
+            listed["items"][0]["person"],
+            listed["items"][0]["named"]
+        ]),
+        json!(["security", "soc", false])
+    );
     let (_, mails) = told(&app, &[("project", "acme")], json!({"contacts": ["security"]}), 2).await;
     assert!(recipients(&mails).contains(&"soc@acme.example"));
     app.finish().await;
@@ -162,14 +255,33 @@ async fn what_is_no_contact_is_refused(env: Env) {
     let app = start(&env).await;
     let put = async |path: &str, body: Value| app.put(path, body).await;
     let operations = "/api/v1/accounts/acme/contacts/operations";
-    put(operations, json!({"email": "nobody"})).await.expect_invalid("/email");
-    put(operations, json!({"email": "a@acme.example", "phone": "1"})).await.expect_problem(422);
-    put("/api/v1/accounts/acme/contacts/legal", json!({"email": "a@acme.example"})).await.expect_problem(404);
-    put("/api/v1/accounts/nobody/contacts/operations", json!({"email": "a@acme.example"})).await.expect_problem(404);
+    put(operations, json!({"email": "nobody"}))
+        .await
+        .expect_invalid("/email");
+    put(operations, json!({"email": "a@acme.example", "phone": "1"}))
+        .await
+        .expect_problem(422);
+    put(
+        "/api/v1/accounts/acme/contacts/legal",
+        json!({"email": "a@acme.example"}),
+    )
+    .await
+    .expect_problem(404);
+    put(
+        "/api/v1/accounts/nobody/contacts/operations",
+        json!({"email": "a@acme.example"}),
+    )
+    .await
+    .expect_problem(404);
     let viewer = app.as_new("viewer").await;
-    viewer.put(operations, json!({"email": "a@acme.example"})).await.expect_problem(403);
+    viewer
+        .put(operations, json!({"email": "a@acme.example"}))
+        .await
+        .expect_problem(403);
     let incident = app.incident([("project", "acme")]).await;
     let draft = json!({"phase": "detection", "message": "x", "audience": {"contacts": ["legal"]}});
-    app.post(&format!("/api/v1/incidents/{incident}/notices"), draft).await.expect_invalid("/audience/contacts/0");
+    app.post(&format!("/api/v1/incidents/{incident}/notices"), draft)
+        .await
+        .expect_invalid("/audience/contacts/0");
     app.finish().await;
 }

@@ -60,7 +60,10 @@ async fn each_service_gets_its_format_in_the_language_of_the_account(env: Env) {
     let incident = app.incident([("project", "p1")]).await;
     let notice = app.draft(&incident, "detection").await;
     let preview = app.preview(&notice).await.expect(200);
-    assert_eq!(preview["channels"], json!({"apprise": 1, "ntfy": 1, "slack": 1, "teams": 1}));
+    assert_eq!(
+        preview["channels"],
+        json!({"apprise": 1, "ntfy": 1, "slack": 1, "teams": 1})
+    );
     app.send_as_previewed(&notice).await;
     let done = app.done(&notice).await;
     for kind in KINDS {
@@ -69,66 +72,122 @@ async fn each_service_gets_its_format_in_the_language_of_the_account(env: Env) {
     let received = receiver.requests(4).await;
     let body = |path: &str| {
         let found = received.iter().find(|request| request.path.starts_with(path));
-        found.unwrap_or_else(|| panic!("nothing at {path}: {received:#?}")).json()
+        found
+            .unwrap_or_else(|| panic!("nothing at {path}: {received:#?}"))
+            .json()
     };
     let (title, text) = ("Störung #1", "What we have to say in the detection.");
     let fact = "Betroffen bei Acme <Films> & Co: Launch *film*";
 
     let slack = body("/services/");
-    assert_eq!(slack["blocks"][0]["text"], json!({"type": "plain_text", "text": title, "emoji": false}));
+    assert_eq!(
+        slack["blocks"][0]["text"],
+        json!({"type": "plain_text", "text": title, "emoji": false})
+    );
     assert_eq!(slack["blocks"][1]["text"]["text"], text);
     let context = slack["blocks"][2]["elements"][0]["text"].as_str().expect("facts");
-    assert!(context.contains(fact) && context.contains("Sie müssen nichts tun."), "{context}");
+    assert!(
+        context.contains(fact) && context.contains("Sie müssen nichts tun."),
+        "{context}"
+    );
     assert!(context.contains("Beginn: 2024-03-14 10:00 UTC"), "{context}");
     let fallback = slack["text"].as_str().expect("a fallback");
-    assert!(fallback.starts_with(title) && fallback.contains("Acme &lt;Films&gt; &amp; Co"), "{fallback}");
+    assert!(
+        fallback.starts_with(title) && fallback.contains("Acme &lt;Films&gt; &amp; Co"),
+        "{fallback}"
+    );
 
     let teams = body("/workflows/");
     assert_eq!(teams["type"], "message");
     let attachment = &teams["attachments"][0];
-    assert_eq!(attachment["contentType"], "application/vnd.microsoft.card.adaptive");
+    assert_eq!(
+        attachment["contentType"],
+        "application/vnd.microsoft.card.adaptive"
+    );
     assert_eq!(attachment["content"]["type"], "AdaptiveCard");
     let blocks = attachment["content"]["body"].as_array().expect("a body");
-    let runs: Vec<&str> = blocks.iter().filter_map(|block| block["inlines"][0]["text"].as_str()).collect();
+    let runs: Vec<&str> = blocks
+        .iter()
+        .filter_map(|block| block["inlines"][0]["text"].as_str())
+        .collect();
     assert_eq!(runs[..2], [title, text]);
     assert!(runs.contains(&fact), "{runs:?}");
 
     // The topic is in the body, and the request goes to the server of the topic.
-    let ntfy = received.iter().find(|request| request.path == "/").expect("a request to ntfy").json();
-    assert_eq!((ntfy["topic"].as_str(), ntfy["title"].as_str()), (Some(SECRET), Some(title)));
+    let ntfy = received
+        .iter()
+        .find(|request| request.path == "/")
+        .expect("a request to ntfy")
+        .json();
+    assert_eq!(
+        (ntfy["topic"].as_str(), ntfy["title"].as_str()),
+        (Some(SECRET), Some(title))
+    );
     assert_eq!(ntfy["priority"], 4);
-    assert!(ntfy["message"].as_str().expect("a message").starts_with(text), "{ntfy}");
+    assert!(
+        ntfy["message"].as_str().expect("a message").starts_with(text),
+        "{ntfy}"
+    );
 
     let apprise = body("/notify/");
-    assert_eq!(json!([apprise["title"], apprise["type"], apprise["tag"], apprise["format"]]), json!([title, "warning", "ops", "text"]));
-    let request = received.iter().find(|request| request.path.starts_with("/notify/")).expect("a request");
-    assert_eq!(request.path, format!("/notify/{SECRET}"), "the tag is not part of the URL");
+    assert_eq!(
+        json!([
+            apprise["title"],
+            apprise["type"],
+            apprise["tag"],
+            apprise["format"]
+        ]),
+        json!([title, "warning", "ops", "text"])
+    );
+    let request = received
+        .iter()
+        .find(|request| request.path.starts_with("/notify/"))
+        .expect("a request");
+    assert_eq!(
+        request.path,
+        format!("/notify/{SECRET}"),
+        "the tag is not part of the URL"
+    );
 
     // The end of the incident reads as one.
     app.resolve(&incident).await;
     let end = app.tell(&incident, "resolution").await;
     app.done(&end).await;
     let received = receiver.requests(8).await;
-    let last = received[4..].iter().find(|request| request.path.starts_with("/services/")).expect("Slack").json();
+    let last = received[4..]
+        .iter()
+        .find(|request| request.path.starts_with("/services/"))
+        .expect("Slack")
+        .json();
     assert_eq!(last["blocks"][0]["text"]["text"], "Behoben: Störung #1");
     app.finish().await;
 }
 
 async fn the_url_is_shown_nowhere(env: Env) {
     // Each service repeats the URL in its answer.
-    let receiver = Receiver::answering(|_, request| Reply::of(200).body(format!("POST {} {SECRET} ok", request.path)));
+    let receiver =
+        Receiver::answering(|_, request| Reply::of(200).body(format!("POST {} {SECRET} ok", request.path)));
     let app = start(&env, "ja").await;
     let mut ids = Vec::new();
     for kind in KINDS {
         let made = endpoint(&app, &receiver, kind).await;
         let origin = format!("http://127.0.0.1:{}/***#", receiver.port());
-        assert!(made["url"].as_str().expect("a URL").starts_with(&origin), "{made}");
+        assert!(
+            made["url"].as_str().expect("a URL").starts_with(&origin),
+            "{made}"
+        );
         ids.push(made["id"].as_str().expect("an ID").to_owned());
     }
-    let tested = app.post(&format!("/api/v1/endpoints/{}/test", ids[0]), json!({})).await.expect(200);
+    let tested = app
+        .post(&format!("/api/v1/endpoints/{}/test", ids[0]), json!({}))
+        .await
+        .expect(200);
     assert_eq!(tested["outcome"], "sent");
     assert!(!tested["reply"].to_string().contains(SECRET), "{tested}");
-    assert_eq!(receiver.received()[0].json()["blocks"][0]["text"]["text"], "テストメッセージ");
+    assert_eq!(
+        receiver.received()[0].json()["blocks"][0]["text"]["text"],
+        "テストメッセージ"
+    );
     let incident = app.incident([("project", "p1")]).await;
     let notice = app.tell(&incident, "detection").await;
     app.done(&notice).await;
@@ -167,12 +226,24 @@ async fn the_url_is_shown_nowhere(env: Env) {
         let texts = env.texts(statement);
         assert!(!texts.iter().any(|text| text.contains(SECRET)), "{statement}");
     }
-    assert_eq!(env.texts("SELECT secret AS value FROM endpoints WHERE secret IS NOT NULL").len(), 4);
+    assert_eq!(
+        env.texts("SELECT secret AS value FROM endpoints WHERE secret IS NOT NULL")
+            .len(),
+        4
+    );
     // A repeat of the URL is found although it is not shown.
     let again = json!({"channel": "slack", "url": receiver.url(&path("slack"))});
-    app.post("/api/v1/accounts/acme/endpoints", again).await.expect_problem(409);
-    app.delete(&format!("/api/v1/endpoints/{}", ids[0])).await.expect(204);
-    assert_eq!(env.texts("SELECT secret AS value FROM endpoints WHERE secret IS NOT NULL").len(), 3);
+    app.post("/api/v1/accounts/acme/endpoints", again)
+        .await
+        .expect_problem(409);
+    app.delete(&format!("/api/v1/endpoints/{}", ids[0]))
+        .await
+        .expect(204);
+    assert_eq!(
+        env.texts("SELECT secret AS value FROM endpoints WHERE secret IS NOT NULL")
+            .len(),
+        3
+    );
     app.finish().await;
 }
 
@@ -188,7 +259,9 @@ async fn a_removed_webhook_is_disabled_and_a_busy_one_is_tried_again(env: Env) {
     let notice = app.draft(&incident, "detection").await;
     app.send_as_previewed(&notice).await;
     let calls = async |kind: &str| {
-        app.all(&format!("/api/v1/notices/{notice}/deliveries?channel={kind}")).await.remove(0)
+        app.all(&format!("/api/v1/notices/{notice}/deliveries?channel={kind}"))
+            .await
+            .remove(0)
     };
     let waiting = eventually("an attempt", DEADLINE, async || {
         let call = calls("teams").await;
@@ -207,7 +280,13 @@ async fn a_removed_webhook_is_disabled_and_a_busy_one_is_tried_again(env: Env) {
     let id = slack["id"].as_str().expect("an ID");
     let now = app.get(&format!("/api/v1/endpoints/{id}")).await.expect(200);
     assert_eq!(now["enabled"], false);
-    assert!(now["disabled_reason"].as_str().expect("a reason").starts_with("404"), "{now}");
+    assert!(
+        now["disabled_reason"]
+            .as_str()
+            .expect("a reason")
+            .starts_with("404"),
+        "{now}"
+    );
     assert!(!now.text.contains(SECRET), "{now}");
     app.finish().await;
 }
@@ -222,11 +301,15 @@ async fn what_is_no_url_of_a_service_is_refused(env: Env) {
         ("apprise", "https://apprise.example.com/notify"),
         ("slack", "ftp://hooks.slack.com/services/T0/B0/x"),
     ] {
-        app.post(url, json!({"channel": kind, "url": wrong})).await.expect_invalid("/url");
+        app.post(url, json!({"channel": kind, "url": wrong}))
+            .await
+            .expect_invalid("/url");
     }
     let signed = json!({"channel": "slack", "url": "https://hooks.slack.com/services/T0/B0/x", "secret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="});
     app.post(url, signed).await.expect_invalid("/secret");
-    app.post(url, json!({"channel": "discord", "url": "https://example.com/x"})).await.expect_invalid("/channel");
+    app.post(url, json!({"channel": "discord", "url": "https://example.com/x"}))
+        .await
+        .expect_invalid("/channel");
     app.finish().await;
     // Without the exception, the internal network is refused for each service.
     let app = TestApp::builder(&env).start().await;

@@ -154,7 +154,9 @@ impl Rule {
 
     pub(super) fn member_roles(&self) -> Vec<&str> {
         let roles = self.roles.iter().map(ExternalId::as_str);
-        roles.chain(self.contacts.iter().map(|kind| kind.role())).collect()
+        roles
+            .chain(self.contacts.iter().map(|kind| kind.role()))
+            .collect()
     }
 
     /// Returns the roles of collaborators that count. None means every role.

@@ -19,7 +19,8 @@ use crate::egress::client::Client;
 /// The largest text, in bytes. Apprise splits a text for services with lower limits.
 const TEXT: usize = 30_000;
 /// How a URL must look.
-const WRONG: &str = "must end with /notify/KEY, such as https://apprise.example.com/notify/acme; ?tag=TAG chooses services";
+const WRONG: &str =
+    "must end with /notify/KEY, such as https://apprise.example.com/notify/acme; ?tag=TAG chooses services";
 
 /// The channel that posts to an API server of Apprise.
 pub struct Apprise(Client);
@@ -121,7 +122,10 @@ mod tests {
         let parts = |url: &str| parts(url).map(|(url, tag)| (url.to_string(), tag));
         assert_eq!(
             parts("https://a.example/sub/notify/acme/?tag=ops"),
-            Ok(("https://a.example/sub/notify/acme".to_owned(), Some("ops".to_owned())))
+            Ok((
+                "https://a.example/sub/notify/acme".to_owned(),
+                Some("ops".to_owned())
+            ))
         );
         assert_eq!(
             parts("https://a.example/notify/acme"),

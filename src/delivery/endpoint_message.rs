@@ -84,13 +84,19 @@ impl Message {
         }
         if !data.resources.is_empty() && notice.phase != Phase::Correction {
             let named = named(&words, &data.resources, data.more_resources)?;
-            facts.push(words.with("affected", &[("account", &data.account.name), ("resources", &named)])?);
+            facts.push(words.with(
+                "affected",
+                &[("account", &data.account.name), ("resources", &named)],
+            )?);
         }
         if let Some(recovery) = data.recovery {
             let (restored, affected) = (recovery.restored.to_string(), recovery.affected.to_string());
             facts.push(words.with("restored", &[("restored", &restored), ("affected", &affected)])?);
         }
-        for (key, at) in [("started", data.times.started_at), ("resolved", data.times.resolved_at)] {
+        for (key, at) in [
+            ("started", data.times.started_at),
+            ("resolved", data.times.resolved_at),
+        ] {
             if let Some(at) = at {
                 facts.push(words.with(key, &[("time", &clock(at))])?);
             }
@@ -173,7 +179,10 @@ mod tests {
             };
             let message = Message::of(&payload::test(account, language, at)).unwrap();
             assert!(message.text.contains("Acme & <Co>"), "{language}: {message:?}");
-            assert!(!message.title.is_empty() && !message.text.contains('{'), "{message:?}");
+            assert!(
+                !message.title.is_empty() && !message.text.contains('{'),
+                "{message:?}"
+            );
         }
         assert_eq!(clock(at), "2024-03-14 10:04 UTC");
     }

@@ -91,7 +91,9 @@ impl Service for MailServers {
         }
         let servers = current.clone();
         self.db
-            .write(&Actor::system("delivery"), move |tx| store(tx, &servers, &standing))
+            .write(&Actor::system("delivery"), move |tx| {
+                store(tx, &servers, &standing)
+            })
             .await?;
         self.stored = Some(current);
         Ok(Next::Wait)
@@ -121,7 +123,9 @@ fn store(tx: &mut Tx<'_>, servers: &[Known], standing: &[RelayStanding]) -> Resu
             .select((m::position, m::failing_since, m::taken_over_by))
             .first(tx.conn)
             .optional()?;
-        let was = before.as_ref().map(|(position, since, instead)| (*position, since.is_some(), instead.clone()));
+        let was = before
+            .as_ref()
+            .map(|(position, since, instead)| (*position, since.is_some(), instead.clone()));
         if was == Some((position, *fails, instead.clone())) {
             continue;
         }
@@ -135,7 +139,9 @@ fn store(tx: &mut Tx<'_>, servers: &[Known], standing: &[RelayStanding]) -> Resu
             m::changed_at.eq(tx.now),
         );
         match before {
-            Some(_) => diesel::update(m::table.find(address.as_str())).set(new).execute(tx.conn)?,
+            Some(_) => diesel::update(m::table.find(address.as_str()))
+                .set(new)
+                .execute(tx.conn)?,
             None => diesel::insert_into(m::table)
                 .values((m::address.eq(address.as_str()), new))
                 .execute(tx.conn)?,

@@ -65,7 +65,10 @@ fn outcome(answer: &Answer, call: &Call, gone: &[StatusCode]) -> Outcome {
     if status.is_redirection() {
         return Outcome::Failed(format!("Candor does not follow redirects: {said}"));
     }
-    let busy = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    let busy = matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+    );
     match busy || status.is_server_error() {
         // It is never called sooner than by the schedule.
         true => {

@@ -47,13 +47,18 @@ impl Slack {
 
 /// Escapes the three characters that have a meaning in the fallback text.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// Splits a text into pieces for blocks, at paragraphs where it can.
 fn pieces(text: &str) -> Vec<String> {
     let mut pieces: Vec<String> = Vec::new();
-    for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
+    for paragraph in text
+        .split("\n\n")
+        .filter(|paragraph| !paragraph.trim().is_empty())
+    {
         let paragraph = shortened(paragraph, BLOCK);
         match pieces.last_mut() {
             Some(last) if last.len() + paragraph.len() + 2 <= BLOCK => {

@@ -63,7 +63,10 @@ fn body(message: &Message) -> Value {
     let title = json!({"weight": "bolder", "size": "medium", "color": color});
     let mut card = vec![run(&message.title, title)];
     let text = shortened(&message.text, TEXT);
-    let paragraphs: Vec<&str> = text.split("\n\n").filter(|text| !text.trim().is_empty()).collect();
+    let paragraphs: Vec<&str> = text
+        .split("\n\n")
+        .filter(|text| !text.trim().is_empty())
+        .collect();
     for paragraph in paragraphs.iter().take(PARAGRAPHS) {
         card.push(run(paragraph, json!({})));
     }
@@ -96,7 +99,11 @@ impl EndpointChannel for Teams {
     }
 
     fn check(&self, url: &str) -> std::result::Result<String, String> {
-        secret_url::check(&self.0, url, "https://….logic.azure.com/workflows/…/triggers/manual/paths/invoke?…&sig=…")
+        secret_url::check(
+            &self.0,
+            url,
+            "https://….logic.azure.com/workflows/…/triggers/manual/paths/invoke?…&sig=…",
+        )
     }
 
     fn url_is_secret(&self) -> bool {

@@ -206,7 +206,8 @@ pub fn put(
 /// `NotFound` if the account does not exist, or has named no contact of this kind.
 pub fn delete(tx: &mut Tx<'_>, account: &str, kind: ContactKind) -> Result<()> {
     let contact = named(tx.conn, account, kind)?;
-    let contact = contact.ok_or_else(|| Error::NotFound(format!("{} of account '{account}'", kind.role())))?;
+    let contact =
+        contact.ok_or_else(|| Error::NotFound(format!("{} of account '{account}'", kind.role())))?;
     member::delete_member(tx, account, &contact.person)?;
     person::delete(tx, &contact.person)
 }
@@ -214,7 +215,9 @@ pub fn delete(tx: &mut Tx<'_>, account: &str, kind: ContactKind) -> Result<()> {
 /// Returns the contact that was named with [`put`].
 fn named(conn: &mut Conn, account: &str, kind: ContactKind) -> Result<Option<AccountContact>> {
     let all = list(conn, account)?;
-    Ok(all.into_iter().find(|contact| contact.kind == kind && contact.named))
+    Ok(all
+        .into_iter()
+        .find(|contact| contact.kind == kind && contact.named))
 }
 
 #[cfg(test)]
@@ -225,7 +228,10 @@ mod tests {
     fn each_kind_has_its_own_role_and_a_long_account_has_an_id_too() {
         for kind in ContactKind::KINDS {
             assert_eq!(ContactKind::of_role(kind.role()), Some(kind));
-            assert_eq!(kind.person_id("acme").unwrap().as_str(), format!("contact:{kind}:acme"));
+            assert_eq!(
+                kind.person_id("acme").unwrap().as_str(),
+                format!("contact:{kind}:acme")
+            );
             let long = kind.person_id(&"x".repeat(200)).unwrap();
             assert!(long.as_str().len() <= 200);
         }

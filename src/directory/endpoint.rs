@@ -212,7 +212,8 @@ pub fn create(
     let id = EndpointId::new(tx.now);
     let (url, secret, is_shown) = match (url, &new.secret) {
         (CheckedUrl::Secret(_), Some(_)) => {
-            let detail = "must be left out: requests of this channel are not signed, and the URL is the secret";
+            let detail =
+                "must be left out: requests of this channel are not signed, and the URL is the secret";
             return Err(Error::invalid("/secret", detail));
         }
         (CheckedUrl::Secret(url), None) => (hidden(url, &id), url.clone(), false),

@@ -75,7 +75,13 @@ pub(super) fn settings(app: &App) -> Settings {
         mail_servers: app
             .relays
             .as_ref()
-            .map(|relays| relays.all().iter().map(|relay| relay.name().to_string()).collect())
+            .map(|relays| {
+                relays
+                    .all()
+                    .iter()
+                    .map(|relay| relay.name().to_string())
+                    .collect()
+            })
             .unwrap_or_default(),
         trouble: app.stats.trouble(),
         backup_schedule: app

@@ -256,10 +256,7 @@ impl Relay {
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
-        self.shared
-            .breaker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that there is another mail server, so that this one is passed over when it fails.

@@ -26,9 +26,7 @@ impl Relays {
             let Some(url) = url else { continue };
             let relay = Relay::parse(url).map_err(|reason| (setting, reason))?;
             relays.push(match authorities {
-                Some(file) => relay
-                    .trusting(file)
-                    .map_err(|reason| ("smtp_ca_file", reason))?,
+                Some(file) => relay.trusting(file).map_err(|reason| ("smtp_ca_file", reason))?,
                 None => relay,
             });
         }

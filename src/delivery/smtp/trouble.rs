@@ -32,10 +32,20 @@ mod tests {
         for (code, reply, otherwise, about_server) in [
             (421, "421 4.3.2 shutting down", false, true),
             (421, "421 too many connections", false, true),
-            (451, "451 4.3.0 mail server temporarily rejected message", false, true),
+            (
+                451,
+                "451 4.3.0 mail server temporarily rejected message",
+                false,
+                true,
+            ),
             (452, "452 4.3.1 insufficient system storage", false, true),
             (452, "452 4.2.2 mailbox full", true, false),
-            (451, "451 4.7.1 greylisted, come back in 4.3.0 minutes", true, false),
+            (
+                451,
+                "451 4.7.1 greylisted, come back in 4.3.0 minutes",
+                true,
+                false,
+            ),
             (450, "450 mailbox busy", false, false),
             (451, "451 local error", true, true),
             (451, "451 see 10.4.3.1 or 4.3", false, false),

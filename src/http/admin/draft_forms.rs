@@ -264,19 +264,24 @@ fn with_audience(form: Form, rule: &Rule) -> Form {
             .collect::<Vec<_>>()
             .join("\n")
     };
-    form.with("roles", lines(&rule.roles)).with(
-        "collaborators",
-        match &rule.collaborators {
-            Collaborators::All(true) => "all".to_owned(),
-            Collaborators::All(false) => "none".to_owned(),
-            Collaborators::Roles(roles) => lines(roles),
-        },
-    )
-    .with("contacts", contact_lines(&rule.contacts))
+    form.with("roles", lines(&rule.roles))
+        .with(
+            "collaborators",
+            match &rule.collaborators {
+                Collaborators::All(true) => "all".to_owned(),
+                Collaborators::All(false) => "none".to_owned(),
+                Collaborators::Roles(roles) => lines(roles),
+            },
+        )
+        .with("contacts", contact_lines(&rule.contacts))
 }
 
 fn contact_lines(contacts: &[ContactKind]) -> String {
-    contacts.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join("\n")
+    contacts
+        .iter()
+        .map(|kind| kind.as_str())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The phase that is next for an incident. `begun` is whether a notice was sent since it was opened or reopened.

@@ -205,12 +205,11 @@ pub fn input(mut body: Value) -> Result<NewPolicy> {
         Some("roles") => named.unwrap_or_else(|| json!([])),
         _ => json!(true),
     };
-    let rule: Rule =
-        read(json!({
-            "roles": roles.unwrap_or_else(|| json!([])), "collaborators": collaborators,
-            "contacts": contacts.unwrap_or_else(|| json!([])),
-        }))
-            .map_err(at_fields)?;
+    let rule: Rule = read(json!({
+        "roles": roles.unwrap_or_else(|| json!([])), "collaborators": collaborators,
+        "contacts": contacts.unwrap_or_else(|| json!([])),
+    }))
+    .map_err(at_fields)?;
     if rule != Rule::default() {
         body["audience"] = serde_json::to_value(&rule)?;
     }

@@ -28,7 +28,13 @@ pub(super) fn add(conn: &mut Conn, entries: &mut [HistoryEntry], person: Option<
     let mut bounces = bounces(conn, &deliveries)?;
     for entry in &mut *entries {
         let Some(delivery) = entry.delivery else { continue };
-        if let Some(Tried { number, at, reply, relay }) = attempts.remove(&delivery) {
+        if let Some(Tried {
+            number,
+            at,
+            reply,
+            relay,
+        }) = attempts.remove(&delivery)
+        {
             entry.attempts = number;
             entry.reply = Some(reply);
             entry.relay = relay;

@@ -93,9 +93,7 @@ async fn save(app: web::Data<App>, sent: Filled, InPath(id): InPath<ExternalId>)
             let text = format!("{} is the {} now.", contact.name, contact.kind.role());
             Ok(done(&app, &path, &text))
         }
-        Saved::Again(form) => {
-            form.page(&app, &by, TITLE, TEXT, &at(&account, "contacts", "Save contact"))
-        }
+        Saved::Again(form) => form.page(&app, &by, TITLE, TEXT, &at(&account, "contacts", "Save contact")),
     }
 }
 

@@ -76,8 +76,7 @@ fn use_new(account: &Account) -> Use<'_> {
     }
 }
 
-const TEXT: &str =
-    "A system or a chat of the account gets each notice, in addition to the emails to people.";
+const TEXT: &str = "A system or a chat of the account gets each notice, in addition to the emails to people.";
 
 async fn account_of(app: &App, id: &ExternalId) -> Answer<Account> {
     let id = id.as_str().to_owned();
@@ -99,7 +98,11 @@ async fn create(app: web::Data<App>, sent: Filled, InPath(id): InPath<ExternalId
             // This answer is the only place that ever shows the secret, so it is no redirect.
             let Some(secret) = &made.secret else {
                 let path = format!("/admin/directory/endpoints/{}", made.endpoint.id);
-                return Ok(done(&app, &path, "The endpoint is created. Its URL is not shown again."));
+                return Ok(done(
+                    &app,
+                    &path,
+                    "The endpoint is created. Its URL is not shown again.",
+                ));
             };
             let secret = serde_json::to_value(secret).unwrap_or_default();
             let extra = json!({"secret": secret, "tested": null});
