@@ -190,17 +190,13 @@ async fn opting_out_and_removing_count_for_the_mailbox(env: Env) {
         .iter()
         .find(|mail| mail.to == "ops@acme.example")
         .expect("the mail");
-    let link = mail.header("List-Unsubscribe");
-    let link = link
-        .split(['<', '>'])
-        .find(|part| part.starts_with("http"))
-        .expect("a link")
-        .to_owned();
-    let path = link.splitn(4, '/').nth(3).expect("a path").to_owned();
+    let link = mail.header("list-unsubscribe");
     app.anonymous()
-        .request(reqwest::Method::POST, &format!("/{path}"))
-        .body("application/x-www-form-urlencoded", "List-Unsubscribe=One-Click")
-        .send()
+        .post_raw(
+            link.trim_matches(['<', '>']),
+            "application/x-www-form-urlencoded",
+            "List-Unsubscribe=One-Click",
+        )
         .await
         .expect(200);
     let update = app.tell(&incident, "update").await;
