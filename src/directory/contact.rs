@@ -22,6 +22,7 @@ use crate::db::schema::{accounts as a, members as m, people as p};
 
 word_enum! {
     /// What a contact of an account is for.
+    #[derive(PartialOrd, Ord)]
     ContactKind, "a kind of contact" {
         /// A mailbox that several people of the account read.
         Shared = "shared",
