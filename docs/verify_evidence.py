@@ -299,7 +299,9 @@ class Evidence:
         for text in lines_of(self.read("data/attempts.ndjson")):
             attempt = json.loads(text)
             line = attempt["line"].encode()
-            delivery, number, _, outcome, reply, *emails = json.loads(line)
+            delivery, number, _, outcome, reply, *rest = json.loads(line)
+            # The hash of the email comes first, and then the mail server.
+            emails = [email for email in rest[:1] if email]
             made = self.attempts.setdefault(delivery, {"count": 0, "accepted": False, "last": 0, "reply": "", "emails": []})
             made["count"] += 1
             made["accepted"] |= outcome in ("sent", "ambiguous")

@@ -33,9 +33,10 @@ use crate::delivery::channel::Channel;
 use crate::delivery::dkim::Signer;
 use crate::delivery::email::parse_sender;
 use crate::delivery::endpoints::Endpoints;
+use crate::delivery::mail_servers::MailServers;
 use crate::delivery::mailing::{Exit, Mailing, Writer};
 use crate::delivery::outbox;
-use crate::delivery::smtp::Relay;
+use crate::delivery::smtp::Relays;
 use crate::delivery::verp::Verp;
 use crate::delivery::waves::Waves;
 use crate::delivery::worker::{Setup, Stats, Wake as DeliveryWake, Workers};
@@ -251,13 +252,9 @@ async fn prepare(
         .map_err(|reason| Error::invalid("reply_to", reason))?;
     let exit = match &config.smtp_url {
         Some(url) => {
-            let relay = Relay::parse(url).map_err(|reason| Error::invalid("smtp_url", reason))?;
-            Exit::Relay(match &config.smtp_ca_file {
-                Some(file) => relay
-                    .trusting(file)
-                    .map_err(|reason| Error::invalid("smtp_ca_file", reason))?,
-                None => relay,
-            })
+            let (second, authorities) = (config.smtp_url_2.as_deref(), config.smtp_ca_file.as_deref());
+            let relays = Relays::of_settings(url, second, authorities);
+            Exit::Relay(relays.map_err(|(setting, reason)| Error::invalid(setting, reason))?)
         }
         None => {
             outbox::make_private(&config.outbox);
@@ -370,8 +367,8 @@ async fn prepare(
         http_threads: config.http_threads,
         refusals: Arc::new(Refusals::new(config.trusted_proxies.clone())),
         started_at: db.clock().now(),
-        relay: match &exit {
-            Exit::Relay(relay) => Some(relay.clone()),
+        relays: match &exit {
+            Exit::Relay(relays) => Some(relays.clone()),
             Exit::Outbox(_) => None,
         },
         token_uses: TokenUses::default(),
@@ -526,6 +523,9 @@ async fn start_background(
     work.start(checks, Wake::Never);
     work.start(policies, Wake::Commit(db.written()));
     work.start(waves, Wake::Never);
+    if let Some(relays) = app.relays.clone().filter(|relays| relays.second().is_some()) {
+        work.start(MailServers::new(db.clone(), relays), Wake::Never);
+    }
     operators::start(work, operators);
     if config.smtp_url.is_none() {
         tracing::warn!(

@@ -16,6 +16,7 @@ use crate::base::network::Networks;
 use crate::base::sealed::SHORTEST_KEY;
 use crate::db::DatabaseUrl;
 use crate::delivery::dispatch::Limits;
+use crate::delivery::smtp::Relays;
 use crate::delivery::verp::Verp;
 use crate::directory::source::cron;
 use crate::egress::Policy;
@@ -38,6 +39,7 @@ const NAMES: &[&str] = &[
     "public_url",
     "trusted_proxies",
     "smtp_url",
+    "smtp_url_2",
     "smtp_ca_file",
     "mail_from",
     "reply_to",
@@ -85,9 +87,10 @@ const NAMES: &[&str] = &[
 
 /// The settings that contain a secret or may contain one. Each of them can also be given as the path of a
 /// file that contains the value. The name of this setting ends in `_file`.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 9] = [
     "database_url",
     "smtp_url",
+    "smtp_url_2",
     "admin_token",
     "secret_key",
     "audit_key",
@@ -126,6 +129,8 @@ pub struct Config {
     pub trusted_proxies: Networks,
     /// The URL of the mail server. Without it, emails are written to files in `outbox`.
     pub smtp_url: Option<String>,
+    /// The URL of the mail server that takes over when the first one fails.
+    pub smtp_url_2: Option<String>,
     /// A PEM file with certificate authorities for the mail server, in addition to those that the machine
     /// trusts.
     pub smtp_ca_file: Option<PathBuf>,
@@ -233,6 +238,7 @@ impl Default for Config {
             public_url: None,
             trusted_proxies: Networks::default(),
             smtp_url: None,
+            smtp_url_2: None,
             smtp_ca_file: None,
             mail_from: "Candor <candor@localhost>".to_owned(),
             reply_to: None,
@@ -385,6 +391,19 @@ impl Config {
 
     /// Checks the settings that depend on each other.
     fn check_together(&self) -> Result<(), String> {
+        match (&self.smtp_url, &self.smtp_url_2) {
+            (None, Some(_)) => {
+                return Err(
+                    "smtp_url_2: is the mail server that takes over from the first one, so CANDOR_SMTP_URL is needed too".to_owned(),
+                );
+            }
+            (Some(first), Some(second)) => {
+                // The file with certificate authorities is read at the start.
+                Relays::of_settings(first, Some(second), None)
+                    .map_err(|(setting, reason)| format!("{setting}: {reason}"))?;
+            }
+            (_, None) => {}
+        }
         if self.contacts_file.is_some() && self.contacts_key.is_none() {
             return Err(
                 "CANDOR_CONTACTS_FILE: the copy of the contacts is encrypted, so CANDOR_CONTACTS_KEY or CANDOR_CONTACTS_KEY_FILE \
@@ -455,6 +474,10 @@ impl Config {
             "smtp_url" => {
                 crate::delivery::smtp::Relay::parse(&value)?;
                 self.smtp_url = Some(value);
+            }
+            "smtp_url_2" => {
+                crate::delivery::smtp::Relay::parse(&value)?;
+                self.smtp_url_2 = Some(value);
             }
             // The file is read and checked at the start.
             "smtp_ca_file" => self.smtp_ca_file = Some(PathBuf::from(value)),

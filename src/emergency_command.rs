@@ -11,7 +11,7 @@ use candor::base::time::Clock;
 use candor::config::Config;
 use candor::delivery::dkim::Signer;
 use candor::delivery::email::parse_sender;
-use candor::delivery::smtp::Relay;
+use candor::delivery::smtp::Relays;
 use candor::emergency::audience::{self, Audience, Choice};
 use candor::emergency::contacts::{self, Contacts};
 use candor::emergency::record::{Content, LARGEST, Record};
@@ -207,13 +207,9 @@ pub async fn notify(config: &Config, arguments: Notify) -> Result<ExitCode, Stri
         .smtp_url
         .as_deref()
         .ok_or("CANDOR_SMTP_URL is not set, so there is no mail server to send with")?;
-    let relay = Relay::parse(url).map_err(|reason| format!("CANDOR_SMTP_URL: {reason}"))?;
-    let relay = match &config.smtp_ca_file {
-        Some(file) => relay
-            .trusting(file)
-            .map_err(|reason| format!("CANDOR_SMTP_CA_FILE: {reason}"))?,
-        None => relay,
-    };
+    let (second, authorities) = (config.smtp_url_2.as_deref(), config.smtp_ca_file.as_deref());
+    let relays = Relays::of_settings(url, second, authorities)
+        .map_err(|(setting, reason)| format!("CANDOR_{}: {reason}", setting.to_ascii_uppercase()))?;
     let from = parse_sender(&config.mail_from).map_err(|reason| format!("CANDOR_MAIL_FROM: {reason}"))?;
     let dkim = config
         .dkim_keys
@@ -269,7 +265,7 @@ pub async fn notify(config: &Config, arguments: Notify) -> Result<ExitCode, Stri
         record,
         &audience,
         &letter,
-        (&relay, config.send_concurrency),
+        (&relays, config.send_concurrency),
         &clock,
     )
     .await

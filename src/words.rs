@@ -40,6 +40,8 @@ areas! {
     Page = "page",
     /// The status page.
     Status = "status",
+    /// What the channels to chats and push services of accounts show.
+    Channels = "channels",
 }
 
 /// The texts of an area: by key, then by language.

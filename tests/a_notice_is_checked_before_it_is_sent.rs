@@ -485,7 +485,7 @@ async fn an_approver_sees_what_changed(env: Env) {
 }
 
 /// The fields of the form with which a notice is written.
-const TEXT: [(&str, &str); 10] = [
+const TEXT: [(&str, &str); 11] = [
     ("phase", "detection"),
     ("headline", "Some files <cannot> be opened"),
     ("message", "We look into it."),
@@ -496,6 +496,7 @@ const TEXT: [(&str, &str); 10] = [
     ("time_zone", "UTC"),
     ("roles", "owner"),
     ("collaborators", "all"),
+    ("contacts", "shared\r\noperations"),
 ];
 
 fn with<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {

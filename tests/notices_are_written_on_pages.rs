@@ -17,7 +17,7 @@ on_both_databases!(
 const PAGE: &str = "/admin/incidents/1/write";
 const WRITE: &str = PAGE;
 
-const DRAFT: [(&str, &str); 10] = [
+const DRAFT: [(&str, &str); 11] = [
     ("phase", "detection"),
     ("headline", "Some files <cannot> be opened"),
     ("message", "We look into it.\r\n\r\nMore follows."),
@@ -28,6 +28,7 @@ const DRAFT: [(&str, &str); 10] = [
     ("time_zone", "Africa/Nairobi"),
     ("roles", "owner"),
     ("collaborators", "all"),
+    ("contacts", "shared\r\noperations"),
 ];
 
 async fn started(env: &Env) -> (TestApp, Browser) {

@@ -152,7 +152,7 @@ async fn a_mail_server_that_does_not_answer_is_named(env: Env) {
     shows(
         &operator(&app).await.page(PAGE).await,
         &[
-            "The mail server does not answer. 3 emails wait.",
+            "The mail server 127.0.0.1:9 does not answer. 3 emails wait.",
             "<span class=\"quiet nowrap\"><time",
         ],
     );

@@ -433,6 +433,7 @@ async fn a_policy_is_made_tried_changed_and_deleted(env: Env) {
             ("limits.hours.from", hours),
             ("roles", "owner"),
             ("collaborators", "all"),
+            ("contacts", "shared\r\noperations"),
         ]
     };
     let wrong = admin.send_from(new, list, &fields("", "")).await.expect(422);

@@ -178,6 +178,16 @@ async fn wrong_settings(env: Env) {
             vec!["CANDOR_SMTP_URL"],
         ),
         ("smtp_url", "smtp://".to_owned(), vec!["CANDOR_SMTP_URL"]),
+        (
+            "smtp_url_2",
+            format!("smtp://user:{SECRET}@localhost?tls=perhaps"),
+            vec!["CANDOR_SMTP_URL_2", "tls"],
+        ),
+        (
+            "smtp_url_2",
+            format!("smtp://user:{SECRET}@localhost"),
+            vec!["CANDOR_SMTP_URL is needed too"],
+        ),
         ("mail_from", "nobody".to_owned(), vec!["CANDOR_MAIL_FROM"]),
         (
             "mail_from",

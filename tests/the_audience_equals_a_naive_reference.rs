@@ -93,7 +93,11 @@ fn rule() -> impl Strategy<Value = Rule> {
     ]);
     prop_oneof![
         Just(Rule::default()),
-        (roles, collaborators).prop_map(|(roles, collaborators)| Rule { roles, collaborators }),
+        (roles, collaborators).prop_map(|(roles, collaborators)| Rule {
+            roles,
+            collaborators,
+            contacts: Vec::new()
+        }),
     ]
 }
 

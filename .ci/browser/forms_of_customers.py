@@ -104,6 +104,19 @@ def an_endpoint_is_created_tested_enabled_and_deleted(d):
     d.stale(before, at(f"{endpoint}/enable"), "endpoint")
 
 
+@form("/directory/accounts/{id}/contacts", "/directory/accounts/{id}/contacts/{kind}/remove", template=("form.html.hbs", "ask.html.hbs"))
+def a_contact_is_named_and_removed(d):
+    page = d.account("reached")
+    path = f"{page}/contacts"
+    d.open(path)
+    d.refused(at(path), {"kind": "security", "email": "nobody"}, "address", at="email")
+    d.accepted(at(path), {"email": "soc@reached.example"}, "contact for security", "soc@reached.example")
+    d.open(page)
+    late = d.tab(page)
+    d.asked(f"{path}/security/remove", "The history stays.", "The contact is removed.", "No contacts: only people are notified.")
+    d.stale(late, at(f"{path}/security/remove"), "security")
+
+
 def created(d, path):
     """The page that shows the secret once is the answer to the form."""
     before = d.written()

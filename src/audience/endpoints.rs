@@ -21,6 +21,7 @@ pub(crate) struct EndpointRow {
     pub disabled: bool,
     pub account: String,
     pub account_name: String,
+    pub locale: Option<String>,
     pub resource: ResourceRef,
     pub resource_name: Option<String>,
     /// The key of the resource.
@@ -73,6 +74,7 @@ pub(crate) fn endpoints(conn: &mut Conn, audience: &Audience) -> Result<Vec<Endp
             disabled: disabled_at.is_some(),
             account: account.id.to_string(),
             account_name: account.name.to_string(),
+            locale: account.locale.clone(),
             resource: graph.reference(affected.node),
             resource_name: graph.name(affected.node).map(ToString::to_string),
             resource_key: graph.node(affected.node).key,

@@ -11,6 +11,7 @@ use crate::base::error::{FieldError, Result};
 use crate::base::id::ExternalId;
 use crate::db::Conn;
 use crate::db::schema::{collaborators as k, members as m};
+use crate::directory::contact::ContactKind;
 
 /// The role that is notified of everything about its account.
 pub const OWNER: &str = "owner";
@@ -26,7 +27,7 @@ pub enum Collaborators {
 }
 
 /// An audience rule, for example `{"roles": ["owner", "billing"], "collaborators": true}`. The default is the
-/// owners and all collaborators.
+/// owners, all collaborators, and the contacts that the account named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
@@ -37,6 +38,11 @@ pub struct Rule {
     /// a list of roles. The default is `true`.
     #[serde(default = "all")]
     pub collaborators: Collaborators,
+    /// The contacts of the owning account. The default is the shared mailbox and the contact for operations, if the account named
+    /// them. An empty list means none.
+    #[serde(default = "contacts", skip_serializing_if = "are_default")]
+    #[schema(required = false)]
+    pub contacts: Vec<ContactKind>,
 }
 
 fn owners() -> Vec<ExternalId> {
@@ -47,11 +53,22 @@ fn all() -> Collaborators {
     Collaborators::All(true)
 }
 
+fn contacts() -> Vec<ContactKind> {
+    vec![ContactKind::Shared, ContactKind::Operations]
+}
+
+/// Whether a notice is for the contacts that it is for by default, in any order.
+fn are_default(contacts: &[ContactKind]) -> bool {
+    let default = self::contacts();
+    contacts.len() == default.len() && default.iter().all(|kind| contacts.contains(kind))
+}
+
 impl Default for Rule {
     fn default() -> Self {
         Rule {
             roles: owners(),
             collaborators: all(),
+            contacts: contacts(),
         }
     }
 }
@@ -94,7 +111,7 @@ impl Rule {
                 .select(m::role)
                 .first(conn)
                 .optional()?;
-            if had.is_none() && role.as_str() != OWNER {
+            if had.is_none() && role.as_str() != OWNER && ContactKind::of_role(role.as_str()).is_none() {
                 let detail = format!("no member of any account has the role '{role}'");
                 errors.push(FieldError::at(format!("{pointer}/roles/{index}"), detail));
             }
@@ -124,6 +141,7 @@ impl Rule {
     /// Returns whether members with this role are notified.
     pub fn covers_member(&self, role: &str) -> bool {
         self.roles.iter().any(|covered| covered.as_str() == role)
+            || self.contacts.iter().any(|kind| kind.role() == role)
     }
 
     /// Returns whether collaborators with this role are notified.
@@ -135,7 +153,10 @@ impl Rule {
     }
 
     pub(super) fn member_roles(&self) -> Vec<&str> {
-        self.roles.iter().map(ExternalId::as_str).collect()
+        let roles = self.roles.iter().map(ExternalId::as_str);
+        roles
+            .chain(self.contacts.iter().map(|kind| kind.role()))
+            .collect()
     }
 
     /// Returns the roles of collaborators that count. None means every role.
@@ -158,7 +179,16 @@ impl std::fmt::Display for Rule {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        let members = words(&self.roles);
+        let mut members = words(&self.roles);
+        if !are_default(&self.contacts) {
+            for kind in &self.contacts {
+                members.push_str(", ");
+                members.push_str(kind.role());
+            }
+            if self.contacts.is_empty() {
+                members.push_str(", no contacts");
+            }
+        }
         match &self.collaborators {
             Collaborators::All(true) => write!(f, "{members} of the account and all collaborators"),
             Collaborators::All(false) => write!(f, "{members} of the account and no collaborators"),

@@ -155,6 +155,8 @@ actions! {
     DeliveryAttempts = "delivery.attempts",
     DeliveryResent = "delivery.resent",
     DeliveryBounced = "delivery.bounced",
+    MailServerFails = "mail_server.fails",
+    MailServerWorks = "mail_server.works",
     FeedbackReceived = "feedback.received",
     AnswerRecorded = "answer.recorded",
     AnswersReminded = "answers.reminded",

@@ -19,7 +19,15 @@ pub(super) fn digest_attempts(
     each: impl FnMut(i64, &[u8]),
 ) -> Result<(i64, String)> {
     use delivery_attempts as d;
-    type Stored = (i64, i64, Timestamp, String, String, Option<Vec<u8>>);
+    type Stored = (
+        i64,
+        i64,
+        Timestamp,
+        String,
+        String,
+        Option<Vec<u8>>,
+        Option<String>,
+    );
     let rows: Vec<Stored> = d::table
         .filter(d::batch.eq(batch))
         .order((d::delivery_id, d::attempt))
@@ -30,17 +38,19 @@ pub(super) fn digest_attempts(
             d::outcome,
             d::reply,
             d::mail_hash,
+            d::relay,
         ))
         .load(conn)?;
     let lines = rows
         .iter()
-        .map(|(delivery, attempt, at, outcome, reply, mail)| Line {
+        .map(|(delivery, attempt, at, outcome, reply, mail, relay)| Line {
             delivery: *delivery,
             attempt: *attempt,
             at: *at,
             outcome,
             reply,
             mail: mail.as_deref(),
+            relay: relay.as_deref(),
         });
     Ok((rows.len() as i64, digest(lines, each)?))
 }
@@ -62,11 +72,14 @@ pub(super) struct Line<'a> {
     pub reply: &'a str,
     /// The SHA-256 of the email that the attempt handed over.
     pub mail: Option<&'a [u8]>,
+    /// The mail server that the email was given to.
+    pub relay: Option<&'a str>,
 }
 
 /// Returns the SHA-256 digest of the attempts of a batch, ordered by delivery and attempt number. Each
-/// attempt is a JSON array on its own line. The array of an attempt that handed over an email ends with the hash of the email. Other
-/// arrays have no such element, so that the digests of earlier versions stay valid.
+/// attempt is a JSON array on its own line. The array of an attempt that handed over an email has the hash of the email as its sixth
+/// element. If the mail server is known, it is the seventh element, and the sixth is null where there is no hash. Other arrays have no
+/// such elements, so that the digests of earlier versions stay valid.
 pub(super) fn digest<'a>(
     attempts: impl Iterator<Item = Line<'a>>,
     mut each: impl FnMut(i64, &[u8]),
@@ -77,10 +90,15 @@ pub(super) fn digest<'a>(
         line.clear();
         let (delivery, attempt, at) = (one.delivery, one.attempt, one.at.as_micros());
         let (outcome, reply) = (one.outcome, one.reply);
-        match one.mail {
-            None => serde_json::to_writer(&mut line, &(delivery, attempt, at, outcome, reply))?,
-            Some(mail) => {
+        let first = (delivery, attempt, at, outcome, reply);
+        match (one.mail, one.relay) {
+            (None, None) => serde_json::to_writer(&mut line, &first)?,
+            (Some(mail), None) => {
                 serde_json::to_writer(&mut line, &(delivery, attempt, at, outcome, reply, hex(mail)))?;
+            }
+            (mail, Some(relay)) => {
+                let seven = (delivery, attempt, at, outcome, reply, mail.map(hex), relay);
+                serde_json::to_writer(&mut line, &seven)?;
             }
         }
         each(delivery, &line);

@@ -201,6 +201,7 @@ pub fn record_attempts(tx: &mut Tx<'_>, batch: &str, known: Option<Vec<AttemptRo
                 outcome: row.outcome,
                 reply: row.reply,
                 mail: row.mail.map(|mail| mail.hash),
+                relay: row.relay,
             });
             (attempts.len() as i64, digest(lines, |_, line| tree.add(line))?)
         }

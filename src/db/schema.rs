@@ -640,6 +640,17 @@ diesel::table! {
         mail_context -> Nullable<BigInt>,
         mail_date -> Nullable<BigInt>,
         mail_signatures -> Nullable<Binary>,
+        relay -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    mail_servers (address) {
+        address -> Text,
+        position -> BigInt,
+        failing_since -> Nullable<BigInt>,
+        taken_over_by -> Nullable<Text>,
+        changed_at -> BigInt,
     }
 }
 
@@ -1212,6 +1223,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     deliveries,
     delivery_counts,
     delivery_attempts,
+    mail_servers,
     sending_settings,
     sending_contexts,
     delivery_receipts,

@@ -34,7 +34,7 @@ const CALLS: usize = 64;
 pub struct Call {
     /// The URL of the endpoint.
     pub url: String,
-    /// The secret of the endpoint, in the form `whsec_…`.
+    /// The secret of the endpoint, in the form `whsec_…`. Empty if the URL is the secret.
     pub secret: String,
     /// The ID of the message. It is the same in every attempt, and no other message has it.
     pub id: String,
@@ -68,6 +68,12 @@ pub trait EndpointChannel: Send + Sync {
     /// # Errors
     /// A sentence for the caller, which does not repeat the URL.
     fn check(&self, url: &str) -> std::result::Result<String, String>;
+
+    /// Returns whether the URL itself is a secret, because whoever knows it can send. It is then stored sealed, in the place of the
+    /// signing secret, and shown nowhere.
+    fn url_is_secret(&self) -> bool {
+        false
+    }
 
     /// Returns the waits between attempts. The last one repeats until the delivery expires.
     fn schedule(&self) -> &[Duration];
@@ -125,14 +131,23 @@ impl Calling {
             .clone()
             .ok_or("the endpoint was disabled or deleted after the notice was sent")?;
         let (claimed, notice) = (&task.claimed, &task.notice);
+        let (url, secret) = url_and_secret(self.channel.as_ref(), &claimed.address, secret);
         Ok(Call {
-            url: claimed.address.clone(),
+            url,
             secret,
             id: call_id(&claimed.message_id),
             attempt: u32::try_from(claimed.attempt).unwrap_or(u32::MAX),
             now: self.clock.now(),
             payload: payload::payload(&notice.notice, &notice.content, own, notice.queued_at),
         })
+    }
+}
+
+/// Returns the URL to call and the secret to sign with, from the URL that is shown and the secret that is stored.
+pub fn url_and_secret(channel: &dyn EndpointChannel, shown: &str, secret: String) -> (String, String) {
+    match channel.url_is_secret() {
+        true => (secret, String::new()),
+        false => (shown.to_owned(), secret),
     }
 }
 

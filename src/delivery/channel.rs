@@ -80,6 +80,11 @@ pub trait Sender: Send {
         None
     }
 
+    /// Returns the mail server that the last delivery was given to, or was to be given to: its host and port.
+    fn relay(&self) -> Option<Arc<str>> {
+        None
+    }
+
     /// Returns whether a connection is open. [`Sender::close`] closes it.
     fn is_open(&self) -> bool {
         false

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::apprise::Apprise;
 use super::calling::{Calling, EndpointChannel};
 use super::channel::Channel;
+use super::ntfy::Ntfy;
+use super::slack::Slack;
+use super::teams::Teams;
 use super::webhook::Webhook;
 use crate::base::error::Result;
 use crate::base::time::Clock;
@@ -20,7 +24,12 @@ impl Endpoints {
     /// # Errors
     /// `Internal` if a channel cannot be set up.
     pub fn builtin(policy: Policy) -> Result<Endpoints> {
-        Ok(Endpoints::default().with(Arc::new(Webhook::new(policy)?)))
+        Ok(Endpoints::default()
+            .with(Arc::new(Webhook::new(policy)?))
+            .with(Arc::new(Slack::new(policy)?))
+            .with(Arc::new(Teams::new(policy)?))
+            .with(Arc::new(Ntfy::new(policy)?))
+            .with(Arc::new(Apprise::new(policy)?)))
     }
 
     /// Returns a copy with one more channel.

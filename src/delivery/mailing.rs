@@ -15,7 +15,7 @@ use super::outbox;
 use super::outcome::Outcome;
 use super::sending_settings::SendingSettings;
 use super::sent_message::SentMessage;
-use super::smtp::{self, Relay};
+use super::smtp::{self, Relays};
 use super::task::{Recipient, Task};
 use super::verp::Verp;
 use crate::auth::Links;
@@ -26,8 +26,8 @@ use crate::notice::compose::RecipientContext;
 /// The place that emails are given to.
 #[derive(Clone)]
 pub enum Exit {
-    /// A mail server that accepts emails by SMTP.
-    Relay(Relay),
+    /// One or two mail servers that accept emails by SMTP.
+    Relay(Relays),
     /// A folder that gets one file for each email.
     Outbox(PathBuf),
 }
@@ -84,7 +84,7 @@ impl Channel for Mailing {
 
     fn sender(&self) -> Box<dyn channel::Sender> {
         let route = match &self.exit {
-            Exit::Relay(relay) => Route::Smtp(Box::new(smtp::Sender::new(relay.clone()))),
+            Exit::Relay(relays) => Route::Smtp(Box::new(smtp::Sender::new(relays.clone()))),
             Exit::Outbox(directory) => Route::Outbox(directory.clone()),
         };
         Box::new(MailSender {
@@ -133,6 +133,13 @@ impl channel::Sender for MailSender {
 
     fn sent_message(&mut self) -> Option<SentMessage> {
         self.sent.take()
+    }
+
+    fn relay(&self) -> Option<Arc<str>> {
+        match &self.route {
+            Route::Smtp(sender) => sender.used().cloned(),
+            Route::Outbox(_) => None,
+        }
     }
 
     fn is_open(&self) -> bool {

@@ -13,6 +13,7 @@
 //! This module never reads the incident, because a notice is frozen. Of the directory it reads only the
 //! accounts and the secrets of endpoints. It never loses an outcome.
 
+pub mod apprise;
 pub mod as_sent;
 pub mod calling;
 pub mod channel;
@@ -20,9 +21,12 @@ pub mod dispatch;
 pub mod dkim;
 pub mod email;
 pub mod email_template;
+mod endpoint_message;
 pub mod endpoints;
 pub mod header;
+pub mod mail_servers;
 pub mod mailing;
+pub mod ntfy;
 pub mod opt_out;
 pub mod outbox;
 mod outcome;
@@ -30,11 +34,14 @@ pub mod outcome_log;
 pub mod outcome_record;
 pub mod queue;
 pub mod refusal;
+mod secret_url;
 pub mod sending_context;
 pub mod sending_settings;
 pub mod sent_message;
+pub mod slack;
 pub mod smtp;
 pub mod task;
+pub mod teams;
 pub mod verp;
 pub mod waves;
 pub mod webhook;
@@ -92,6 +99,9 @@ pub struct Delivery {
     pub next_attempt_at: Option<Timestamp>,
     /// When the server accepted the message.
     pub sent_at: Option<Timestamp>,
+    /// The mail server that accepted the email: its host and port. Null if it was not accepted, if the delivery is no email, or if a
+    /// version of Candor sent it that did not record this.
+    pub relay: Option<String>,
     /// Why the delivery failed: `refused` (the server rejected it), `expired` (it was tried for too long), or
     /// `gone` (the endpoint wants no further calls).
     pub reason: Option<String>,
@@ -132,6 +142,8 @@ pub struct Attempt {
     /// The SHA-256 of the email that the attempt handed over, in hexadecimal. Null if it handed over no email, or if a version of Candor
     /// made it that did not record this.
     pub sha256: Option<String>,
+    /// The mail server that the email was given to, or was to be given to: its host and port. Null if this was not recorded.
+    pub relay: Option<String>,
 }
 
 /// The columns that a delivery is shown from.
@@ -198,7 +210,14 @@ fn load(
         .load(conn)?;
     let ids: Vec<i64> = rows.iter().map(|(row, _)| row.0.0).collect();
     let mut attempts: std::collections::HashMap<i64, Vec<Attempt>> = std::collections::HashMap::new();
-    type AttemptColumns = ((i64, i64), Timestamp, String, String, Option<Vec<u8>>);
+    type AttemptColumns = (
+        (i64, i64),
+        Timestamp,
+        String,
+        String,
+        Option<Vec<u8>>,
+        Option<String>,
+    );
     let found: Vec<AttemptColumns> = da::table
         .filter(da::delivery_id.eq_any(&ids))
         .order((da::delivery_id, da::attempt))
@@ -208,15 +227,17 @@ fn load(
             da::outcome,
             da::reply,
             da::mail_hash,
+            da::relay,
         ))
         .load(conn)?;
-    for ((id, number), at, outcome, reply, hash) in found {
+    for ((id, number), at, outcome, reply, hash, relay) in found {
         attempts.entry(id).or_default().push(Attempt {
             number,
             at,
             outcome,
             reply,
             sha256: hash.map(|hash| hex(&hash)),
+            relay,
         });
     }
     let endpoints: Vec<&str> = rows
@@ -246,8 +267,11 @@ fn load(
             )| {
                 let mail = channel == EMAIL;
                 let account = accounts.get(&person).cloned();
+                let attempts = attempts.remove(&id).unwrap_or_default();
+                let accepted = attempts.iter().rev().find(|attempt| attempt.outcome == "sent");
                 Delivery {
-                    attempts: attempts.remove(&id).unwrap_or_default(),
+                    relay: accepted.and_then(|attempt| attempt.relay.clone()),
+                    attempts,
                     next_attempt_at: (state == DeliveryState::Pending && lease.is_none()).then_some(next),
                     id,
                     ordinal,

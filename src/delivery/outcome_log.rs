@@ -264,7 +264,7 @@ impl Pending {
 
 /// Makes the outcome record of a delivery. Returns `None` if no attempt was made.
 fn outcome_record(lease: &str, done: &Done) -> Option<OutcomeRecord> {
-    let Finish::Attempt(outcome, mail) = &done.finish else {
+    let Finish::Attempt(outcome, handover) = &done.finish else {
         return None;
     };
     Some(OutcomeRecord {
@@ -272,7 +272,8 @@ fn outcome_record(lease: &str, done: &Done) -> Option<OutcomeRecord> {
         delivery: done.claimed.id,
         attempt: done.claimed.attempt,
         outcome: outcome.clone(),
-        mail: mail.clone(),
+        mail: handover.mail.clone(),
+        relay: handover.relay.as_deref().map(str::to_owned),
     })
 }
 

@@ -19,6 +19,9 @@ pub struct OutcomeRecord {
     /// What is recorded about the email that the attempt handed over. Records of earlier versions do not contain it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mail: Option<SentMessage>,
+    /// The mail server that the email was given to. Records of earlier versions do not contain it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<String>,
 }
 
 #[cfg(test)]
@@ -31,7 +34,7 @@ mod tests {
         let record: OutcomeRecord = serde_json::from_str(text).unwrap();
         assert_eq!((record.delivery, record.attempt), (7, 2));
         assert_eq!(record.outcome, Outcome::Sent("250 OK".to_owned()));
-        assert_eq!(record.mail, None);
+        assert_eq!((record.mail.clone(), record.relay.clone()), (None, None));
         assert_eq!(serde_json::to_string(&record).unwrap(), text);
     }
 }

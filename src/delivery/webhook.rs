@@ -118,6 +118,7 @@ mod tests {
     use hyper::header::RETRY_AFTER;
 
     use super::*;
+    use crate::base::language::Language;
     use crate::base::time::Timestamp;
     use crate::notice::payload::{self, PayloadAccount};
 
@@ -133,7 +134,7 @@ mod tests {
             id: "msg_p5jXN8AQM9LWM0D4loKWxJek".to_owned(),
             attempt,
             now,
-            payload: payload::test(account, now),
+            payload: payload::test(account, Language::En, now),
         }
     }
 

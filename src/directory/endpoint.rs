@@ -38,13 +38,13 @@ const MAX: i64 = 20;
 #[serde(deny_unknown_fields)]
 pub struct NewEndpoint {
     /// The HTTPS URL to call. It must have a public address and no credentials, and no other endpoint may
-    /// have the same URL.
+    /// have the same URL. The URL of `slack`, `teams`, `ntfy` and `apprise` is a secret: it is encrypted and never shown again.
     pub url: String,
-    /// The channel of the endpoint. The default is `webhook`.
+    /// The channel of the endpoint: `webhook` (signed JSON), `slack`, `teams`, `ntfy` or `apprise`. The default is `webhook`.
     #[serde(default = "webhook")]
     pub channel: String,
     /// The secret that signs the requests: `whsec_` and 24 to 64 bytes in base64. If not set, Candor creates
-    /// one.
+    /// one. Only for `webhook`.
     #[serde(default)]
     pub secret: Option<String>,
 }
@@ -60,9 +60,10 @@ pub struct CreatedEndpoint {
     #[serde(flatten)]
     pub endpoint: Endpoint,
     /// The secret that signs the requests to the endpoint. The answer to a repeat of the request omits it and
-    /// lists it in `withheld`.
+    /// lists it in `withheld`. It is left out if the URL is the secret.
     #[schema(required = false)]
-    pub secret: ShownOnce,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<ShownOnce>,
 }
 
 /// An endpoint.
@@ -74,7 +75,7 @@ pub struct Endpoint {
     pub account: String,
     /// The channel of the endpoint.
     pub channel: String,
-    /// The URL that is called.
+    /// The URL that is called. If it is a secret, only its origin is shown, and `***#` with a part of the ID of the endpoint.
     pub url: String,
     /// Whether notices are sent to the endpoint.
     pub enabled: bool,
@@ -179,19 +180,50 @@ pub(super) fn fresh_secret() -> Result<String> {
     Ok(format!("{PREFIX}{}", STANDARD.encode(bytes)))
 }
 
-/// Creates an endpoint of an account. `url` is the normalised URL of `new`, which its channel has checked.
+/// A URL that its channel has checked and normalised.
+#[derive(Clone, Debug)]
+pub enum CheckedUrl {
+    /// It may be shown.
+    Shown(String),
+    /// Whoever knows it can send, so it is stored sealed and shown nowhere.
+    Secret(String),
+}
+
+/// Returns what is shown of a secret URL: its origin, and a part of the ID of the endpoint, so that each endpoint has an address of its own.
+fn hidden(url: &str, id: &EndpointId) -> String {
+    let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
+    let origin = origin.unwrap_or_else(|_| "https://unknown.invalid".to_owned());
+    let id = id.as_str();
+    let tail = id.get(id.len().saturating_sub(12)..).unwrap_or(id);
+    format!("{origin}/***#{tail}")
+}
+
+/// Creates an endpoint of an account. `url` is the URL of `new`, as its channel has checked it.
 ///
 /// # Errors
 /// `NotFound` if the account does not exist. `Invalid` if the secret is not valid. `Conflict` if an endpoint
 /// has this URL, or if the account has 20 endpoints.
-pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> Result<CreatedEndpoint> {
-    let secret = match &new.secret {
-        Some(secret) => {
-            key_of(secret).map_err(|detail| Error::invalid("/secret", detail))?;
-            secret.clone()
+pub fn create(
+    tx: &mut Tx<'_>,
+    account: &str,
+    new: &NewEndpoint,
+    url: &CheckedUrl,
+) -> Result<CreatedEndpoint> {
+    let id = EndpointId::new(tx.now);
+    let (url, secret, is_shown) = match (url, &new.secret) {
+        (CheckedUrl::Secret(_), Some(_)) => {
+            let detail =
+                "must be left out: requests of this channel are not signed, and the URL is the secret";
+            return Err(Error::invalid("/secret", detail));
         }
-        None => fresh_secret()?,
+        (CheckedUrl::Secret(url), None) => (hidden(url, &id), url.clone(), false),
+        (CheckedUrl::Shown(url), Some(secret)) => {
+            key_of(secret).map_err(|detail| Error::invalid("/secret", detail))?;
+            (url.clone(), secret.clone(), true)
+        }
+        (CheckedUrl::Shown(url), None) => (url.clone(), fresh_secret()?, true),
     };
+    let url = url.as_str();
     let key: i64 = a::table
         .filter(a::id.eq(account))
         .filter(a::gone_at.is_null())
@@ -210,6 +242,9 @@ pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> R
     if let Some(owner) = taken {
         return Err(taken_by(&owner));
     }
+    if !is_shown {
+        check_not_taken(tx.conn, key, &new.channel, &secret, account)?;
+    }
     let held: i64 = e::table
         .filter(e::account_key.eq(key))
         .filter(e::gone_at.is_null())
@@ -222,7 +257,6 @@ pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> R
         ))
         .code(Code::LimitReached));
     }
-    let id = EndpointId::new(tx.now);
     diesel::insert_into(e::table)
         .values((
             e::id.eq(id.as_str()),
@@ -245,8 +279,27 @@ pub fn create(tx: &mut Tx<'_>, account: &str, new: &NewEndpoint, url: &str) -> R
     );
     Ok(CreatedEndpoint {
         endpoint: get(tx.conn, &id)?,
-        secret: ShownOnce::new(secret),
+        secret: is_shown.then(|| ShownOnce::new(secret)),
     })
+}
+
+/// Refuses a secret URL that an endpoint of the account already has. Different accounts may have the same one, for example if one
+/// team looks after several accounts.
+fn check_not_taken(conn: &mut Conn, account_key: i64, channel: &str, url: &str, account: &str) -> Result<()> {
+    let stored: Vec<(String, Option<String>)> = e::table
+        .filter(e::account_key.eq(account_key))
+        .filter(e::channel.eq(channel))
+        .filter(e::gone_at.is_null())
+        .select((e::id, e::secret))
+        .load(conn)?;
+    for (id, secret) in stored {
+        if let Some(secret) = secret
+            && open(&secret, &secret_place(&id))? == url
+        {
+            return Err(taken_by(account));
+        }
+    }
+    Ok(())
 }
 
 fn taken_by(owner: &str) -> Error {
@@ -426,7 +479,7 @@ pub fn disable(tx: &mut Tx<'_>, id: &str, reason: &str) -> Result<()> {
         // anything.
         tx.record(
             Event::new(Action::EndpointDisabled, "endpoint", id)
-                .after(json!({"because": "it answered 410 (Gone)"})),
+                .after(json!({"because": "it answered that it no longer exists"})),
         );
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::base::text::{hex, one_line};
 use crate::base::time::{Clock, Timestamp};
 use crate::delivery::dkim::Signer;
 use crate::delivery::email::envelope_address;
-use crate::delivery::smtp::{NO_CONNECTION, Relay, Sender};
+use crate::delivery::smtp::{NO_CONNECTION, Relays, Sender};
 use crate::delivery::{Mail, Outcome, header};
 use crate::notice::compose::paragraphs;
 
@@ -74,7 +74,7 @@ pub async fn send(
     record: Record,
     audience: &Audience,
     letter: &Letter,
-    (relay, connections): (&Relay, usize),
+    (relays, connections): (&Relays, usize),
     clock: &Clock,
 ) -> Result<Sent> {
     let waiting: VecDeque<&Recipient> = remaining(audience, record.content()).into();
@@ -82,7 +82,7 @@ pub async fn send(
     let connections = connections.clamp(1, waiting.len().max(1));
     let (queue, record) = (Mutex::new(waiting), Mutex::new(record));
     let work = |_: usize| async {
-        let mut sender = Sender::new(relay.clone());
+        let mut sender = Sender::new(relays.clone());
         let done = async {
             loop {
                 let next = locked(&queue).pop_front();

@@ -24,7 +24,8 @@ use crate::db::schema::{audit_events as e, deliveries as d, notices as n};
 #[derive(Serialize)]
 struct Line<'a> {
     batch: &'a str,
-    /// The attempt as it was hashed: delivery, number of the attempt, time in microseconds, outcome, reply, and the SHA-256 of the email.
+    /// The attempt as it was hashed: delivery, number of the attempt, time in microseconds, outcome, reply, the SHA-256 of the email, and the
+    /// mail server.
     line: &'a str,
     /// What proves the attempt: `batch` (the file has all attempts of the batch), `proof`, or `nothing`.
     proven_by: &'static str,

@@ -14,6 +14,7 @@ use crate::base::id::{
     PostId, RunId, SourceId, TimeStampId, TokenId,
 };
 use crate::directory::ResourceRef;
+use crate::directory::contact::ContactKind;
 use crate::notice::template::Phase;
 
 /// Parses an ID of the caller in a path.
@@ -79,6 +80,7 @@ own_ids! {
     BackupId: "backup", Self::parse;
     CheckId: "check", Self::parse;
     ComparisonId: "comparison", Self::parse;
+    ContactKind: "contact", Self::parse;
     EmergencyId: "emergency notice", Self::parse;
     EndpointId: "endpoint", Self::parse;
     ErasureId: "erasure", Self::parse;

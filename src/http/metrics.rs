@@ -10,7 +10,7 @@ use actix_web::http::Method;
 use actix_web::http::header::HeaderValue;
 use actix_web::middleware::Next;
 use actix_web::{HttpResponse, get, web};
-use prometheus::{Encoder, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use tracing::Instrument;
 
@@ -20,6 +20,7 @@ use super::request_id::{self, RequestId};
 use crate::base::error::Error;
 use crate::base::time::Clock;
 use crate::delivery::queue;
+use crate::delivery::smtp::Relays;
 use crate::directory::source::run::State;
 use crate::directory::source::status::{self, SourceStatus};
 use crate::feedback::stored;
@@ -195,6 +196,43 @@ fn source_metrics(registry: &Registry, sources: &[SourceStatus]) -> Result<(), p
     Ok(())
 }
 
+/// Adds the state of each mail server, by its host and port.
+fn relay_metrics(registry: &Registry, app: &App) -> Result<(), prometheus::Error> {
+    let relays = app.relays.as_ref().map(Relays::standing).unwrap_or_default();
+    let label = &["relay"];
+    let accepted = IntCounterVec::new(
+        Opts::new(
+            "candor_relay_accepted_total",
+            "Emails that a mail server accepted from this process",
+        ),
+        label,
+    )?;
+    let failures = IntCounterVec::new(
+        Opts::new(
+            "candor_relay_failures_total",
+            "Attempts of this process that failed because of the mail server and not because of a recipient",
+        ),
+        label,
+    )?;
+    let open = IntGaugeVec::new(
+        Opts::new(
+            "candor_relay_passed_over",
+            "1 where a mail server gets no emails from this process, because too many attempts failed and the other one takes them",
+        ),
+        label,
+    )?;
+    for relay in &relays {
+        let name = &[relay.address.as_str()];
+        accepted.with_label_values(name).inc_by(relay.accepted);
+        failures.with_label_values(name).inc_by(relay.failures);
+        open.with_label_values(name)
+            .set(i64::from(relay.passed_over.is_some()));
+    }
+    registry.register(Box::new(accepted))?;
+    registry.register(Box::new(failures))?;
+    registry.register(Box::new(open))
+}
+
 fn render(
     app: &App,
     depth: i64,
@@ -267,6 +305,7 @@ fn render(
         metric.inc_by(counter.load(Ordering::Relaxed));
         registry.register(Box::new(metric))?;
     }
+    relay_metrics(&registry, app)?;
     let mut text = Vec::new();
     TextEncoder::new().encode(&registry.gather(), &mut text)?;
     Ok(text)

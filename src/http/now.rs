@@ -72,6 +72,17 @@ pub(super) fn settings(app: &App) -> Settings {
         now: app.clock().now(),
         update_every: app.update_every,
         outbox: app.outbox,
+        mail_servers: app
+            .relays
+            .as_ref()
+            .map(|relays| {
+                relays
+                    .all()
+                    .iter()
+                    .map(|relay| relay.name().to_string())
+                    .collect()
+            })
+            .unwrap_or_default(),
         trouble: app.stats.trouble(),
         backup_schedule: app
             .backup_settings

@@ -22,7 +22,7 @@ use crate::base::time::{Clock, Timestamp};
 use crate::db::Db;
 use crate::db::foreign::Limit;
 use crate::delivery::endpoints::Endpoints;
-use crate::delivery::smtp::Relay;
+use crate::delivery::smtp::Relays;
 use crate::delivery::worker::{Stats, Wake};
 use crate::directory::source::cancel::Cancel;
 use crate::egress::Policy;
@@ -101,8 +101,8 @@ pub struct App {
     pub refusals: Arc<Refusals>,
     /// When this process started.
     pub started_at: Timestamp,
-    /// The mail server. None if emails are written to files.
-    pub relay: Option<Relay>,
+    /// The mail servers. None if emails are written to files.
+    pub relays: Option<Relays>,
     /// When tokens were last used in this process.
     pub token_uses: TokenUses,
     /// The HTTP counters of this process.

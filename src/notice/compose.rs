@@ -13,6 +13,7 @@ use crate::base::id::NoticeId;
 use crate::base::text::undirected;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
+use crate::directory::contact::ContactKind;
 use crate::incident::recovery::State;
 use crate::notice::template::{
     FIGURES, MailAction, MailAnswers, MailContext, MailCorrects, MailIncident, MailLate, MailRecipient,
@@ -225,6 +226,7 @@ fn why(reasons: &[Reason]) -> String {
         let mut names: Vec<&str> = reasons
             .iter()
             .filter(|reason| reason.by_account && (*reason.role == *OWNER) == owner)
+            .filter(|reason| ContactKind::of_role(&reason.role).is_none())
             .filter_map(|reason| reason.account_name.as_deref())
             .collect();
         names.sort_unstable();
@@ -232,6 +234,16 @@ fn why(reasons: &[Reason]) -> String {
         names
     };
     let (owned, joined) = (by_account(true), by_account(false));
+    let contact = |kind: ContactKind| {
+        let mut names: Vec<&str> = reasons
+            .iter()
+            .filter(|reason| reason.by_account && *reason.role == *kind.role())
+            .filter_map(|reason| reason.account_name.as_deref())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    };
     let mut shared: Vec<String> = reasons
         .iter()
         .filter(|reason| !reason.by_account)
@@ -254,6 +266,12 @@ fn why(reasons: &[Reason]) -> String {
             "are a member of {}, which owns the affected resources",
             and(&joined)
         ));
+    }
+    for kind in ContactKind::KINDS {
+        let names = contact(kind);
+        if !names.is_empty() {
+            parts.push(format!("are the {} of {}", kind.role(), and(&names)));
+        }
     }
     if !shared.is_empty() {
         parts.push(format!("work on {}", and(&first(&shared))));

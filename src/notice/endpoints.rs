@@ -206,7 +206,7 @@ fn candidates(
             EndpointRecipient {
                 channel: row.channel,
                 url: row.url,
-                context: EndpointContext::new(row.id, account, resources),
+                context: EndpointContext::new(row.id, account, row.locale, resources),
             }
         })
         .collect();

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compose::Content;
 use crate::base::id::{EndpointId, NoticeId};
+use crate::base::language::Language;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::notice::template::{MailAction, MailReport, Phase, hide};
@@ -26,6 +27,9 @@ pub struct EndpointContext {
     pub endpoint: EndpointId,
     /// The account that the endpoint belongs to.
     pub account: PayloadAccount,
+    /// The locale of the account, which decides the language of texts for people. `None` if the account has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
     /// The first of the affected resources of the account.
     pub resources: Vec<PayloadResource>,
     /// The number of further resources that are not listed.
@@ -38,7 +42,12 @@ pub struct EndpointContext {
 impl EndpointContext {
     /// Makes the data from the affected resources of the account. Each resource appears once, ordered by type
     /// and ID, and the list is limited.
-    pub fn new(endpoint: EndpointId, account: PayloadAccount, mut resources: Vec<PayloadResource>) -> Self {
+    pub fn new(
+        endpoint: EndpointId,
+        account: PayloadAccount,
+        locale: Option<String>,
+        mut resources: Vec<PayloadResource>,
+    ) -> Self {
         resources.sort();
         resources.dedup();
         let recovery = resources
@@ -55,11 +64,17 @@ impl EndpointContext {
         EndpointContext {
             endpoint,
             account,
+            locale,
             resources,
             more_resources,
             recovery,
         }
     }
+}
+
+/// Returns the language of texts for the people of an account with this locale.
+pub fn language(locale: Option<&str>) -> Language {
+    locale.and_then(Language::of_tag).unwrap_or(Language::En)
 }
 
 /// How many of the affected resources of an account are restored.
@@ -142,6 +157,9 @@ pub struct PayloadData {
     pub recovery: Option<PayloadRecovery>,
     /// Important times. A time that has not come is left out.
     pub times: PayloadTimes,
+    /// The language of the account, for channels that show texts to people.
+    #[serde(skip)]
+    pub language: Language,
 }
 
 /// The incident in a payload.
@@ -295,12 +313,13 @@ pub fn payload(
             more_resources: own.more_resources,
             recovery: own.recovery,
             times: PayloadTimes::of(content),
+            language: language(own.locale.as_deref()),
         },
     }
 }
 
 /// Returns the payload of a test call to an endpoint.
-pub fn test(account: PayloadAccount, at: Timestamp) -> Payload {
+pub fn test(account: PayloadAccount, language: Language, at: Timestamp) -> Payload {
     Payload {
         type_: "endpoint.test",
         timestamp: Some(at),
@@ -312,6 +331,7 @@ pub fn test(account: PayloadAccount, at: Timestamp) -> Payload {
             more_resources: 0,
             recovery: None,
             times: PayloadTimes::default(),
+            language,
         },
     }
 }

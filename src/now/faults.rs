@@ -9,7 +9,7 @@ use crate::base::enums::word_enum;
 use crate::base::error::Result;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::delivery::{queue, smtp};
+use crate::delivery::{mail_servers, queue, smtp};
 use crate::directory::source::cron;
 use crate::directory::source::status::{self, SourceStatus, how_long};
 use crate::emergency::copy;
@@ -24,7 +24,7 @@ word_enum! {
     FaultKind, "a kind of fault" {
         /// No mail server is set, so emails are written to files.
         Outbox = "outbox",
-        /// The mail server does not answer.
+        /// The mail server does not answer, or one of two fails.
         MailServer = "mail_server",
         /// Emails are due, and none is tried.
         Queue = "queue",
@@ -54,7 +54,7 @@ const LATE: std::time::Duration = std::time::Duration::from_secs(3_600);
 pub struct Fault {
     /// What is wrong.
     pub kind: FaultKind,
-    /// The ID of the source, check or heartbeat.
+    /// The ID of the source, check or heartbeat, or the host and port of the mail server.
     pub id: Option<String>,
     /// One sentence for people.
     pub text: String,
@@ -128,6 +128,21 @@ pub(super) fn read(conn: &mut Conn, settings: &Settings, sending: &[BeingSent]) 
 }
 
 fn mail(conn: &mut Conn, settings: &Settings, sending: &[BeingSent], faults: &mut Vec<Fault>) -> Result<()> {
+    // These have a mail server that takes over. If none works, emails wait.
+    for server in mail_servers::failing(conn)? {
+        let Some(other) = &server.taken_over_by else {
+            continue;
+        };
+        let text = format!(
+            "The mail server {} fails. The mail server {other} has taken over.",
+            server.address
+        );
+        faults.push(
+            Fault::new(FaultKind::MailServer, text)
+                .of(&server.address)
+                .since(Some(server.since)),
+        );
+    }
     let waiting: i64 = sending.iter().map(|one| one.pending).sum();
     // Without a pending email, nothing can wait for the mail server.
     if waiting == 0 {
@@ -139,7 +154,14 @@ fn mail(conn: &mut Conn, settings: &Settings, sending: &[BeingSent], faults: &mu
         "emails wait"
     };
     if let Some(since) = queue::unreachable_since(conn, EMAIL, smtp::NO_CONNECTION)? {
-        let text = format!("The mail server does not answer. {waiting} {emails}.");
+        let text = match settings.mail_servers.as_slice() {
+            [] => format!("The mail server does not answer. {waiting} {emails}."),
+            [one] => format!("The mail server {one} does not answer. {waiting} {emails}."),
+            all => {
+                let all = all.join(" and ");
+                format!("The mail servers {all} do not answer. {waiting} {emails}.")
+            }
+        };
         faults.push(Fault::new(FaultKind::MailServer, text).since(Some(since)));
         return Ok(());
     }

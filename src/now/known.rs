@@ -21,6 +21,8 @@ pub struct Settings {
     pub update_every: Option<Duration>,
     /// Whether emails are written to files, because no mail server is set.
     pub outbox: bool,
+    /// The mail servers of this process, by host and port, in the order of the settings.
+    pub mail_servers: Vec<String>,
     /// Why the outcomes of sent emails cannot be stored at the moment.
     pub trouble: Option<String>,
     /// When backups are made, as a cron expression. None if they are not made by a schedule.

@@ -18,6 +18,7 @@ use crate::base::sealed::{open, seal};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::operators as o;
+use crate::delivery::ntfy::ntfy_topic;
 use crate::directory::{address_mark, check_address};
 use crate::egress::{Policy, check_url};
 use crate::incident::Severity;
@@ -273,7 +274,7 @@ impl Operator {
         if let Some(webhook) = &mut self.webhook {
             let checked = check_url(&webhook.url, policy).and_then(|url| {
                 if webhook.kind == WebhookKind::Ntfy {
-                    super::ntfy::ntfy_topic(&url)?;
+                    ntfy_topic(&url)?;
                 }
                 Ok(url)
             });

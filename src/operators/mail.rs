@@ -42,7 +42,7 @@ pub(super) enum MailSender {
 impl MailSender {
     pub fn new(exit: &Exit) -> Self {
         match exit {
-            Exit::Relay(relay) => MailSender::Smtp(Box::new(smtp::Sender::new(relay.clone()))),
+            Exit::Relay(relays) => MailSender::Smtp(Box::new(smtp::Sender::new(relays.clone()))),
             Exit::Outbox(directory) => MailSender::Outbox(directory.clone()),
         }
     }

@@ -17,7 +17,6 @@ mod letter;
 pub mod mail;
 pub mod message;
 pub mod notify;
-mod ntfy;
 pub mod outbox;
 pub mod overdue;
 pub mod promises;

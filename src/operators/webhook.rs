@@ -11,10 +11,10 @@ use url::Url;
 
 use super::contact::{Webhook, WebhookKind};
 use super::message::{About, OperatorEvent, Rendered, Urgency};
-use super::ntfy::ntfy_topic;
 use crate::base::time::Timestamp;
 use crate::delivery::Outcome;
 use crate::delivery::calling::unanswered;
+use crate::delivery::ntfy::ntfy_topic;
 use crate::egress::client::{Answer, Client};
 use crate::work::retry_after::retry_after;
 

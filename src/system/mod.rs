@@ -51,6 +51,8 @@ pub struct System {
     pub queue: QueueStanding,
     /// The mail server, as this process knows it. Null if emails are written to files.
     pub mail_server: Option<MailServer>,
+    /// The mail server that takes over when the first one fails. Null if there is none.
+    pub second_mail_server: Option<MailServer>,
     /// The services of this process, by name. Empty if the process does no background work.
     pub services: Vec<ServiceState>,
     /// The tables that grow with use, with approximate sizes.
@@ -129,6 +131,12 @@ pub struct MailServer {
     pub last_connected_at: Option<Timestamp>,
     /// Since when no connection succeeds. Null if the last one succeeded, or there was none yet.
     pub unreachable_since: Option<Timestamp>,
+    /// Since when it gets no emails, because too many attempts failed and the other mail server takes them. Null if it gets them.
+    pub passed_over_since: Option<Timestamp>,
+    /// The number of emails that it accepted from this process.
+    pub accepted: u64,
+    /// The number of attempts of this process that failed because of it, and not because of a recipient.
+    pub failures: u64,
 }
 
 /// A service of the background work.
@@ -152,8 +160,8 @@ pub struct Process {
     pub delivers: bool,
     /// Its health.
     pub health: Health,
-    /// The mail server. None if emails are written to files.
-    pub relay: Option<RelayStanding>,
+    /// The mail servers. Empty if emails are written to files.
+    pub relays: Vec<RelayStanding>,
     /// Its services.
     pub services: Vec<ServiceStanding>,
     /// How long what is kept, by its settings.
@@ -175,6 +183,14 @@ pub fn read(conn: &mut Conn, url: &DatabaseUrl, process: Process, now: Timestamp
         last_failure_at: ago(one.failed),
         failing: one.failing,
     });
+    let mut mail_servers = process.relays.into_iter().map(|relay| MailServer {
+        address: relay.address,
+        last_connected_at: ago(relay.connected),
+        unreachable_since: ago(relay.unreachable),
+        passed_over_since: ago(relay.passed_over),
+        accepted: relay.accepted,
+        failures: relay.failures,
+    });
     Ok(System {
         version: env!("CARGO_PKG_VERSION"),
         started_at: process.started_at,
@@ -188,11 +204,8 @@ pub fn read(conn: &mut Conn, url: &DatabaseUrl, process: Process, now: Timestamp
             backup: backup_hint(url),
         },
         queue: queue::standing(conn)?,
-        mail_server: process.relay.map(|relay| MailServer {
-            address: relay.address,
-            last_connected_at: ago(relay.connected),
-            unreachable_since: ago(relay.unreachable),
-        }),
+        mail_server: mail_servers.next(),
+        second_mail_server: mail_servers.next(),
         services: services.collect(),
         tables: table_sizes(conn, &GROWING)?,
         backups: backups(conn, process.backups.as_ref())?,

@@ -183,7 +183,16 @@ pub(crate) fn held(
                 None => query.whole(),
             };
             match roles {
-                // The default rule has one role. For several roles SQLite needs a table.
+                // The default rule has three roles, those of contacts included, and a rule without contacts has one. For any other
+                // number SQLite needs a table.
+                Some([one, two, three]) => sql::<Columns>(&format!("{text} AND {role} IN ("))
+                    .bind::<Text, _>(*one)
+                    .sql(", ")
+                    .bind::<Text, _>(*two)
+                    .sql(", ")
+                    .bind::<Text, _>(*three)
+                    .sql(")")
+                    .load(conn)?,
                 Some([one]) => sql::<Columns>(&format!("{text} AND {role} = "))
                     .bind::<Text, _>(*one)
                     .load(conn)?,

@@ -309,6 +309,8 @@ pub struct AttemptRow<'a> {
     pub reply: &'a str,
     /// What is recorded about the email that the attempt handed over, if it handed over one.
     pub mail: Option<AttemptMail<'a>>,
+    /// The mail server that the email was given to.
+    pub relay: Option<&'a str>,
 }
 
 /// What is recorded about the email of an attempt, as it is stored.
@@ -344,8 +346,8 @@ pub fn insert_attempts(
                 // runs first.
                 inserted += diesel::sql_query(
                     "INSERT INTO delivery_attempts (delivery_id, attempt, at, outcome, reply, batch, \
-                                                    mail_hash, mail_context, mail_date, mail_signatures) \
-                     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 WHERE NOT EXISTS \
+                                                    mail_hash, mail_context, mail_date, mail_signatures, relay) \
+                     SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11 WHERE NOT EXISTS \
                      (SELECT 1 FROM delivery_attempts WHERE delivery_id = $1 AND attempt = $2)",
                 )
                 .bind::<BigInt, _>(row.delivery_id)
@@ -358,6 +360,7 @@ pub fn insert_attempts(
                 .bind::<Nullable<BigInt>, _>(row.mail.map(|mail| mail.context))
                 .bind::<Nullable<BigInt>, _>(row.mail.map(|mail| mail.date))
                 .bind::<Nullable<Binary>, _>(row.mail.map(|mail| mail.signatures))
+                .bind::<Nullable<Text>, _>(row.relay)
                 .fixed()
                 .execute(conn)?;
             }
@@ -365,11 +368,11 @@ pub fn insert_attempts(
         }
         Conn::Pg(conn) => Ok(diesel::sql_query(
             "INSERT INTO delivery_attempts (delivery_id, attempt, at, outcome, reply, batch, \
-                                            mail_hash, mail_context, mail_date, mail_signatures) \
+                                            mail_hash, mail_context, mail_date, mail_signatures, relay) \
              SELECT new.delivery_id, new.attempt, $1, new.outcome, new.reply, $2, \
-                    new.mail_hash, new.mail_context, new.mail_date, new.mail_signatures \
-             FROM UNNEST($3, $4, $5, $6, $7, $8, $9, $10) \
-                  AS new (delivery_id, attempt, outcome, reply, mail_hash, mail_context, mail_date, mail_signatures) \
+                    new.mail_hash, new.mail_context, new.mail_date, new.mail_signatures, new.relay \
+             FROM UNNEST($3, $4, $5, $6, $7, $8, $9, $10, $11) AS new (delivery_id, attempt, outcome, reply, \
+                  mail_hash, mail_context, mail_date, mail_signatures, relay) \
              ON CONFLICT DO NOTHING",
         )
         .bind::<BigInt, _>(at)
@@ -382,6 +385,7 @@ pub fn insert_attempts(
         .bind::<Array<Nullable<BigInt>>, _>(of_mails(attempts, |mail| mail.context))
         .bind::<Array<Nullable<BigInt>>, _>(of_mails(attempts, |mail| mail.date))
         .bind::<Array<Nullable<Binary>>, _>(of_mails(attempts, |mail| mail.signatures))
+        .bind::<Array<Nullable<Text>>, _>(attempts.iter().map(|row| row.relay).collect::<Vec<_>>())
         .fixed()
         .execute(conn)?),
     }

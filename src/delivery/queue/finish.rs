@@ -1,6 +1,7 @@
 //! Records what became of claimed deliveries: the attempts, the new states, and what follows for addresses and endpoints.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -21,11 +22,20 @@ use crate::notice::delivery_state::{self, Changes, ClaimEnd, ClaimEnds};
 use crate::notice::{EMAIL, NoticeState};
 use crate::work::backoff::Backoff;
 
+/// What an attempt handed over, and to whom.
+#[derive(Clone, Debug, Default)]
+pub struct Handover {
+    /// What is recorded about the email that was handed over, or may have been.
+    pub mail: Option<SentMessage>,
+    /// The mail server that the email was given to, or was to be given to: its host and port.
+    pub relay: Option<Arc<str>>,
+}
+
 /// What is recorded about a claimed delivery.
 #[derive(Clone, Debug)]
 pub enum Finish {
-    /// An attempt was made, and it had this outcome. If it handed over an email, or may have, this is recorded about the email.
-    Attempt(Outcome, Option<SentMessage>),
+    /// An attempt was made, and it had this outcome.
+    Attempt(Outcome, Handover),
     /// No attempt was made, because the notice was stopped.
     Withheld,
     /// No attempt was made, because the worker stops. The row is due at once.
@@ -81,7 +91,7 @@ pub(super) fn finish(
     let attempts: Vec<AttemptRow<'_>> = group
         .iter()
         .filter_map(|(claimed, finish)| {
-            let Finish::Attempt(outcome, mail) = finish else {
+            let Finish::Attempt(outcome, handover) = finish else {
                 return None;
             };
             Some(AttemptRow {
@@ -89,7 +99,8 @@ pub(super) fn finish(
                 attempt: claimed.attempt,
                 outcome: outcome.word(),
                 reply: outcome.reply(),
-                mail: mail.as_ref().map(SentMessage::stored),
+                mail: handover.mail.as_ref().map(SentMessage::stored),
+                relay: handover.relay.as_deref(),
             })
         })
         .collect();

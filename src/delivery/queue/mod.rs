@@ -13,7 +13,7 @@ mod standing;
 mod trouble;
 
 pub use expand::{Expansion, expand_step};
-pub use finish::Finish;
+pub use finish::{Finish, Handover};
 pub use frozen::{Stored, frozen};
 pub use recovery::{clear_records, settle, write_records};
 pub use standing::{QueueStanding, standing};

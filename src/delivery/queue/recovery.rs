@@ -8,7 +8,7 @@ use std::time::Duration;
 use diesel::dsl::{exists, not};
 use diesel::prelude::*;
 
-use super::finish::{Finish, finish, note_first_notified};
+use super::finish::{Finish, Handover, finish, note_first_notified};
 use crate::audit::Tx;
 use crate::base::error::Result;
 use crate::db::Conn;
@@ -75,7 +75,11 @@ pub fn settle(
             .into_iter()
             .filter_map(|record| {
                 let claimed = held.remove(&(record.delivery, record.attempt))?;
-                Some((claimed, Finish::Attempt(record.outcome, record.mail)))
+                let handover = Handover {
+                    mail: record.mail,
+                    relay: record.relay.map(Into::into),
+                };
+                Some((claimed, Finish::Attempt(record.outcome, handover)))
             })
             .collect();
         groups.push((lease, group));

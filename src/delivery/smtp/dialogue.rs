@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::relay::{Relay, Security};
+use super::trouble::is_of_the_server;
 use super::wire::Wire;
 use crate::base::text::one_line;
 use crate::delivery::channel::PossiblyReceived;
@@ -152,6 +153,8 @@ impl Step {
 pub(super) enum Transfer {
     /// The attempt ended with an outcome.
     Done(Outcome),
+    /// The server has a fault. It has certainly not accepted the email, so another server may get it.
+    NotTaken(Outcome),
     /// The server had already closed the connection, so the email was not handed over.
     Stale {
         /// The number of emails that the connection carried, if the server announced that it closed the
@@ -362,13 +365,16 @@ impl Dialogue {
         if !self.wire.is_quiet() {
             self.usable = false;
             let reason = "the mail server sent more replies than Candor sent commands";
-            return Transfer::Done(Outcome::Retry(None, reason.to_owned()));
+            return Transfer::NotTaken(Outcome::Retry(None, reason.to_owned()));
         }
         self.carried += 1;
         possibly_received.set();
         let outcome = match self.ask(Stuffed(&mail.message), TAKEN).await {
             Reply::Yes(text) => Outcome::Sent(text),
             Reply::No(code, text) if code >= 500 => refused_for_good(text),
+            Reply::No(code, text) if is_of_the_server(code, &text, false) => {
+                return Transfer::NotTaken(Outcome::Retry(None, text));
+            }
             Reply::No(_, text) => Outcome::Retry(None, text),
             reply @ (Reply::More | Reply::Lost(_)) => {
                 self.usable = false;
@@ -478,7 +484,7 @@ impl Dialogue {
     fn broken_off(&mut self, reply: Reply, fresh: bool) -> Transfer {
         self.usable = false;
         if fresh {
-            return Transfer::Done(Outcome::Retry(None, reply.text()));
+            return Transfer::NotTaken(Outcome::Retry(None, reply.text()));
         }
         Transfer::Stale {
             limit: matches!(reply, Reply::No(421, _)).then_some(self.carried),
@@ -496,12 +502,22 @@ impl Dialogue {
                 Step::Recipient => refused_for_good(text),
                 Step::Data => Outcome::Failed(text),
             },
-            Reply::No(_, text) => Outcome::Retry(None, text),
+            Reply::No(code, text) => {
+                // "Try again later" is about the recipient only in a reply to RCPT TO.
+                let otherwise = !matches!(step, Step::Recipient);
+                let of_the_server = is_of_the_server(code, &text, otherwise);
+                let outcome = Outcome::Retry(None, text);
+                if of_the_server {
+                    return Transfer::NotTaken(outcome);
+                }
+                outcome
+            }
             // A 2xx reply to DATA or a 3xx reply to another command is against the protocol, so the state of
-            // the server is unknown.
+            // the server is unknown. It has no byte of the message.
             reply => {
                 self.usable = false;
-                Outcome::Retry(None, format!("the mail server violates SMTP: {}", reply.text()))
+                let reason = format!("the mail server violates SMTP: {}", reply.text());
+                return Transfer::NotTaken(Outcome::Retry(None, reason));
             }
         })
     }

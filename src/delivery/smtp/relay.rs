@@ -3,10 +3,11 @@
 //! The URL may contain a password, so it never appears in an error or a log.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::breaker::Breaker;
 use crate::base::outage::Outage;
 use crate::work::backoff::chance;
 use lettre::transport::smtp::authentication::Credentials;
@@ -37,6 +38,10 @@ pub struct Relay {
     pub(super) max_messages: Option<usize>,
     /// The certificate authorities that are trusted in addition to those of the machine.
     authorities: Vec<CertificateDer<'static>>,
+    /// The host and the port.
+    name: Arc<str>,
+    /// Whether there is another mail server, so that this one can be passed over.
+    replaceable: bool,
     shared: Arc<Shared>,
 }
 
@@ -51,6 +56,12 @@ struct Shared {
     /// The number of emails after which the server closed the last connection, and how many times in a row
     /// this was the same number.
     ended_after: Mutex<(usize, u32)>,
+    /// Whether it gets emails, if there is another mail server.
+    breaker: Mutex<Breaker>,
+    /// The number of emails that it accepted.
+    accepted: AtomicU64,
+    /// The number of attempts that failed because of it.
+    failures: AtomicU64,
 }
 
 #[derive(Default)]
@@ -72,6 +83,13 @@ pub struct RelayStanding {
     pub connected: Option<Duration>,
     /// For how long no connection has succeeded. None if the last one succeeded, or there was none.
     pub unreachable: Option<Duration>,
+    /// For how long it has got no emails because too many attempts failed. None if it gets them. Only a mail server beside
+    /// another one can be passed over.
+    pub passed_over: Option<Duration>,
+    /// The number of emails that it accepted from this process.
+    pub accepted: u64,
+    /// The number of attempts of this process that failed because of it, and not because of a recipient.
+    pub failures: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +156,8 @@ impl Relay {
             _ => return Err("has a user but no password".to_owned()),
         };
         Ok(Relay {
+            name: format!("{}:{port}", host.to_ascii_lowercase()).into(),
+            replaceable: false,
             host,
             port,
             security,
@@ -216,13 +236,60 @@ impl Relay {
         health.not_before.filter(|at| *at > Instant::now())
     }
 
+    /// Returns the host and the port, by which the mail server is named wherever it is shown.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Returns what this process knows about the mail server.
     pub fn standing(&self) -> RelayStanding {
+        let passed_over = self.breaker().open_since().map(|at| at.elapsed());
         let health = self.shared.health.lock().unwrap_or_else(PoisonError::into_inner);
         RelayStanding {
-            address: format!("{}:{}", self.host, self.port),
+            address: self.name.to_string(),
             connected: health.connected.map(|at| at.elapsed()),
             unreachable: health.ill_since.map(|at| at.elapsed()),
+            passed_over,
+            accepted: self.shared.accepted.load(Ordering::Relaxed),
+            failures: self.shared.failures.load(Ordering::Relaxed),
+        }
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.shared.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that there is another mail server, so that this one is passed over when it fails.
+    pub(super) fn replaceable(mut self) -> Relay {
+        self.replaceable = true;
+        self
+    }
+
+    /// Returns whether the mail server may get an email now. One that is alone always may.
+    pub(super) fn admits(&self) -> bool {
+        !self.replaceable || self.breaker().admits(Instant::now())
+    }
+
+    /// Returns when the breaker lets the mail server be tried again. `None` if it may be tried now.
+    pub(super) fn breaker_until(&self, now: Instant) -> Option<Instant> {
+        self.breaker().closed_until(now)
+    }
+
+    /// Records that the mail server accepted an email, or answered about it as it should.
+    pub(super) fn did(&self, accepted: bool) {
+        if accepted {
+            self.shared.accepted.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.replaceable {
+            self.breaker().succeeded();
+        }
+    }
+
+    /// Records that an attempt failed because of the mail server.
+    pub(super) fn failed(&self) {
+        self.shared.failures.fetch_add(1, Ordering::Relaxed);
+        if self.replaceable {
+            self.breaker().failed(Instant::now(), 0.8 + 0.4 * chance());
         }
     }
 

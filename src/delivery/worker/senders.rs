@@ -14,7 +14,7 @@ use crate::delivery::channel::{PossiblyReceived, Sender};
 use crate::delivery::dispatch::{Assignment, PaceSignal};
 use crate::delivery::outcome::Outcome;
 use crate::delivery::outcome_log::Done;
-use crate::delivery::queue::{self, Finish};
+use crate::delivery::queue::{self, Finish, Handover};
 
 /// The time between two renewals, which is much shorter than [`queue::LEASE`].
 const RENEW: Duration = Duration::from_secs(10);
@@ -84,7 +84,11 @@ pub(super) async fn make_deliveries(
                 // The other side does not have it.
                 Outcome::Retry(..) | Outcome::Failed(_) | Outcome::NoMailbox(_) | Outcome::Gone(_) => None,
             };
-            Finish::Attempt(outcome, mail)
+            let relay = match &job.task {
+                Ok(_) => sender.relay(),
+                Err(_) => None,
+            };
+            Finish::Attempt(outcome, Handover { mail, relay })
         };
         let pace = match &finish {
             Finish::Attempt(

@@ -94,8 +94,9 @@ fn note_attempt(all: &mut HashMap<i64, Attempts>, line: &str) -> Result<(), Stri
         made.last = number;
         made.reply = reply.as_str().unwrap_or_default().to_owned();
     }
-    made.emails
-        .extend(email.iter().filter_map(Value::as_str).map(str::to_owned));
+    // The hash of the email comes first. The mail server after it is proven with the line.
+    let hash = email.first().and_then(Value::as_str);
+    made.emails.extend(hash.map(str::to_owned));
     Ok(())
 }
 

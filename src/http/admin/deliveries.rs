@@ -139,7 +139,7 @@ fn row(notice: &Notice, delivery: &Delivery, feedback: Option<&Vec<Feedback>>, s
             "path": format!("/admin/feedback/{}", entry.id), "status": entry.status, "diagnostic": entry.diagnostic,
         })).collect::<Vec<_>>(),
         "attempts": delivery.attempts.iter().map(|attempt| json!({
-            "at": When::new(attempt.at, zone), "outcome": attempt.outcome, "reply": attempt.reply,
+            "at": When::new(attempt.at, zone), "outcome": attempt.outcome, "reply": attempt.reply, "relay": attempt.relay,
         })).collect::<Vec<_>>(),
     })
 }

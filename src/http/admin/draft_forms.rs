@@ -15,6 +15,7 @@ use crate::audience::{Collaborators, Rule};
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::ExternalId;
 use crate::base::time::Timestamp;
+use crate::directory::contact::ContactKind;
 use crate::incident::{Incident, Status};
 use crate::notice::template::Phase;
 use crate::notice::values::{self, PersonValues};
@@ -74,6 +75,11 @@ const COLLABORATORS: Field = Field::lines(
     "all, none, or their roles, one on each line.",
 )
 .beside();
+const CONTACTS: Field = Field::lines(
+    "contacts",
+    "Contacts of the account",
+    "shared, operations, security or billing, one on each line. If empty, none.",
+);
 
 pub(super) const WRITE: &[Field] = &[
     Field::choice(
@@ -98,6 +104,7 @@ pub(super) const WRITE: &[Field] = &[
     Field::zone(),
     ROLES,
     COLLABORATORS,
+    CONTACTS,
 ];
 
 pub(super) const CHANGE: &[Field] = &[
@@ -110,6 +117,7 @@ pub(super) const CHANGE: &[Field] = &[
     Field::zone(),
     ROLES,
     COLLABORATORS,
+    CONTACTS,
     version::FIELD,
 ];
 
@@ -135,6 +143,7 @@ pub(super) struct Written {
     next_update_due_at: Option<Timestamp>,
     roles: Vec<ExternalId>,
     collaborators: Vec<ExternalId>,
+    contacts: Vec<ContactKind>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -168,6 +177,7 @@ impl Written {
                 ["none"] => Collaborators::All(false),
                 _ => Collaborators::Roles(self.collaborators.clone()),
             },
+            contacts: self.contacts.clone(),
         }
     }
 
@@ -254,14 +264,24 @@ fn with_audience(form: Form, rule: &Rule) -> Form {
             .collect::<Vec<_>>()
             .join("\n")
     };
-    form.with("roles", lines(&rule.roles)).with(
-        "collaborators",
-        match &rule.collaborators {
-            Collaborators::All(true) => "all".to_owned(),
-            Collaborators::All(false) => "none".to_owned(),
-            Collaborators::Roles(roles) => lines(roles),
-        },
-    )
+    form.with("roles", lines(&rule.roles))
+        .with(
+            "collaborators",
+            match &rule.collaborators {
+                Collaborators::All(true) => "all".to_owned(),
+                Collaborators::All(false) => "none".to_owned(),
+                Collaborators::Roles(roles) => lines(roles),
+            },
+        )
+        .with("contacts", contact_lines(&rule.contacts))
+}
+
+fn contact_lines(contacts: &[ContactKind]) -> String {
+    contacts
+        .iter()
+        .map(|kind| kind.as_str())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The phase that is next for an incident. `begun` is whether a notice was sent since it was opened or reopened.

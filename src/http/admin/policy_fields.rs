@@ -124,6 +124,7 @@ pub const POLICY: &[Field] = &[
         "must be all, none or roles",
     ),
     Field::lines("collaborator_roles", "Roles of collaborators", "Only with the last choice, one role on each line.").beside(),
+    Field::lines("contacts", "Contacts of the account", "shared, operations, security or billing, one on each line. If empty, none."),
 ];
 
 fn read_rate(text: &str) -> std::result::Result<Value, Vec<String>> {
@@ -145,6 +146,7 @@ pub fn fresh() -> Form {
         .with("wait_seconds", "180")
         .with("limits.per_account_per_hour", "1")
         .with("roles", "owner")
+        .with("contacts", "shared\noperations")
 }
 
 /// The form of a stored policy. None if a form cannot represent it.
@@ -159,6 +161,7 @@ pub fn form_of(policy: &Policy, now: Timestamp) -> Result<Option<Form>> {
     });
     let rule = policy.says.audience.clone().unwrap_or_default();
     flat["roles"] = json!(rule.roles);
+    flat["contacts"] = json!(rule.contacts);
     let (word, roles) = match rule.collaborators {
         Collaborators::All(true) => ("all", Vec::new()),
         Collaborators::All(false) => ("none", Vec::new()),
@@ -177,8 +180,9 @@ pub fn input(mut body: Value) -> Result<NewPolicy> {
     let mut take = |name: &str| body.as_object_mut().and_then(|fields| fields.remove(name));
     let word = |value: Option<Value>| value.and_then(|value| value.as_str().map(str::to_owned));
     let (action, to_do) = (word(take("customer_action")), word(take("to_do")));
-    let (roles, which, named) = (
+    let (roles, contacts, which, named) = (
         take("roles"),
+        take("contacts"),
         word(take("collaborators")),
         take("collaborator_roles"),
     );
@@ -201,9 +205,11 @@ pub fn input(mut body: Value) -> Result<NewPolicy> {
         Some("roles") => named.unwrap_or_else(|| json!([])),
         _ => json!(true),
     };
-    let rule: Rule =
-        read(json!({"roles": roles.unwrap_or_else(|| json!([])), "collaborators": collaborators}))
-            .map_err(at_fields)?;
+    let rule: Rule = read(json!({
+        "roles": roles.unwrap_or_else(|| json!([])), "collaborators": collaborators,
+        "contacts": contacts.unwrap_or_else(|| json!([])),
+    }))
+    .map_err(at_fields)?;
     if rule != Rule::default() {
         body["audience"] = serde_json::to_value(&rule)?;
     }

@@ -12,7 +12,7 @@ use crate::http::App;
 use crate::http::admin_page::Pages;
 use crate::http::api::system::state;
 use crate::http::problem::Answer;
-use crate::system::ServiceState;
+use crate::system::{MailServer, ServiceState};
 
 pub(super) fn routes(pages: &mut Pages) {
     pages
@@ -24,7 +24,7 @@ pub(super) fn routes(pages: &mut Pages) {
 const FOREVER: &str = "forever";
 
 /// What each service of the background work does.
-const SERVICES: [(&str, &str); 14] = [
+const SERVICES: [(&str, &str); 15] = [
     ("directory_sources", "reads the sources of the directory"),
     (
         "comparisons",
@@ -34,6 +34,10 @@ const SERVICES: [(&str, &str); 14] = [
     ("checks", "runs checks and notices missing heartbeats"),
     ("automation", "runs the policies"),
     ("notice_waves", "begins, holds and ends the waves of notices"),
+    (
+        "mail_servers",
+        "records which mail server fails, and finds out whether it works again",
+    ),
     ("operators", "creates messages to operators"),
     ("operators_mail", "emails operators"),
     ("operators_webhooks", "calls the webhooks of operators"),
@@ -83,6 +87,11 @@ async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
         };
         json!({"what": what, "how_long": time})
     });
+    let mail_servers: Vec<Value> = [&system.mail_server, &system.second_mail_server]
+        .into_iter()
+        .flatten()
+        .map(mail_server)
+        .collect();
     app.pages.answer(
         "admin/system",
         &json!({
@@ -100,11 +109,7 @@ async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
                 "pending": grouped(queue.pending), "due": grouped(queue.due), "oldest": When::maybe(queue.oldest_queued_at, None),
                 "workers": queue.workers_sending,
             },
-            "mail_server": system.mail_server.as_ref().map(|server| json!({
-                "address": server.address,
-                "connected": When::maybe(server.last_connected_at, None),
-                "unreachable": When::maybe(server.unreachable_since, None),
-            })),
+            "mail_servers": mail_servers,
             "kept": kept,
             "services": system.services.iter().map(service).collect::<Vec<_>>(),
             "backups": {
@@ -121,6 +126,18 @@ async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
             })).collect::<Vec<_>>(),
         }),
     )
+}
+
+fn mail_server(server: &MailServer) -> Value {
+    let number = |number: u64| grouped(i64::try_from(number).unwrap_or(i64::MAX));
+    json!({
+        "address": server.address,
+        "connected": When::maybe(server.last_connected_at, None),
+        "unreachable": When::maybe(server.unreachable_since, None),
+        "passed_over": When::maybe(server.passed_over_since, None),
+        "accepted": number(server.accepted),
+        "failures": (server.failures > 0).then(|| number(server.failures)),
+    })
 }
 
 fn service(one: &ServiceState) -> Value {

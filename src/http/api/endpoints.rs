@@ -7,8 +7,8 @@ use crate::audit::Actor;
 use crate::base::error::{Error, Result};
 use crate::base::id::{EndpointId, ExternalId, new_uuid};
 use crate::delivery::Outcome;
-use crate::delivery::calling::{Call, MAX_PATIENCE};
-use crate::directory::endpoint::{self, CreatedEndpoint, Endpoint, NewEndpoint};
+use crate::delivery::calling::{Call, MAX_PATIENCE, url_and_secret};
+use crate::directory::endpoint::{self, CheckedUrl, CreatedEndpoint, Endpoint, NewEndpoint};
 use crate::http::App;
 use crate::http::answer::{Created, NoContent};
 use crate::http::auth::By;
@@ -57,6 +57,10 @@ pub async fn created(
     let url = channel
         .check(&new.url)
         .map_err(|detail| Error::invalid("/url", detail))?;
+    let url = match channel.url_is_secret() {
+        true => CheckedUrl::Secret(url),
+        false => CheckedUrl::Shown(url),
+    };
     app.db
         .write(by, move |tx| endpoint::create(tx, account.as_str(), &new, &url))
         .await
@@ -125,12 +129,12 @@ async fn test(app: web::Data<App>, by: By, InPath(id): InPath<EndpointId>) -> An
 /// `NotFound` if the endpoint does not exist. `Conflict` if this process has no such channel.
 pub async fn tested(app: &App, by: &Actor, id: EndpointId) -> Result<Tested> {
     let target = id.clone();
-    let (endpoint, name, secret) = app
+    let (endpoint, account, secret) = app
         .db
         .read(move |conn| {
             let (endpoint, secret) = endpoint::for_test(conn, &target)?;
-            let name = crate::directory::account::get(conn, &endpoint.account)?.name;
-            Ok((endpoint, name, secret))
+            let account = crate::directory::account::get(conn, &endpoint.account)?;
+            Ok((endpoint, account, secret))
         })
         .await?;
     let channel = app
@@ -138,17 +142,19 @@ pub async fn tested(app: &App, by: &Actor, id: EndpointId) -> Result<Tested> {
         .get(&endpoint.channel)
         .ok_or_else(|| Error::Conflict("this process has no channel of this kind".to_owned()))?;
     let now = app.clock().now();
+    let language = payload::language(account.locale.as_deref());
     let account = PayloadAccount {
         id: endpoint.account,
-        name,
+        name: account.name,
     };
+    let (url, secret) = url_and_secret(channel.as_ref(), &endpoint.url, secret);
     let call = Call {
-        url: endpoint.url,
+        url,
         secret,
         id: format!("msg_test_{}", new_uuid(now).simple()),
         attempt: 1,
         now,
-        payload: payload::test(account, now),
+        payload: payload::test(account, language, now),
     };
     let outcome = tokio::time::timeout(MAX_PATIENCE, channel.deliver(&call))
         .await

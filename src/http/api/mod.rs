@@ -14,6 +14,7 @@ pub mod automation;
 pub mod backups;
 mod comparison_fetch;
 pub mod comparisons;
+mod contacts;
 pub mod corrections;
 pub mod directory;
 mod document;
@@ -111,6 +112,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(forgetting::routes)
         .configure(history::routes)
         .configure(sources::routes)
+        .configure(contacts::routes)
         .configure(endpoints::routes)
         .configure(alerts::routes)
         .configure(watch::routes)

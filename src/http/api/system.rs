@@ -43,7 +43,11 @@ pub(in crate::http) async fn state(app: &App) -> Result<System, Error> {
         started_at: app.started_at,
         delivers: app.delivers,
         health,
-        relay: app.relay.as_ref().map(crate::delivery::smtp::Relay::standing),
+        relays: app
+            .relays
+            .as_ref()
+            .map(crate::delivery::smtp::Relays::standing)
+            .unwrap_or_default(),
         services: app.work_stats.standing(),
         kept: app.kept,
         backups: app.backup_settings.clone(),

@@ -6,7 +6,7 @@ use crate::base::text::cell;
 use crate::base::time::Timestamp;
 
 /// The names of the columns.
-const COLUMNS: [&str; 25] = [
+const COLUMNS: [&str; 26] = [
     "incident_number",
     "incident_title",
     "incident",
@@ -32,6 +32,7 @@ const COLUMNS: [&str; 25] = [
     "corrected_at",
     "corrects",
     "reason",
+    "relay",
 ];
 
 /// Returns the lines of these rows, after the line of names if `with_names` is set. No cell is a formula.
@@ -54,7 +55,7 @@ pub fn lines(entries: &[HistoryEntry], with_names: bool) -> Result<Vec<u8>> {
         .map_err(|error| Error::internal(error.error().to_string()))
 }
 
-fn row(entry: &HistoryEntry) -> [String; 25] {
+fn row(entry: &HistoryEntry) -> [String; 26] {
     let time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
     let answer = entry.answer.as_ref();
     [
@@ -87,5 +88,6 @@ fn row(entry: &HistoryEntry) -> [String; 25] {
             .map(ToString::to_string)
             .unwrap_or_default(),
         entry.reason.clone(),
+        entry.relay.clone().unwrap_or_default(),
     ]
 }

@@ -28,9 +28,16 @@ pub(super) fn add(conn: &mut Conn, entries: &mut [HistoryEntry], person: Option<
     let mut bounces = bounces(conn, &deliveries)?;
     for entry in &mut *entries {
         let Some(delivery) = entry.delivery else { continue };
-        if let Some((number, at, reply)) = attempts.remove(&delivery) {
+        if let Some(Tried {
+            number,
+            at,
+            reply,
+            relay,
+        }) = attempts.remove(&delivery)
+        {
             entry.attempts = number;
             entry.reply = Some(reply);
+            entry.relay = relay;
             entry.at = entry.at.max(at);
         }
         if let Some(bounce) = bounces.remove(&delivery)
@@ -45,18 +52,34 @@ pub(super) fn add(conn: &mut Conn, entries: &mut [HistoryEntry], person: Option<
     corrected::add(conn, entries, person)
 }
 
-/// Returns the number of attempts of each delivery, with the time and the reply of the last one.
-fn attempts(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64, (i64, Timestamp, String)>> {
-    let mut found: HashMap<i64, (i64, Timestamp, String)> = HashMap::new();
+/// The number of attempts of a delivery, with the time, the reply and the mail server of the last one.
+struct Tried {
+    number: i64,
+    at: Timestamp,
+    reply: String,
+    relay: Option<String>,
+}
+
+/// Returns the attempts of each delivery.
+fn attempts(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64, Tried>> {
+    let mut found: HashMap<i64, Tried> = HashMap::new();
     for chunk in deliveries.chunks(CHUNK) {
-        let rows: Vec<(i64, Timestamp, String)> = da::table
+        let rows: Vec<(i64, Timestamp, String, Option<String>)> = da::table
             .filter(da::delivery_id.eq_any(chunk))
             .order((da::delivery_id, da::attempt))
-            .select((da::delivery_id, da::at, da::reply))
+            .select((da::delivery_id, da::at, da::reply, da::relay))
             .load(conn)?;
-        for (delivery, at, reply) in rows {
-            let number = found.get(&delivery).map_or(0, |(number, _, _)| *number);
-            found.insert(delivery, (number + 1, at, reply));
+        for (delivery, at, reply, relay) in rows {
+            let number = found.get(&delivery).map_or(0, |tried| tried.number) + 1;
+            found.insert(
+                delivery,
+                Tried {
+                    number,
+                    at,
+                    reply,
+                    relay,
+                },
+            );
         }
     }
     Ok(found)

@@ -46,6 +46,8 @@ pub struct HistoryEntry {
     pub attempts: i64,
     /// What the server said to the last attempt, or why there was no reply. Null before the first attempt.
     pub reply: Option<String>,
+    /// The mail server of the last attempt: its host and port. Null if this was not recorded.
+    pub relay: Option<String>,
     /// When the email bounced. Null if no bounce was reported.
     pub bounced_at: Option<Timestamp>,
     /// What the report of the bounce says.

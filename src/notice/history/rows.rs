@@ -106,6 +106,7 @@ impl Row {
             queued_at: self.queued_at,
             attempts: 0,
             reply: None,
+            relay: None,
             bounced_at: None,
             bounce: None,
             answer: None,

@@ -63,7 +63,8 @@ pub(super) const LOCALE: Field = Field::text(
     "A language tag such as en or pt-BR. It may be empty.",
 )
 .optional();
-const TIME_ZONE: Field = Field::text(
+/// The field with the time zone of an entry.
+pub(super) const TIME_ZONE: Field = Field::text(
     "time_zone",
     "Time zone",
     "Such as Africa/Nairobi. Emails show times in it. It may be empty.",

@@ -4,9 +4,10 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{delete, history, shown};
+use super::{contact_forms, delete, history, shown};
 use crate::auth::Role;
 use crate::directory::account;
+use crate::directory::contact;
 use crate::directory::endpoint;
 use crate::directory::line::LineKind;
 use crate::directory::member;
@@ -35,6 +36,7 @@ pub(super) fn routes(pages: &mut Pages) {
             "GET /api/v1/accounts/{account}",
             "GET /api/v1/accounts/{account}/members",
             "GET /api/v1/accounts/{account}/members/{person}",
+            "GET /api/v1/accounts/{account}/contacts",
             "GET /api/v1/accounts/{account}/endpoints",
             "GET /api/v1/accounts/{account}/recovery",
         ]);
@@ -105,42 +107,43 @@ async fn show(
     let members_after: Option<String> = cursor(p.members.as_deref())?;
     let resources_after: Option<(String, String)> = cursor(p.resources.as_deref())?;
     let (cache, now) = (app.audience_cache.clone(), app.clock().now());
-    let (account, recovery, origin, depends, endpoints, members, resources, (incidents, told)) = app
-        .db
-        .read(move |conn| {
-            let account = account::get(conn, &id)?;
-            let recovery = of_account(conn, &cache, &id, now)?;
-            let origin = shown::origin(conn, LineKind::Account, &[&id])?;
-            let depends = dependants::of_account(conn, &id)?;
-            let endpoints = endpoint::list(conn, &id, None, ROWS.0)?;
-            let members = member::members(conn, &id, members_after.as_deref(), ROWS.probe())?;
-            let records = (
-                evidence::incidents_of_account(conn, &id, SHOWN)?,
-                told::list(conn, &history::account_wanted(&id), None, history::ROWS.0)?,
-            );
-            // Nothing belongs to an archived account.
-            if account.gone_at.is_some() {
-                let none = Vec::new();
-                return Ok((
-                    account, recovery, origin, depends, endpoints, members, none, records,
-                ));
-            }
-            let filter = Filter {
-                account: Some(id),
-                ..Filter::default()
-            };
-            let resources = resource::list(
-                conn,
-                &filter,
-                Archived::Hidden,
-                resources_after.as_ref(),
-                ROWS.probe(),
-            )?;
-            Ok((
-                account, recovery, origin, depends, endpoints, members, resources, records,
-            ))
-        })
-        .await?;
+    let (account, recovery, origin, depends, endpoints, members, resources, (incidents, told, contacts)) =
+        app.db
+            .read(move |conn| {
+                let account = account::get(conn, &id)?;
+                let recovery = of_account(conn, &cache, &id, now)?;
+                let origin = shown::origin(conn, LineKind::Account, &[&id])?;
+                let depends = dependants::of_account(conn, &id)?;
+                let endpoints = endpoint::list(conn, &id, None, ROWS.0)?;
+                let members = member::members(conn, &id, members_after.as_deref(), ROWS.probe())?;
+                let records = (
+                    evidence::incidents_of_account(conn, &id, SHOWN)?,
+                    told::list(conn, &history::account_wanted(&id), None, history::ROWS.0)?,
+                    contact::list(conn, &id)?,
+                );
+                // Nothing belongs to an archived account.
+                if account.gone_at.is_some() {
+                    let none = Vec::new();
+                    return Ok((
+                        account, recovery, origin, depends, endpoints, members, none, records,
+                    ));
+                }
+                let filter = Filter {
+                    account: Some(id),
+                    ..Filter::default()
+                };
+                let resources = resource::list(
+                    conn,
+                    &filter,
+                    Archived::Hidden,
+                    resources_after.as_ref(),
+                    ROWS.probe(),
+                )?;
+                Ok((
+                    account, recovery, origin, depends, endpoints, members, resources, records,
+                ))
+            })
+            .await?;
     let members = page(members, ROWS, |member| member.person.clone());
     let resources = page(resources, ROWS, |one| (one.type_.clone(), one.id.clone()));
     let path = account_path(&account.id);
@@ -161,6 +164,7 @@ async fn show(
             "may_restore": may_change && account.gone_at.is_some(),
             "delete": delete::ask("Delete account", &text, &path),
             "endpoints": endpoints.iter().map(shown::endpoint).collect::<Vec<_>>(),
+            "contacts": contacts.iter().map(|one| contact_forms::shown(one, &path)).collect::<Vec<_>>(),
             "members": members.items.iter().map(|one| shown::role(one, &path, "members", "of this account")).collect::<Vec<_>>(),
             "members_next": members.next_cursor.map(|next| link(&path, &[("members", Some(&next))])),
             "members_first": p.members.is_some().then_some(&path),

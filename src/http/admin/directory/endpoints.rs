@@ -40,15 +40,29 @@ pub(super) fn routes(pages: &mut Pages) {
 const PART: &str = "Accounts";
 
 const ENDPOINT: &[Field] = &[
+    Field::choice(
+        "channel",
+        "Channel",
+        "What gets the notices. Slack, Teams, ntfy and Apprise show them as messages, in the language of the account.",
+        &[
+            ("webhook", "Webhook (signed JSON)"),
+            ("slack", "Slack (incoming webhook)"),
+            ("teams", "Microsoft Teams (Workflows)"),
+            ("ntfy", "ntfy (topic)"),
+            ("apprise", "Apprise (API server, /notify/KEY)"),
+        ],
+        "is not one of the channels",
+    ),
     Field::text(
         "url",
         "URL",
-        "Candor calls this HTTPS URL with each notice to the account. It must have a public address.",
+        "Candor calls this HTTPS URL with each notice to the account. It must have a public address. The URL of Slack, Teams, ntfy and \
+         Apprise is a secret: it is encrypted and never shown again.",
     ),
     Field::text(
         "secret",
         "Secret",
-        "It signs the calls: whsec_ and 24 to 64 bytes in base64. If empty, Candor creates one.",
+        "Only for a webhook. It signs the calls: whsec_ and 24 to 64 bytes in base64. If empty, Candor creates one.",
     )
     .optional(),
 ];
@@ -62,8 +76,7 @@ fn use_new(account: &Account) -> Use<'_> {
     }
 }
 
-const TEXT: &str =
-    "A system of the account gets each notice as a signed request, in addition to the emails to people.";
+const TEXT: &str = "A system or a chat of the account gets each notice, in addition to the emails to people.";
 
 async fn account_of(app: &App, id: &ExternalId) -> Answer<Account> {
     let id = id.as_str().to_owned();
@@ -83,7 +96,15 @@ async fn create(app: web::Data<App>, sent: Filled, InPath(id): InPath<ExternalId
     match form.save(app.clock().now(), store).await? {
         Saved::Done(made) => {
             // This answer is the only place that ever shows the secret, so it is no redirect.
-            let secret = serde_json::to_value(&made.secret).unwrap_or_default();
+            let Some(secret) = &made.secret else {
+                let path = format!("/admin/directory/endpoints/{}", made.endpoint.id);
+                return Ok(done(
+                    &app,
+                    &path,
+                    "The endpoint is created. Its URL is not shown again.",
+                ));
+            };
+            let secret = serde_json::to_value(secret).unwrap_or_default();
             let extra = json!({"secret": secret, "tested": null});
             page(&app, &by, &made.endpoint, &account.name, extra)
         }

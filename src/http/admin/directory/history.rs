@@ -101,6 +101,7 @@ fn row(entry: &HistoryEntry, with_people: bool, zone: Option<&TimeZone>) -> Valu
         "state": entry.state,
         "at": When::new(entry.at, zone),
         "reply": entry.reply,
+        "relay": entry.relay,
         "bounced": When::maybe(entry.bounced_at, zone),
         "bounce": entry.bounce,
         "answer": entry.answer.as_ref().map(|answer| json!({

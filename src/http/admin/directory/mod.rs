@@ -6,6 +6,7 @@
 mod account_forms;
 mod accounts;
 mod address;
+mod contact_forms;
 mod delete;
 mod endpoints;
 mod entry_forms;
@@ -33,6 +34,7 @@ pub(super) fn routes(pages: &mut Pages) {
     accounts::routes(pages);
     account_forms::routes(pages);
     member_forms::routes(pages);
+    contact_forms::routes(pages);
     endpoints::routes(pages);
     people::routes(pages);
     history::routes(pages);

@@ -1,0 +1,189 @@
+//! What a chat or a push service shows of a payload: a title and a few paragraphs, in the language of the account. The
+//! channels that show texts to people share it.
+//!
+//! This module does no I/O, and nothing in its texts is markup. A channel writes them where its service interprets none.
+
+use crate::base::error::Result;
+use crate::base::text::one_line;
+use crate::base::time::Timestamp;
+use crate::notice::payload::{Payload, PayloadResource};
+use crate::notice::template::Phase;
+use crate::words::{Area, Words};
+
+/// The number of affected resources that are named.
+const NAMED: usize = 10;
+/// The largest length of a title, in characters.
+const TITLE: usize = 140;
+
+/// How urgent a message is for the people who read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// Something of the account is affected.
+    Affected,
+    /// Something of the account works again, or never was affected.
+    Good,
+    /// It can be read later.
+    Neutral,
+}
+
+/// The texts of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    /// One line.
+    pub title: String,
+    /// What the operator wrote, and for a report its sections. Empty lines separate paragraphs.
+    pub text: String,
+    /// Further facts, one on each line: what the customer must do, what is affected, and since when.
+    pub facts: Vec<String>,
+    /// How urgent it is.
+    pub mood: Mood,
+}
+
+impl Message {
+    /// Makes the texts of a payload.
+    ///
+    /// # Errors
+    /// An internal error, if a text is missing in the language of the account.
+    pub fn of(payload: &Payload) -> Result<Message> {
+        let data = &payload.data;
+        let words = Words::of(Area::Channels, data.language)?;
+        let (Some(incident), Some(notice)) = (&data.incident, &data.notice) else {
+            return Ok(Message {
+                title: words.text("test_title")?.to_owned(),
+                text: words.with("test_text", &[("account", &data.account.name)])?,
+                facts: Vec::new(),
+                mood: Mood::Neutral,
+            });
+        };
+        let number = incident.number.to_string();
+        let (key, mood) = match notice.phase {
+            Phase::Detection => ("title_detection", Mood::Affected),
+            Phase::Update => ("title_update", Mood::Affected),
+            Phase::Recovery => ("title_recovery", Mood::Good),
+            Phase::Resolution => ("title_resolution", Mood::Good),
+            Phase::Report => ("title_report", Mood::Neutral),
+            Phase::Correction => ("title_correction", Mood::Good),
+        };
+        let mut title = words.with(key, &[("number", &number)])?;
+        if let Some(subject) = &notice.subject {
+            title = format!("{title}: {subject}");
+        }
+        let mut text = notice.message.trim().to_owned();
+        if let Some(report) = &notice.report {
+            for section in &report.sections {
+                text.push_str(&format!("\n\n{}\n{}", section.heading, section.text));
+            }
+        }
+        let mut facts = Vec::new();
+        match &notice.customer_action {
+            Some(action) if action.required => {
+                facts.push(words.with("action_needed", &[("action", &one_line(&action.text, 500))])?);
+            }
+            Some(_) => facts.push(words.text("no_action")?.to_owned()),
+            None => {}
+        }
+        if !data.resources.is_empty() && notice.phase != Phase::Correction {
+            let named = named(&words, &data.resources, data.more_resources)?;
+            facts.push(words.with(
+                "affected",
+                &[("account", &data.account.name), ("resources", &named)],
+            )?);
+        }
+        if let Some(recovery) = data.recovery {
+            let (restored, affected) = (recovery.restored.to_string(), recovery.affected.to_string());
+            facts.push(words.with("restored", &[("restored", &restored), ("affected", &affected)])?);
+        }
+        for (key, at) in [
+            ("started", data.times.started_at),
+            ("resolved", data.times.resolved_at),
+        ] {
+            if let Some(at) = at {
+                facts.push(words.with(key, &[("time", &clock(at))])?);
+            }
+        }
+        Ok(Message {
+            title: one_line(&title, TITLE),
+            text: text.trim().to_owned(),
+            facts,
+            mood,
+        })
+    }
+
+    /// Returns the text and the facts as plain text, of at most this many bytes.
+    pub fn plain(&self, most: usize) -> String {
+        let mut all = self.text.clone();
+        if !self.facts.is_empty() {
+            all.push_str("\n\n");
+            all.push_str(&self.facts.join("\n"));
+        }
+        shortened(&all, most)
+    }
+}
+
+/// Returns the time without the name of a month, so that it reads the same in each language.
+fn clock(at: Timestamp) -> String {
+    let text = at.rfc3339_in(&jiff::tz::TimeZone::UTC);
+    match (text.get(..10), text.get(11..16)) {
+        (Some(day), Some(time)) => format!("{day} {time} UTC"),
+        _ => text,
+    }
+}
+
+fn named(words: &Words, resources: &[PayloadResource], more: usize) -> Result<String> {
+    let names: Vec<&str> = resources
+        .iter()
+        .take(NAMED)
+        .map(|resource| resource.name.as_deref().unwrap_or(&resource.at.id))
+        .collect();
+    let names = names.join(", ");
+    let more = more + resources.len().saturating_sub(NAMED);
+    match more {
+        0 => Ok(names),
+        more => words.with("and_more", &[("names", &names), ("count", &more.to_string())]),
+    }
+}
+
+/// Returns a text of at most this many bytes, with an ellipsis if something was cut.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let mut end = most.saturating_sub('…'.len_utf8());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::language::Language;
+    use crate::notice::payload::{self, PayloadAccount};
+
+    #[test]
+    fn a_cut_text_is_no_longer_than_allowed() {
+        assert_eq!(shortened("abc", 3), "abc");
+        assert_eq!(shortened("abcdef", 5), "ab…");
+        assert_eq!(shortened("ああああ", 9), "ああ…");
+        assert_eq!(shortened("ああああ", 10), "ああ…");
+    }
+
+    #[test]
+    fn a_test_has_words_in_every_language() {
+        let at = Timestamp::parse("2024-03-14T10:04:00Z").unwrap();
+        for language in Language::ALL {
+            let account = PayloadAccount {
+                id: "acme".to_owned(),
+                name: "Acme & <Co>".to_owned(),
+            };
+            let message = Message::of(&payload::test(account, language, at)).unwrap();
+            assert!(message.text.contains("Acme & <Co>"), "{language}: {message:?}");
+            assert!(
+                !message.title.is_empty() && !message.text.contains('{'),
+                "{message:?}"
+            );
+        }
+        assert_eq!(clock(at), "2024-03-14 10:04 UTC");
+    }
+}

@@ -1,0 +1,139 @@
+//! The Teams channel: a webhook that an account made with the Workflows of Microsoft Teams. It takes a message with an adaptive
+//! card.
+//!
+//! All texts are text runs, which interpret no Markdown.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::calling::{Call, EndpointChannel};
+use super::channel::Pending;
+use super::endpoint_message::{Message, Mood, shortened};
+use super::outcome::Outcome;
+use super::secret_url::{self, SCHEDULE};
+use crate::base::error::Result;
+use crate::egress::Policy;
+use crate::egress::client::Client;
+
+/// The largest text of a card, in bytes. Teams refuses a message above 28 KB.
+const TEXT: usize = 12_000;
+
+/// The largest number of paragraphs of a card.
+const PARAGRAPHS: usize = 40;
+
+/// The channel that posts to the Workflows of Teams.
+pub struct Teams(Client);
+
+impl Teams {
+    /// Creates the channel. `policy` decides which addresses it may connect to.
+    ///
+    /// # Errors
+    /// `Internal` if TLS cannot be set up.
+    pub fn new(policy: Policy) -> Result<Teams> {
+        Ok(Teams(Client::new(policy)?))
+    }
+
+    async fn attempt(&self, call: &Call) -> Outcome {
+        let body = match Message::of(&call.payload) {
+            Ok(message) => body(&message),
+            Err(error) => return Outcome::Failed(error.chain()),
+        };
+        // The workflow was deleted.
+        let gone = [StatusCode::NOT_FOUND, StatusCode::GONE];
+        secret_url::post(&self.0, call, &call.url, &body, &gone).await
+    }
+}
+
+/// Returns the body: a message with one card.
+fn body(message: &Message) -> Value {
+    let run = |text: &str, run: Value| {
+        let mut inline = json!({"type": "TextRun", "text": text});
+        if let (Some(inline), Some(more)) = (inline.as_object_mut(), run.as_object()) {
+            inline.extend(more.clone());
+        }
+        json!({"type": "RichTextBlock", "inlines": [inline]})
+    };
+    let color = match message.mood {
+        Mood::Affected => "attention",
+        Mood::Good => "good",
+        Mood::Neutral => "default",
+    };
+    let title = json!({"weight": "bolder", "size": "medium", "color": color});
+    let mut card = vec![run(&message.title, title)];
+    let text = shortened(&message.text, TEXT);
+    let paragraphs: Vec<&str> = text
+        .split("\n\n")
+        .filter(|text| !text.trim().is_empty())
+        .collect();
+    for paragraph in paragraphs.iter().take(PARAGRAPHS) {
+        card.push(run(paragraph, json!({})));
+    }
+    if paragraphs.len() > PARAGRAPHS {
+        card.push(run("…", json!({})));
+    }
+    for fact in &message.facts {
+        card.push(run(&shortened(fact, 1_000), json!({"isSubtle": true})));
+    }
+    json!({
+        "type": "message",
+        "summary": message.title,
+        "attachments": [{
+            "contentType": "application/vnd.microsoft.card.adaptive",
+            "contentUrl": null,
+            "content": {
+                "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                "type": "AdaptiveCard",
+                "version": "1.4",
+                "msteams": {"width": "Full"},
+                "body": card,
+            },
+        }],
+    })
+}
+
+impl EndpointChannel for Teams {
+    fn name(&self) -> &'static str {
+        "teams"
+    }
+
+    fn check(&self, url: &str) -> std::result::Result<String, String> {
+        secret_url::check(
+            &self.0,
+            url,
+            "https://….logic.azure.com/workflows/…/triggers/manual/paths/invoke?…&sig=…",
+        )
+    }
+
+    fn url_is_secret(&self) -> bool {
+        true
+    }
+
+    fn schedule(&self) -> &[Duration] {
+        &SCHEDULE
+    }
+
+    fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome> {
+        Box::pin(self.attempt(call))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_stays_below_the_limit_of_teams() {
+        let message = Message {
+            title: "Report".to_owned(),
+            text: "A paragraph.\n\n".repeat(5_000),
+            facts: vec!["x".repeat(5_000)],
+            mood: Mood::Neutral,
+        };
+        let body = body(&message);
+        assert!(body.to_string().len() < 28_000, "{}", body.to_string().len());
+        let card = &body["attachments"][0]["content"]["body"];
+        assert_eq!(card[0]["inlines"][0]["text"], "Report");
+    }
+}
