@@ -21,6 +21,7 @@ mod hook_refusal;
 pub mod hooks;
 pub mod idempotency;
 mod ids;
+pub mod language;
 mod merged;
 pub mod metrics;
 mod now;
