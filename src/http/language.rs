@@ -41,7 +41,9 @@ fn preferred(accepted: &str) -> Option<Language> {
             Some(Ok(weight)) if (0.0..=1.0).contains(&weight) => weight,
             Some(_) => continue,
         };
-        let Some(language) = Language::of_tag(tag) else { continue };
+        let Some(language) = Language::of_tag(tag) else {
+            continue;
+        };
         if weight > 0.0 && best.is_none_or(|(most, _)| weight > most) {
             best = Some((weight, language));
         }

@@ -315,6 +315,7 @@ fn changed_view(
             "field": match text.field.as_str() {
                 "headline" => "Headline", "subject" => "Subject", "message" => "Message",
                 "customer_action" => "What the customer must do", "next_update_due_at" => "Next update",
+                "translations" => "Translations",
                 "acknowledge_impaired" => "Says that something is not restored",
                 _ => "Who gets it",
             },
