@@ -14,7 +14,7 @@ use super::templates;
 use crate::audience::{self, Addressee};
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
-use crate::base::language::Language;
+use crate::base::language::{Language, Preferred};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::notice_recipients as nr;
@@ -112,24 +112,41 @@ pub struct SampleRecipient {
 
 impl SampleRecipient {
     /// Returns the first person of the audience of an incident who can be reached, or an invented one. Whoever has no language
-    /// reads `default`.
+    /// reads `default`, and with `shown_in`, everybody reads this language.
     ///
     /// # Errors
     /// `NotFound` if the incident does not exist.
-    pub fn of(conn: &mut Conn, incident: &IncidentId, default: Language) -> Result<SampleRecipient> {
+    pub fn of(
+        conn: &mut Conn,
+        incident: &IncidentId,
+        default: Language,
+        shown_in: Option<Language>,
+    ) -> Result<SampleRecipient> {
         let people = audience::resolve(conn, incident)?.people;
-        let first: Vec<Addressee> = people
+        let mut first: Vec<Addressee> = people
             .into_iter()
             .find(|one| one.unreachable.is_none())
             .into_iter()
             .collect();
+        if let (Some(one), Some(language)) = (first.first_mut(), shown_in) {
+            one.languages = Preferred {
+                first: Some(language),
+                second: None,
+            };
+        }
         if let Some(packed) = Recipients::of(first, default)?.iter().next() {
             let Recipient { address, context } = packed.unpack()?;
             return Ok(SampleRecipient { address, context });
         }
         Ok(SampleRecipient {
             address: "customer@example.com".to_owned(),
-            context: RecipientContext::new(Vec::new(), "A customer".to_owned(), None, (default, None), &[]),
+            context: RecipientContext::new(
+                Vec::new(),
+                "A customer".to_owned(),
+                None,
+                (shown_in.unwrap_or(default), None),
+                &[],
+            ),
         })
     }
 }
