@@ -178,14 +178,11 @@ impl Texts {
 
 /// Returns the CLDR category of a number in a language, as the files name it.
 fn category(language: Language, number: usize) -> &'static str {
-    static RULES: LazyLock<BTreeMap<Language, PluralRules>> = LazyLock::new(|| {
-        let rules = |language: Language| {
-            let locale = Locale::try_from_str(language.as_str()).ok()?;
-            Some((language, PluralRules::try_new_cardinal(locale.into()).ok()?))
-        };
-        Language::ALL.into_iter().filter_map(rules).collect()
-    });
-    match RULES.get(&language).map(|rules| rules.category_for(number)) {
+    // The rules are in the program, so this only looks them up.
+    let rules = Locale::try_from_str(language.as_str())
+        .ok()
+        .and_then(|locale| PluralRules::try_new_cardinal(locale.into()).ok());
+    match rules.map(|rules| rules.category_for(number)) {
         Some(PluralCategory::Zero) => "zero",
         Some(PluralCategory::One) => "one",
         Some(PluralCategory::Two) => "two",

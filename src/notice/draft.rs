@@ -2,8 +2,6 @@
 //!
 //! A draft is always complete enough to be sent. A notice that was sent never changes.
 
-use std::collections::BTreeMap;
-
 use diesel::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
