@@ -15,6 +15,7 @@ on_both_databases!(
     the_language_of_the_installation_is_used_without_another,
     values_and_an_action_are_checked_in_each_language,
     the_pages_write_and_show_the_languages,
+    the_page_for_answers_and_errors_speak_the_language,
 );
 
 /// Amélie reads French and her account German. Bernd has only the language of that account. Carla's language is not known to Candor, and her
@@ -161,10 +162,7 @@ async fn a_translation_is_checked_like_the_message(env: Env) {
     let with = |de: Value| json!({"phase": "detection", "message": "We know.", "translations": {"de": de}});
     for (de, place) in [
         (json!({"message": " "}), "/translations/de/message"),
-        (
-            json!({"message": "x".repeat(100_001)}),
-            "/translations/de/message",
-        ),
+        (json!({"message": "x".repeat(20_001)}), "/translations/de/message"),
         (
             json!({"message": "Gut.", "subject": "a\nb"}),
             "/translations/de/subject",
@@ -277,22 +275,27 @@ async fn the_language_is_frozen_with_the_notice(env: Env) {
         "{as_sent}"
     );
     // The page behind the links of that email speaks its language, and the next notice that of the person.
-    let link = to(&mails, "amelie").header("list-unsubscribe");
-    let path = link
-        .trim_matches(['<', '>'])
-        .trim_start_matches(&app.base())
-        .to_owned();
-    let page = app
-        .anonymous()
-        .request(reqwest::Method::GET, &path)
-        .send()
-        .await
-        .expect(200);
+    let (_, rest) = to(&mails, "amelie")
+        .text
+        .split_once("/unsubscribe/")
+        .expect("a link");
+    let path = format!(
+        "/unsubscribe/{}",
+        rest.split_whitespace().next().expect("a token")
+    );
+    let page = app.anonymous().get(&path).await.expect(200);
     assert!(
         page.text.contains("<html lang=\"fr\" dir=\"ltr\">")
             && page.text.contains("Ne plus recevoir les points d’avancement"),
         "{}",
         page.text
+    );
+    let asked = app.anonymous().get(&format!("{path}?lang=ja")).await.expect(200);
+    assert!(
+        asked.text.contains("<html lang=\"ja\"")
+            && asked.text.contains(&format!("action=\"{path}?lang=ja\"")),
+        "{}",
+        asked.text
     );
     app.tell(&incident, "update").await;
     let mails = app.mails(8).await;
@@ -387,5 +390,67 @@ async fn the_pages_write_and_show_the_languages(env: Env) {
     );
     // The message itself is English, so there is no section for a translation into English.
     assert!(!write.contains("name=\"translations.en.message\""), "{write}");
+    app.finish().await;
+}
+
+async fn the_page_for_answers_and_errors_speak_the_language(env: Env) {
+    let (app, incident) = start(&env).await;
+    app.tell(&incident, "detection").await;
+    let mails = app.mails(4).await;
+    let (_, rest) = to(&mails, "bernd").text.split_once("/answers/").expect("a link");
+    let token = rest.split(['?', '\n', '\r']).next().expect("a token");
+    let path = format!("/answers/{token}");
+    let page = app
+        .anonymous()
+        .get(&format!("{path}?answer=broken"))
+        .await
+        .expect(200);
+    assert!(
+        page.text.contains("<html lang=\"de\"") && page.text.contains("Funktioniert bei Ihnen alles?"),
+        "{}",
+        page.text
+    );
+    assert!(
+        page.text.contains("checked> Funktioniert noch nicht") && page.text.contains("a.mp4"),
+        "{}",
+        page.text
+    );
+    let form = "application/x-www-form-urlencoded";
+    let wrong = app
+        .anonymous()
+        .post_raw(&format!("{path}?lang=ar"), form, "text=x")
+        .await
+        .expect(422);
+    assert!(
+        wrong.text.contains("dir=\"rtl\"") && wrong.text.contains("اختاروا أحد الأجوبة الثلاثة."),
+        "{}",
+        wrong.text
+    );
+    let long = format!("answer=help&text={}", "x".repeat(4_001));
+    let wrong = app.anonymous().post_raw(&path, form, long).await.expect(422);
+    assert!(wrong.text.contains("höchstens 4.000 Zeichen"), "{}", wrong.text);
+    let done = app
+        .anonymous()
+        .post_raw(&path, form, "answer=help&text=Hilfe")
+        .await
+        .expect(200);
+    assert!(
+        done.text.contains("Ihre Antwort ist gespeichert")
+            && done.text.contains("<strong>Ich brauche Hilfe</strong>"),
+        "{}",
+        done.text
+    );
+    // Without a person, the browser decides, and English says exactly what is wrong.
+    for (accepted, said) in [
+        ("fr-CA, en;q=0.5", "Ce lien n’est pas valable ou a expiré"),
+        ("nl", "this link is not valid or has expired"),
+    ] {
+        let request = app.anonymous().request(reqwest::Method::GET, "/answers/forged");
+        let request = request
+            .header("accept", "text/html")
+            .header("accept-language", accepted);
+        let page = request.send().await.expect(404);
+        assert!(page.text.contains(said), "{}", page.text);
+    }
     app.finish().await;
 }

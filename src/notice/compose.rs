@@ -550,6 +550,7 @@ pub fn context(
         values,
         language,
         direction: language.direction(),
+        rtl: language.direction() == "rtl",
         message_language: (said.language != language).then_some(said.language),
         t: BTreeMap::new(),
     };

@@ -79,6 +79,7 @@ impl Shape {
                     ("values", Shape::Values),
                     ("language", Shape::Plain),
                     ("direction", Shape::Plain),
+                    ("rtl", Shape::Plain),
                     ("message_language", Shape::Plain),
                     ("t", Shape::Sentences),
                 ],

@@ -202,6 +202,8 @@ pub struct MailContext {
     pub language: Language,
     /// The direction of the language, `ltr` or `rtl`.
     pub direction: &'static str,
+    /// Whether the language is written from right to left.
+    pub rtl: bool,
     /// The language of the message, if it is another one than that of the fixed sentences.
     pub message_language: Option<Language>,
     /// The fixed sentences in the language of the reader, by key.
@@ -808,6 +810,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         drill: false,
         language: Language::En,
         direction: Language::En.direction(),
+        rtl: false,
         message_language: None,
         t: BTreeMap::new(),
     };

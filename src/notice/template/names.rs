@@ -2,7 +2,7 @@
 
 /// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects, but without the keys of
 /// the sentences in `t`.
-pub(super) const NAMES: [&str; 51] = [
+pub(super) const NAMES: [&str; 52] = [
     "phase",
     "incident",
     "number",
@@ -52,6 +52,7 @@ pub(super) const NAMES: [&str; 51] = [
     "finding",
     "language",
     "direction",
+    "rtl",
     "message_language",
     "t",
 ];

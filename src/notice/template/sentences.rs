@@ -76,7 +76,9 @@ impl Voice {
             mail.incident.number.to_string(),
             mail.update.map(|update| update.to_string()),
         );
+        let count = mail.language.number(mail.more_resources);
         let values = [
+            ("count", count.as_str()),
             ("name", mail.recipient.name.as_str()),
             ("sender", &mail.sender),
             ("what", &mail.what),
@@ -88,13 +90,8 @@ impl Voice {
         ];
         let keys = self.texts.keys().filter(|key| !PARTS.contains(key));
         keys.map(|key| {
-            let text = match self.texts.text(key, mail.language) {
-                Some(text) => put_in(text, &values),
-                None => self
-                    .texts
-                    .counted(key, mail.language, mail.more_resources, &values),
-            };
-            (key.to_owned(), text)
+            let form = self.texts.form(key, mail.language, mail.more_resources);
+            (key.to_owned(), put_in(form.unwrap_or_default(), &values))
         })
         .collect()
     }
