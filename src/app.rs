@@ -321,6 +321,7 @@ async fn prepare(
             sender,
             domain: from.email.domain().to_owned(),
             support_url: config.support_url.clone(),
+            language: config.language,
             audit_origin: audit_key.origin().to_owned(),
         },
         authorities: Authorities {

@@ -11,6 +11,7 @@ use crate::alert::provider::fetch::Fetch;
 use crate::audit::checkpoint::check_origin;
 use crate::audit::note::SigningKey;
 use crate::backup::{self, BackupSettings, Keep};
+use crate::base::language::Language;
 use crate::base::mailbox::{self, Mailbox};
 use crate::base::network::Networks;
 use crate::base::sealed::SHORTEST_KEY;
@@ -44,6 +45,7 @@ const NAMES: &[&str] = &[
     "mail_from",
     "reply_to",
     "support_url",
+    "language",
     "bounce_address",
     "admin_token",
     "secret_key",
@@ -140,6 +142,8 @@ pub struct Config {
     pub reply_to: Option<String>,
     /// The page where customers get help, which every email links.
     pub support_url: Option<String>,
+    /// The language of people and accounts without one, and of the messages that operators write.
+    pub language: Language,
     /// The bounce address. The envelope sender of every email is made from it and contains the delivery.
     /// Without it, the address of `mail_from` is used.
     pub bounce_address: Option<String>,
@@ -243,6 +247,7 @@ impl Default for Config {
             mail_from: "Candor <candor@localhost>".to_owned(),
             reply_to: None,
             support_url: None,
+            language: Language::En,
             bounce_address: None,
             admin_token: None,
             secret_key: None,
@@ -490,6 +495,7 @@ impl Config {
                 self.reply_to = Some(value);
             }
             "support_url" => self.support_url = Some(support_url(&value)?),
+            "language" => self.language = Language::parse(&value)?,
             "bounce_address" => {
                 Verp::check(&value)?;
                 self.bounce_address = Some(value);

@@ -1,13 +1,15 @@
 //! Emails are built from pieces that were rendered and encoded once. Each email is equal, byte for byte, to
 //! the one that is rendered and encoded as a whole, for all names, labels, texts and templates.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candor::base::id::NoticeId;
+use candor::base::language::Language;
 use candor::base::time::Timestamp;
 use candor::delivery::email::Addressing;
 use candor::delivery::email_template::Prepared;
-use candor::notice::compose::{Content, CorrectedNotice, RecipientContext};
+use candor::notice::compose::{Content, CorrectedNotice, RecipientContext, TranslatedTexts};
 use candor::notice::template::{
     MailAction, MailRecovery, MailReport, MailResource, MailSection, Phase, Source, Template,
 };
@@ -82,6 +84,7 @@ fn recipient() -> impl Strategy<Value = RecipientContext> {
         text(),
         text(),
         (any::<bool>(), prop::option::of(text()), values, recovery),
+        (language(), prop::option::of(language())),
     )
         .prop_map(
             |(
@@ -92,6 +95,7 @@ fn recipient() -> impl Strategy<Value = RecipientContext> {
                 what,
                 reason,
                 (late, wrong_subject, values, recovery),
+                (language, second_language),
             )| {
                 RecipientContext {
                     people: vec!["p1".to_owned()],
@@ -105,9 +109,25 @@ fn recipient() -> impl Strategy<Value = RecipientContext> {
                     wrong_subject,
                     values,
                     recovery,
+                    language,
+                    second_language,
                 }
             },
         )
+}
+
+fn language() -> impl Strategy<Value = Language> {
+    prop::sample::select(Language::ALL.to_vec())
+}
+
+/// The texts of the operator in another language. Only one of them has a headline.
+fn translated(language: Language) -> TranslatedTexts {
+    TranslatedTexts {
+        subject: None,
+        headline: (language == Language::De).then(|| "Dateien <fehlen>".to_owned()),
+        message: "Es geht um {{values.code}} & mehr.".to_owned(),
+        action: None,
+    }
 }
 
 fn corrected(phase: Phase) -> Option<CorrectedNotice> {
@@ -170,6 +190,10 @@ fn content(phase: Phase) -> impl Strategy<Value = Content> {
                     .map(str::to_owned)
                     .into(),
                 acknowledges_impaired: phase == Phase::Resolution && promises,
+                language: Language::En,
+                translations: [Language::De, Language::Ja]
+                    .map(|language| (language, translated(language)))
+                    .into(),
             },
         )
 }
@@ -275,6 +299,7 @@ proptest! {
                 let url = format!("https://candor.example/unsubscribe/{number}.abc");
                 let answers = format!("https://candor.example/answers/{number}.def");
                 let audit = format!("candor.example {number} LrXl3B8pFD6EpSKnCLvbW6KLAzeIBzTbcF5FRP9Kw8U=");
+                let languages = prepared.languages(own);
                 let addressing = Addressing {
                     from: &from,
                     reply_to: None,
@@ -286,6 +311,7 @@ proptest! {
                     unsubscribe_url: &url,
                     answers_url: &answers,
                     date: Timestamp::parse("2024-03-14T07:00:00Z").unwrap(),
+                    languages: Some(&languages),
                     audit: &audit,
                 };
                 let whole = prepared.plain(own, optional, &addressing).expect("the mail is rendered");
@@ -321,6 +347,8 @@ fn the_built_in_mails_are_made_from_pieces() {
                 left: "28".to_owned(),
                 summary: "12 of your 40 affected files are restored so far.".to_owned(),
             }),
+            language: Language::De,
+            second_language: None,
         };
         let content = Content {
             phase,
@@ -340,6 +368,8 @@ fn the_built_in_mails_are_made_from_pieces() {
             support_url: None,
             values: vec!["code".to_owned()],
             acknowledges_impaired: false,
+            language: Language::En,
+            translations: BTreeMap::new(),
         };
         let prepared = Prepared::new(content, Arc::new(template));
         let from = "help@quickbyte.example".parse().unwrap();
@@ -354,6 +384,7 @@ fn the_built_in_mails_are_made_from_pieces() {
             unsubscribe_url: "https://candor.example/unsubscribe/1.abc",
             answers_url: "https://candor.example/answers/1.def",
             date: Timestamp::parse("2024-03-14T07:00:00Z").unwrap(),
+            languages: Some("en"),
             audit: "candor.example 1 LrXl3B8pFD6EpSKnCLvbW6KLAzeIBzTbcF5FRP9Kw8U=",
         };
         assert!(!prepared.is_ready(&own, false));

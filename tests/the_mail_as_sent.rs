@@ -400,7 +400,12 @@ async fn partials_of_an_earlier_version_do_not_matter(env: Env) {
         serde_json::from_str(&env.texts("SELECT body AS value FROM sending_settings")[0]).expect("settings");
     for partial in settings["partials"].as_array_mut().expect("partials") {
         if partial[0] == "answers.txt" {
-            partial[1] = json!(partial[1].as_str().expect("a text").replace(NOW, THEN));
+            partial[1] = json!(
+                partial[1]
+                    .as_str()
+                    .expect("a text")
+                    .replace("{{t.question}}", THEN)
+            );
         }
     }
     let body = settings.to_string();

@@ -43,7 +43,11 @@ def a_notice_is_written(d):
     typed = {"message": "Some files cannot be opened.", "headline": "Some files", "time_zone": "UTC"}
     d.refused(at(path), typed, "must be in the future", at="next_update_due_at")
     d.refused(at(path), {"next_update": "PT1H", "next_update_due_at": "", "customer_action": "needed", "to_do": ""}, "must", at="to_do")
-    d.accepted(at(path), {"to_do": "Open the file again."}, "The draft is saved. Nothing is sent yet", "2 people")
+    german = {"to_do": "Open the file again.", "translations.de.headline": "Einige Dateien"}
+    d.refused(at(path), german, "is missing", at="translations.de.message")
+    german = {"translations.de.message": "Wir suchen die Ursache."}
+    d.refused(at(path), german, "is missing", at="translations.de.to_do")
+    d.accepted(at(path), {"translations.de.to_do": "Bitte noch einmal öffnen."}, "The draft is saved. Nothing is sent yet", "2 people")
 
 
 @form("/incidents/{id}/write/preview", template=WRITE, never_wrong=IN_FRAME)

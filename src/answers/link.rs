@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::Choice;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
+use crate::base::language::Language;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{
@@ -28,6 +29,8 @@ pub struct Asking {
     pub people: Vec<String>,
     /// What is affected, as the email says it.
     pub what: String,
+    /// The language of the email.
+    pub language: Language,
 }
 
 /// The last answer by the links of one email.
@@ -43,6 +46,8 @@ pub struct Previous {
 struct Frozen {
     people: Vec<String>,
     what: String,
+    #[serde(default)]
+    language: Language,
 }
 
 type Row = (i64, IncidentId, i64, NoticeId, String, String);
@@ -60,7 +65,11 @@ pub(super) fn askings(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64
             .select((d::id, i::id, i::number, n::id, d::address, nr::context))
             .load(conn)?;
         for (id, incident, number, notice, address, context) in rows {
-            let Frozen { people, what } = serde_json::from_str(&context)?;
+            let Frozen {
+                people,
+                what,
+                language,
+            } = serde_json::from_str(&context)?;
             let asking = Asking {
                 incident,
                 number,
@@ -68,11 +77,34 @@ pub(super) fn askings(conn: &mut Conn, deliveries: &[i64]) -> Result<HashMap<i64
                 address,
                 people,
                 what,
+                language,
             };
             found.insert(id, asking);
         }
     }
     Ok(found)
+}
+
+/// Returns the language of an email. `None` if the delivery is not known, for example because an older backup was restored.
+///
+/// # Errors
+/// An error of the database, or `Internal` if the frozen data is damaged.
+pub fn language_of(conn: &mut Conn, delivery: i64) -> Result<Option<Language>> {
+    /// The part of the frozen data that is needed here.
+    #[derive(Deserialize)]
+    struct Reader {
+        #[serde(default)]
+        language: Language,
+    }
+    let context: Option<String> = d::table
+        .inner_join(nr::table.on(nr::notice_id.eq(d::notice_id).and(nr::ordinal.eq(d::ordinal))))
+        .filter(d::id.eq(delivery))
+        .filter(d::channel.eq(crate::notice::EMAIL))
+        .select(nr::context)
+        .first(conn)
+        .optional()?;
+    let reader = context.map(|context| serde_json::from_str::<Reader>(&context));
+    Ok(reader.transpose()?.map(|reader| reader.language))
 }
 
 /// Returns what the links of an email lead to, and the last answer by them.

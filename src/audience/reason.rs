@@ -92,7 +92,7 @@ pub struct Reason {
     pub finding: Option<String>,
     /// The same in words for customers.
     #[serde(skip)]
-    pub(crate) finding_for_customers: Option<String>,
+    pub(crate) finding_for_customers: Option<&'static str>,
     /// How far the recovery of the resource is. Left out if the incident has no recovery states.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery: Option<State>,

@@ -14,6 +14,7 @@ use super::roles::{self, Person};
 use super::rule::Rule;
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
+use crate::base::language::Preferred;
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
 use crate::directory::normal_address;
@@ -40,7 +41,7 @@ pub struct Addressee {
     #[serde(skip)]
     pub(crate) time_zone: Option<String>,
     #[serde(skip)]
-    pub(crate) locale: Option<String>,
+    pub(crate) languages: Preferred,
 }
 
 /// A person who should be notified and cannot be reached.
@@ -213,9 +214,10 @@ pub fn resolve_by(conn: &mut Conn, incident: &IncidentId, rule: &Rule, at: At) -
             time_zone: row
                 .time_zone
                 .or_else(|| account.and_then(|account| account.time_zone.clone())),
-            locale: row
-                .locale
-                .or_else(|| account.and_then(|account| account.locale.clone())),
+            languages: Preferred::of(
+                row.locale.as_deref(),
+                account.and_then(|account| account.locale.as_deref()),
+            ),
             person,
         });
     }

@@ -167,6 +167,7 @@ impl PolicySays {
             },
             corrects: None,
             acknowledge_impaired: false,
+            translations: Default::default(),
             message: self.message.clone()?,
             subject: self.subject.clone(),
             headline: None,

@@ -142,6 +142,22 @@ impl Timestamp {
         )
     }
 
+    /// Returns the parts of the time in a time zone, from which a text in any language is made.
+    pub fn local(self, zone: &TimeZone) -> LocalTime {
+        let local = self.to_jiff().to_zoned(zone.clone());
+        let name = local.strftime("%Z").to_string();
+        LocalTime {
+            year: local.year(),
+            month: local.month().unsigned_abs(),
+            day: local.day().unsigned_abs(),
+            clock: local.strftime("%H:%M").to_string(),
+            zone: match name.chars().all(|c| c.is_ascii_alphabetic()) {
+                true => name,
+                false => by_offset(local.offset().seconds()),
+            },
+        }
+    }
+
     /// Returns the time as `2024-03-14 06:56:00 UTC`, or in `zone` with the abbreviation of the zone.
     pub fn short(self, zone: &TimeZone) -> String {
         let format = if *zone == TimeZone::UTC {
@@ -179,6 +195,31 @@ impl Timestamp {
         let seconds = self.0.div_euclid(1_000_000).max(0);
         let nanos = self.0.rem_euclid(1_000_000) * 1_000;
         (seconds as u64, nanos as u32)
+    }
+}
+
+/// A time in a time zone, in parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalTime {
+    /// The year.
+    pub year: i16,
+    /// The month, from 1.
+    pub month: u8,
+    /// The day of the month, from 1.
+    pub day: u8,
+    /// The time of day, such as `09:51`.
+    pub clock: String,
+    /// The short name of the zone, such as `EAT`. A zone without one has its offset, such as `UTC-3`.
+    pub zone: String,
+}
+
+/// Returns the name of a zone that is known only by its offset, in seconds east of UTC: `UTC+5:30`.
+fn by_offset(seconds: i32) -> String {
+    let (sign, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.unsigned_abs() / 60);
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => "UTC".to_owned(),
+        (hours, 0) => format!("UTC{sign}{hours}"),
+        (hours, minutes) => format!("UTC{sign}{hours}:{minutes:02}"),
     }
 }
 

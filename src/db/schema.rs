@@ -539,6 +539,7 @@ diesel::table! {
         headline -> Nullable<Text>,
         next_update_due_at -> Nullable<BigInt>,
         acknowledge_impaired -> Bool,
+        translations -> Nullable<Text>,
     }
 }
 

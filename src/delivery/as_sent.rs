@@ -10,7 +10,7 @@
 use diesel::prelude::*;
 
 use super::dkim;
-use super::email::{self, Addressing, FORM};
+use super::email::{self, Addressing, FORM, WITH_LANGUAGE};
 use super::queue::{self, Stored};
 use super::sending_context::{self, SendingContext};
 use super::sending_settings::SendingSettings;
@@ -26,6 +26,7 @@ use crate::db::schema::{deliveries as d, delivery_attempts as da, notice_recipie
 use crate::notice::EMAIL;
 use crate::notice::compose::RecipientContext;
 use crate::notice::erased::was_erased;
+use crate::notice::template::Voice;
 
 /// The email of an attempt, as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,14 +281,17 @@ fn again(
 ) -> Result<String> {
     let (links, signatures) =
         split(&recorded.signatures).ok_or_else(|| Error::internal("its signatures are not complete"))?;
-    if settings.form != FORM {
+    if !(1..=FORM).contains(&settings.form) {
         return Err(Error::internal(format!(
             "its form {} is not known",
             settings.form
         )));
     }
     let own: RecipientContext = serde_json::from_str(&sent.context)?;
-    let frozen = stored.prepare_again(&settings.partials)?;
+    let has_language = settings.form >= WITH_LANGUAGE;
+    let voice = Voice::of_sent(settings.sentences.clone(), !has_language);
+    let frozen = stored.prepare_again(&settings.partials, voice)?;
+    let languages = frozen.prepared.languages(&own);
     let links = EmailLinks::with(&settings.public_url, delivery, links);
     let (from, reply_to) = (settings.from(), settings.reply_to());
     let thread = email::thread(&frozen.incident, from.email.domain());
@@ -302,6 +306,7 @@ fn again(
         thread: &thread,
         unsubscribe_url: &links.unsubscribe,
         answers_url: &links.answers,
+        languages: has_language.then_some(languages.as_str()),
         date: recorded.date,
         audit: &context.checkpoint,
     };

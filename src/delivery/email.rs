@@ -54,6 +54,8 @@ pub struct Addressing<'a> {
     pub unsubscribe_url: &'a str,
     /// The URL of the page for answering, without the chosen answer.
     pub answers_url: &'a str,
+    /// The languages of the email. Emails of the form 1 did not name them.
+    pub languages: Option<&'a str>,
     /// The value of the Date header.
     pub date: Timestamp,
     /// The checkpoint of the audit trail: its origin, its size and its root.
@@ -65,7 +67,13 @@ pub const AUDIT: &str = "Candor-Audit";
 
 /// The form of an email: which headers it has, in which order, and how they and the bodies are encoded. Whoever changes the form gives
 /// it the next number and keeps the code for the earlier ones, so that emails that were sent can still be shown byte for byte.
-pub const FORM: u32 = 1;
+///
+/// - 1: without `Content-Language`, and with times such as `14 March 2024, 09:51 (Africa/Nairobi), 06:51 UTC`.
+/// - 2: with `Content-Language`, and with times as [`Texts::moment`](crate::words::Texts::moment) writes them.
+pub const FORM: u32 = 2;
+
+/// The first form with `Content-Language`.
+pub const WITH_LANGUAGE: u32 = 2;
 
 /// Returns the ID of the thread of an incident, without angle brackets.
 pub fn thread(incident: &str, domain: &str) -> String {
@@ -96,6 +104,7 @@ macro_rules! text_header {
 text_header!(ListUnsubscribe, "List-Unsubscribe");
 text_header!(ListUnsubscribePost, "List-Unsubscribe-Post");
 text_header!(AutoSubmitted, "Auto-Submitted");
+text_header!(ContentLanguage, "Content-Language");
 
 /// Parses the sender of the emails from a setting such as `Candor <candor@example.com>`.
 ///
@@ -165,6 +174,9 @@ pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
         .raw_header(header::mailbox("From", addressing.from));
     if let Some(reply_to) = addressing.reply_to {
         builder = builder.raw_header(header::mailbox("Reply-To", reply_to));
+    }
+    if let Some(languages) = addressing.languages {
+        builder = builder.header(ContentLanguage(languages.to_owned()));
     }
     let message = builder
         .raw_header(header::mailbox("To", &mailbox(addressing.name, to.clone())))

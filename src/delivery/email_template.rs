@@ -2,8 +2,8 @@
 //! encoded once.
 //!
 //! Rendering and encoding an email takes longer than sending it. But the text about the recipient is in only
-//! a few lines. The *shape* of an email is the number of resources, which values are empty, and the time
-//! zone. For each shape of a notice, one email is rendered with marks instead of the personal values. All
+//! a few lines. The *shape* of an email is the number of resources, which values are empty, the languages and
+//! the time zone. For each shape of a notice, one email is rendered with marks instead of the personal values. All
 //! lines without a mark are encoded at once. For each email, only the lines with marks are filled and
 //! encoded. The result is the same, byte for byte, as an email that is rendered and encoded as a whole,
 //! because quoted-printable works line by line. A property test checks this. In addition, the first email of
@@ -23,7 +23,7 @@ use super::email::{self, Addressing, Mail};
 use super::header;
 use crate::base::error::Result;
 use crate::notice::compose::{self, Content, RecipientContext, Urls};
-use crate::notice::template::{self, MailRecovery, MailResource, Rendered, Template};
+use crate::notice::template::{self, MailRecovery, MailResource, Rendered, Template, Voice};
 
 /// The first character of a mark. It is a private-use character. If a text contains such a character, each
 /// email is rendered separately.
@@ -37,6 +37,7 @@ const SHAPES: usize = 256;
 pub struct Prepared {
     content: Content,
     template: Arc<Template>,
+    voice: Voice,
     /// Whether emails may be built from pieces.
     pieces: bool,
     shapes: Mutex<HashMap<Vec<u8>, Option<Arc<EmailTemplate>>>>,
@@ -50,6 +51,7 @@ impl Prepared {
             pieces: template.shows_only() && !marked,
             content,
             template,
+            voice: Voice::current(),
             shapes: Mutex::default(),
         }
     }
@@ -57,12 +59,23 @@ impl Prepared {
     /// Prepares the emails of a notice to so few recipients that pieces would take longer. Each email is
     /// rendered separately.
     pub fn for_few(content: Content, template: Arc<Template>) -> Self {
+        Prepared::again(content, template, Voice::current())
+    }
+
+    /// Prepares one email that was already sent, with the sentences that it had then.
+    pub fn again(content: Content, template: Arc<Template>, voice: Voice) -> Self {
         Prepared {
             content,
             template,
+            voice,
             pieces: false,
             shapes: Mutex::default(),
         }
+    }
+
+    /// Returns the languages of the email to one recipient, as its header names them.
+    pub fn languages(&self, own: &RecipientContext) -> String {
+        self.content.languages(own)
     }
 
     /// Returns whether [`Prepared::write`] will be quick, because nothing has to be rendered.
@@ -92,7 +105,7 @@ impl Prepared {
             unsubscribe: addressing.unsubscribe_url.to_owned(),
             answers: addressing.answers_url.to_owned(),
         };
-        let context = compose::context(&self.content, own, optional, urls);
+        let context = compose::context(&self.content, own, optional, urls, &self.voice);
         email::build(addressing, &self.template.render(&context)?)
     }
 
@@ -118,7 +131,7 @@ impl Prepared {
             unsubscribe: mark(SLOT_UNSUBSCRIBE),
             answers: mark(SLOT_ANSWERS),
         };
-        let context = compose::context(&self.content, &marked, optional, urls);
+        let context = compose::context(&self.content, &marked, optional, urls, &self.voice);
         let rendered = self.template.render_raw(&context)?;
         let email_template = EmailTemplate::new(&rendered, addressing)?;
         let whole = self.plain(own, optional, addressing)?;
@@ -230,6 +243,10 @@ fn shape(own: &RecipientContext, optional: bool) -> Vec<u8> {
     }
     key.extend_from_slice(&(own.resources.len() as u64).to_le_bytes());
     key.extend(own.resources.iter().map(|resource| u8::from(resource.restored)));
+    key.extend([
+        own.language as u8,
+        own.second_language.map_or(u8::MAX, |language| language as u8),
+    ]);
     key.extend_from_slice(own.time_zone.as_deref().unwrap_or("-").as_bytes());
     key
 }
@@ -268,6 +285,8 @@ fn marked(own: &RecipientContext) -> RecipientContext {
         what: put(SLOT_WHAT, &own.what),
         reason: put(SLOT_REASON, &own.reason),
         late: own.late,
+        language: own.language,
+        second_language: own.second_language,
         wrong_subject: own
             .wrong_subject
             .as_deref()

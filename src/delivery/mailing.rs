@@ -215,6 +215,7 @@ impl Writer {
             Some(verp) => Some(verp.address(claimed.id).map_err(|error| error.to_string())?),
             None => None,
         };
+        let languages = task.notice.prepared.languages(own);
         let addressing = Addressing {
             from: &self.from,
             reply_to: self.reply_to.as_ref(),
@@ -225,6 +226,7 @@ impl Writer {
             thread: &thread,
             unsubscribe_url: &links.unsubscribe,
             answers_url: &links.answers,
+            languages: Some(&languages),
             date: self.clock.now(),
             audit: &context.checkpoint,
         };

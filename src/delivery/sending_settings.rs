@@ -11,6 +11,7 @@ use super::sent_message::hash;
 use crate::base::error::Result;
 use crate::base::text::hex;
 use crate::notice::template::partial_texts;
+use crate::words::Texts;
 
 /// The settings of a process that decide the bytes of its emails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct SendingSettings {
     pub dkim: Option<Signing>,
     /// The partials that the templates use, with their texts.
     pub partials: Vec<(String, String)>,
+    /// The fixed sentences in each language. Emails of the form 1 had them in their templates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentences: Option<Texts>,
 }
 
 /// A sender, or where replies go.
@@ -56,6 +60,7 @@ impl SendingSettings {
             public_url: public_url.to_owned(),
             dkim: dkim.cloned(),
             partials: partial_texts(),
+            sentences: Some(Texts::of_mail().clone()),
         }
     }
 

@@ -10,6 +10,7 @@ use actix_web::{HttpRequest, get, post, web};
 use serde_json::{Value, json};
 
 use super::answer::Declared;
+use super::customer_page::{self, Spoken};
 use super::error_page::for_browsers;
 use super::extract::{is_media, read_body};
 use super::problem::{Answer, Problem};
@@ -19,6 +20,7 @@ use crate::answers::queue::ByLink;
 use crate::answers::{Choice, MAX_TEXT, record};
 use crate::base::error::Error;
 use crate::http::App;
+use crate::words::{self, Words};
 
 /// The largest size of the form, in bytes: the text with each character percent-encoded, and the other field.
 const MAX_FORM: usize = MAX_TEXT * 12 + 1_024;
@@ -47,32 +49,40 @@ async fn asking(app: &App, delivery: i64) -> Result<(Asking, Option<Previous>), 
     }
 }
 
-fn page(app: &App, token: &str, asking: &Asking, shown: &Shown<'_>) -> Answer<Declared> {
-    let title = if shown.recorded {
-        "Your answer is recorded"
-    } else {
-        "Does everything work for you?"
+/// Returns the choice as the page shows it.
+fn label(words: Words, choice: Choice) -> Result<&'static str, Problem> {
+    Ok(words.text(&format!("answer_{choice}"))?)
+}
+
+fn page(app: &App, token: &str, spoken: Spoken, asking: &Asking, shown: &Shown<'_>) -> Answer<Declared> {
+    let words = spoken.words()?;
+    let title = words.text(match shown.recorded {
+        true => "answer_recorded",
+        false => "answer_title",
+    })?;
+    let mut choices: Vec<Value> = Vec::new();
+    for choice in Choice::ALL {
+        let chosen = shown.chosen == Some(choice);
+        choices.push(json!({"value": choice, "label": label(words, choice)?, "chosen": chosen}));
+    }
+    let previous = match &shown.previous {
+        Some(previous) => json!({
+            "label": label(words, previous.choice)?, "at": words::moment(spoken.language, previous.at, None),
+        }),
+        None => Value::Null,
     };
-    let choices: Vec<Value> = Choice::ALL
-        .into_iter()
-        .map(|choice| {
-            let chosen = shown.chosen == Some(choice);
-            json!({"value": choice, "label": choice.label(), "chosen": chosen})
-        })
-        .collect();
-    let previous = shown
-        .previous
-        .as_ref()
-        .map(|previous| json!({"label": previous.choice.label(), "at": previous.at.for_people(None)}));
     let status = match shown.wrong {
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
         None => StatusCode::OK,
     };
-    let data = json!({
-        "company": app.sending.sender, "title": title, "recorded": shown.recorded, "number": asking.number, "what": asking.what,
-        "choices": choices, "chosen": shown.chosen.map(Choice::label), "text": shown.text, "wrong": shown.wrong,
-        "previous": previous, "most": MAX_TEXT, "again": format!("/answers/{token}"),
+    let chosen = shown.chosen.map(|choice| label(words, choice)).transpose()?;
+    let rest = json!({
+        "recorded": shown.recorded, "what": asking.what,
+        "choices": choices, "chosen": chosen, "text": shown.text, "wrong": shown.wrong,
+        "previous": previous, "most": MAX_TEXT, "again": spoken.path(&format!("/answers/{token}")),
     });
+    let number = asking.number.to_string();
+    let data = customer_page::data(app, spoken.language, title, &[("number", &number)], rest)?;
     app.pages
         .answer_with(status, "public/answers", &data)
         .map(Declared)
@@ -98,7 +108,8 @@ pub async fn show(app: web::Data<App>, req: HttpRequest, token: web::Path<String
         previous,
         ..Shown::default()
     };
-    page(&app, &token, &asking, &shown)
+    let spoken = Spoken::of_person(&app, &req, Some(asking.language));
+    page(&app, &token, spoken, &asking, &shown)
 }
 
 /// Records the answer of a customer. A later answer by the same link replaces it, and all answers are kept.
@@ -130,6 +141,7 @@ pub async fn answer(
             .unwrap_or_default()
     };
     let (asking, previous) = asking(&app, delivery).await?;
+    let spoken = Spoken::of_person(&app, &req, Some(asking.language));
     let given = field("text");
     let choice = Choice::parse(&field("answer")).ok();
     let text = record::checked_text(&given);
@@ -137,10 +149,14 @@ pub async fn answer(
         (Some(choice), Ok(text)) => (choice, text),
         (choice, text) => {
             let wrong = match text {
-                Err(Error::Invalid { errors, .. }) => {
+                Err(Error::Invalid { errors, .. }) if spoken.language.is_english() => {
                     errors.first().map(|error| format!("Your text {}.", error.detail))
                 }
-                _ => Some("Choose one of the three answers.".to_owned()),
+                Err(_) => {
+                    let most = spoken.language.number(MAX_TEXT);
+                    Some(spoken.words()?.with("answer_text_wrong", &[("most", &most)])?)
+                }
+                Ok(_) => Some(spoken.words()?.text("answer_choose")?.to_owned()),
             };
             // A control character must not get into a page.
             let given = given.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t'), " ");
@@ -151,7 +167,7 @@ pub async fn answer(
                 previous,
                 recorded: false,
             };
-            return page(&app, &token, &asking, &shown);
+            return page(&app, &token, spoken, &asking, &shown);
         }
     };
     app.answers
@@ -167,5 +183,5 @@ pub async fn answer(
         recorded: true,
         ..Shown::default()
     };
-    page(&app, &token, &asking, &shown)
+    page(&app, &token, spoken, &asking, &shown)
 }

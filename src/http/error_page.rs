@@ -1,5 +1,5 @@
 //! Shows errors as pages, for people with a browser. The text is the same as in the problem documents, with
-//! the frame of the requested page.
+//! the frame of the requested page. A customer whose browser prefers another language gets one of a few texts in that language.
 //!
 //! The status code is always the same as that of the API. The text of an internal error is never shown.
 
@@ -10,9 +10,12 @@ use actix_web::middleware::Next;
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
+use super::customer_page;
+use super::language;
 use super::problem::{Problem, ProblemDocument};
 use super::request_id;
 use crate::http::App;
+use crate::words::{Area, Words};
 
 /// Makes an error on a public path a page if the caller accepts HTML, as browsers do. Otherwise it stays a
 /// problem document.
@@ -30,7 +33,29 @@ pub async fn for_browsers(
         return Ok(response);
     }
     Ok(dress(response, |app, response, error| {
-        let data = json!({"company": app.sending.sender, "title": error.title, "error": error.value()});
+        let language = language::of_request(response.request(), app.sending.language);
+        let words = Words::of(Area::Customer, language)?;
+        // In English, an error says exactly what is wrong, as it does to programs.
+        let (title, detail) = match language.is_english() {
+            true => (
+                error.title.as_str(),
+                error.document.as_ref().map(|document| document.detail.as_str()),
+            ),
+            false => {
+                let kind = error.kind();
+                (
+                    words.text(&format!("error_{kind}_title"))?,
+                    Some(words.text(&format!("error_{kind}_text"))?),
+                )
+            }
+        };
+        let (status, id) = (error.status.to_string(), request_id::current());
+        let values = [
+            ("status", status.as_str()),
+            ("id", id.as_deref().unwrap_or_default()),
+        ];
+        let rest = json!({"error": error.value(), "detail": detail});
+        let data = customer_page::data(app, language, title, &values, rest)?;
         app.pages.answer_with(response.status(), "public/error", &data)
     }))
 }
@@ -40,9 +65,21 @@ pub(super) struct Shown {
     pub(super) title: String,
     document: Option<ProblemDocument>,
     status: u16,
+    /// Whether it is about a link in an email.
+    is_link: bool,
 }
 
 impl Shown {
+    /// Returns which of the errors that are written in each language it is.
+    fn kind(&self) -> &'static str {
+        match self.status {
+            404 if self.is_link => "link",
+            404 | 405 => "not_found",
+            408 | 429 | 500..=599 => "busy",
+            _ => "wrong",
+        }
+    }
+
     pub(super) fn value(&self) -> Value {
         let detail = self.document.as_ref().map(|document| document.detail.clone());
         let errors: Vec<Value> = self
@@ -74,11 +111,11 @@ pub(super) fn dress(
     let Some(app) = response.request().app_data::<web::Data<App>>().cloned() else {
         return response;
     };
-    let document = response
+    let problem = response
         .response()
         .error()
-        .and_then(|error| error.as_error::<Problem>())
-        .map(Problem::document);
+        .and_then(|error| error.as_error::<Problem>());
+    let document = problem.map(Problem::document);
     let title = match &document {
         Some(document) if document.status == 404 => "Page not found".to_owned(),
         Some(document) => document.title.to_owned(),
@@ -88,6 +125,7 @@ pub(super) fn dress(
         title,
         document,
         status: status.as_u16(),
+        is_link: matches!(problem, Some(Problem::NoSuchLink)),
     };
     match page(&app, &response, &shown) {
         Ok(mut answer) => {

@@ -13,6 +13,7 @@ pub mod audience_cache;
 pub mod auth;
 pub mod beats;
 mod client;
+mod customer_page;
 pub mod edge;
 pub mod error_page;
 pub mod extract;

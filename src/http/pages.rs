@@ -29,6 +29,7 @@ macro_rules! sources {
 sources! {
     "report-blocks",
     "public/layout",
+    "public/customer",
     "public/status",
     "public/status-layout",
     "public/status-posts",

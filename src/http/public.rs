@@ -8,9 +8,11 @@ use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use serde_json::json;
 
 use super::answer::Declared;
+use super::customer_page::{self, Spoken};
 use super::error_page::for_browsers;
 use super::problem::{Answer, Problem};
 use super::refusals::RefusalKind;
+use crate::answers::link;
 use crate::audit::Actor;
 use crate::base::error::Error;
 use crate::delivery::opt_out;
@@ -33,20 +35,26 @@ enum Shown {
     Again,
 }
 
-fn unsubscribe_view(app: &App, token: &str, shown: &Shown) -> Answer<HttpResponse> {
-    let title = match shown {
-        Shown::Question => "Stop progress updates?",
-        Shown::Stopped => "You will get no more updates",
-        Shown::Again => "You will get updates again",
-    };
-    app.pages.answer(
-        "public/unsubscribe",
-        &json!({
-            "company": app.sending.sender, "title": title,
-            "stopped": matches!(shown, Shown::Stopped), "again": matches!(shown, Shown::Again),
-            "stop": format!("/unsubscribe/{token}"), "undo": format!("/unsubscribe/{token}/undo"),
-        }),
-    )
+async fn unsubscribe_view(
+    app: &App,
+    req: &HttpRequest,
+    token: &str,
+    delivery: i64,
+    shown: &Shown,
+) -> Answer<HttpResponse> {
+    let reader = app.db.read(move |conn| link::language_of(conn, delivery)).await?;
+    let spoken = Spoken::of_person(app, req, reader);
+    let title = spoken.words()?.text(match shown {
+        Shown::Question => "stop_title",
+        Shown::Stopped => "stopped_title",
+        Shown::Again => "again_title",
+    })?;
+    let rest = json!({
+        "stopped": matches!(shown, Shown::Stopped), "again": matches!(shown, Shown::Again),
+        "stop": spoken.path(&format!("/unsubscribe/{token}")), "undo": spoken.path(&format!("/unsubscribe/{token}/undo")),
+    });
+    let data = customer_page::data(app, spoken.language, title, &[], rest)?;
+    app.pages.answer("public/unsubscribe", &data)
 }
 
 /// Shows the page behind the link in an email. It changes nothing.
@@ -68,7 +76,9 @@ pub async fn unsubscribe_page(
         other => other?,
     };
     let shown = if stopped { Shown::Stopped } else { Shown::Question };
-    unsubscribe_view(&app, &token, &shown).map(Declared)
+    unsubscribe_view(&app, &req, &token, delivery, &shown)
+        .await
+        .map(Declared)
 }
 
 /// Opts the recipient out of optional notices (RFC 8058, one click). Calling it again changes nothing.
@@ -86,7 +96,9 @@ pub async fn unsubscribe(
             opt_out::opt_out(tx, delivery)
         })
         .await?;
-    unsubscribe_view(&app, &token, &Shown::Stopped).map(Declared)
+    unsubscribe_view(&app, &req, &token, delivery, &Shown::Stopped)
+        .await
+        .map(Declared)
 }
 
 /// Lets the recipient get optional notices again. Calling it again changes nothing.
@@ -104,5 +116,7 @@ pub async fn subscribe_again(
             opt_out::opt_in(tx, delivery)
         })
         .await?;
-    unsubscribe_view(&app, &token, &Shown::Again).map(Declared)
+    unsubscribe_view(&app, &req, &token, delivery, &Shown::Again)
+        .await
+        .map(Declared)
 }

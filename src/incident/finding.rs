@@ -99,19 +99,19 @@ impl Finding {
         }
     }
 
-    /// Returns the finding for customers: one sentence without values and without names of columns.
-    pub fn for_customers(&self) -> String {
+    /// Returns the key of the sentence for customers, which stands in `templates/words/phrases.toml` in each language. It contains
+    /// no value and no name of a column.
+    pub fn for_customers(&self) -> &'static str {
         let empty = self.observed.as_deref().is_some_and(|value| value.trim() == "0");
         match (self.kind, measure(self.column.as_deref())) {
-            (FindingKind::Missing, _) => "The file is missing in our storage.",
-            (FindingKind::Differs, Measure::Size) if empty => "The stored file is empty.",
-            (FindingKind::Differs, Measure::Size) => "The stored file has the wrong size.",
-            (FindingKind::Differs, Measure::Checksum) => "The stored file is damaged.",
-            (FindingKind::Differs, Measure::Other) => "What we have stored is wrong.",
-            (FindingKind::Unexpected, _) => "We have stored something that should not be there.",
-            (FindingKind::Duplicate, _) => "We have stored it more than once.",
+            (FindingKind::Missing, _) => "finding_missing",
+            (FindingKind::Differs, Measure::Size) if empty => "finding_empty",
+            (FindingKind::Differs, Measure::Size) => "finding_size",
+            (FindingKind::Differs, Measure::Checksum) => "finding_damaged",
+            (FindingKind::Differs, Measure::Other) => "finding_wrong",
+            (FindingKind::Unexpected, _) => "finding_unexpected",
+            (FindingKind::Duplicate, _) => "finding_duplicate",
         }
-        .to_owned()
     }
 }
 
@@ -179,6 +179,6 @@ mod tests {
             }
         }
         let empty = finding(FindingKind::Differs, Some("size"), Some("642111856"), Some("0"));
-        assert_eq!(empty.for_customers(), "The stored file is empty.");
+        assert_eq!(empty.for_customers(), "finding_empty");
     }
 }

@@ -167,6 +167,7 @@ pub fn remind(tx: &mut Tx<'_>, incident: &IncidentId) -> Result<Notice> {
     let new = NewNotice {
         phase: Phase::Update,
         acknowledge_impaired: false,
+        translations: Default::default(),
         message: MESSAGE.to_owned(),
         subject: None,
         headline: None,

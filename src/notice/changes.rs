@@ -19,7 +19,7 @@ use crate::db::schema::audit_events as e;
 const MOST_LINES: usize = 500;
 
 /// The texts of a notice that are compared: the name of the field, and its path in an audit event.
-const TEXTS: [(&str, &str); 7] = [
+const TEXTS: [(&str, &str); 8] = [
     ("headline", "/headline"),
     ("subject", "/subject"),
     ("message", "/message"),
@@ -27,6 +27,7 @@ const TEXTS: [(&str, &str); 7] = [
     ("next_update_due_at", "/next_update_due_at"),
     ("audience", "/audience"),
     ("acknowledge_impaired", "/acknowledge_impaired"),
+    ("translations", "/translations"),
 ];
 
 word_enum! {
@@ -154,7 +155,7 @@ fn of(row: &Row, events: &[Recorded], since: ChangedSince, event: &Recorded) -> 
     let now = json!({
         "subject": row.subject, "headline": row.headline, "message": row.message, "customer_action": row.action()?,
         "audience": row.rule()?, "next_update_due_at": row.next_update_due_at,
-        "acknowledge_impaired": row.acknowledge_impaired,
+        "acknowledge_impaired": row.acknowledge_impaired, "translations": row.translations()?,
     });
     let then: Value = match later(Action::NoticeChanged) {
         Some(changed) => serde_json::from_str(changed.before.as_deref().unwrap_or("{}"))?,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::progress;
 use crate::audience::{OWNER, Reason};
 use crate::base::id::NoticeId;
+use crate::base::language::Language;
 use crate::base::text::undirected;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
@@ -17,10 +18,11 @@ use crate::directory::contact::ContactKind;
 use crate::incident::recovery::State;
 use crate::notice::template::{
     FIGURES, MailAction, MailAnswers, MailContext, MailCorrects, MailIncident, MailLate, MailRecipient,
-    MailRecovery, MailReport, MailResource, MailSection, MailTime, Phase, expand,
+    MailRecovery, MailReport, MailResource, MailSection, MailTime, Phase, Voice, expand,
 };
+use crate::words::Texts;
 
-/// The labels of times in emails. They also find a time in frozen data.
+/// The names of times in frozen data. An email shows them in the language of its reader.
 pub(super) const STARTED: &str = "Started";
 pub(super) const DETECTED: &str = "Detected";
 pub(super) const RESOLVED: &str = "Resolved";
@@ -73,6 +75,76 @@ pub struct Content {
     /// Whether the emails to those whose own resources are not all restored say so. Only a resolution says it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub acknowledges_impaired: bool,
+    /// The language of the subject, the headline, the message and the action.
+    #[serde(default, skip_serializing_if = "Language::is_english")]
+    pub language: Language,
+    /// The same texts in other languages.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub translations: BTreeMap<Language, TranslatedTexts>,
+}
+
+/// The texts of the operator in one language. What is not there is not shown: an email in another language is no better with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TranslatedTexts {
+    /// The subject, if there is one in this language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The headline, if there is one in this language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headline: Option<String>,
+    /// The message.
+    pub message: String,
+    /// What the customer must do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<MailAction>,
+}
+
+/// The texts of the operator that one email shows.
+struct Said<'a> {
+    language: Language,
+    subject: Option<&'a str>,
+    headline: Option<&'a str>,
+    message: &'a str,
+    action: Option<&'a MailAction>,
+}
+
+impl Content {
+    /// Returns the language in which a reader of these languages gets the texts of the operator: the first one that they are written in,
+    /// or else the language of the notice.
+    pub fn language_for(&self, (language, second): (Language, Option<Language>)) -> Language {
+        let written =
+            |language: &Language| *language == self.language || self.translations.contains_key(language);
+        let wanted = [Some(language), second].into_iter().flatten();
+        wanted.into_iter().find(written).unwrap_or(self.language)
+    }
+
+    fn said(&self, own: &RecipientContext) -> Said<'_> {
+        let language = self.language_for((own.language, own.second_language));
+        match self.translations.get(&language) {
+            Some(texts) if language != self.language => Said {
+                language,
+                subject: texts.subject.as_deref(),
+                headline: texts.headline.as_deref(),
+                message: &texts.message,
+                action: texts.action.as_ref(),
+            },
+            _ => Said {
+                language,
+                subject: self.subject.as_deref(),
+                headline: self.headline.as_deref(),
+                message: &self.message,
+                action: self.action.as_ref(),
+            },
+        }
+    }
+
+    /// Returns the languages of an email, as its header `Content-Language` names them.
+    pub fn languages(&self, own: &RecipientContext) -> String {
+        match self.said(own).language {
+            language if language == own.language => language.to_string(),
+            language => format!("{}, {language}", own.language),
+        }
+    }
 }
 
 /// The notice that a correction is about.
@@ -114,17 +186,33 @@ pub struct RecipientContext {
     /// recipient.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<MailRecovery>,
+    /// The language of the fixed sentences, and of the message if it is written in it.
+    #[serde(default, skip_serializing_if = "Language::is_english")]
+    pub language: Language,
+    /// The language of the account, if it is another one. A message that is not written in `language` is shown in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_language: Option<Language>,
 }
 
 impl RecipientContext {
-    /// Makes the data of a recipient from the reasons for which the person is in the audience.
-    pub fn new(people: Vec<String>, name: String, time_zone: Option<String>, reasons: &[Reason]) -> Self {
-        let mut resources: Vec<MailResource> = reasons.iter().filter_map(mail_resource).collect();
+    /// Makes the data of a recipient from the reasons for which the person is in the audience. The languages are that of the person, and
+    /// that of the account if it is another one.
+    pub fn new(
+        people: Vec<String>,
+        name: String,
+        time_zone: Option<String>,
+        (language, second_language): (Language, Option<Language>),
+        reasons: &[Reason],
+    ) -> Self {
+        let mut resources: Vec<MailResource> = reasons
+            .iter()
+            .filter_map(|reason| mail_resource(reason, language))
+            .collect();
         resources.sort();
         resources.dedup();
         tell_apart(&mut resources);
-        let what = what(reasons, &resources);
-        let recovery = progress::of(reasons, &resources);
+        let what = what(reasons, &resources, language);
+        let recovery = progress::of(reasons, &resources, language);
         // Those that are not restored come first, so that a reader sees them.
         resources.sort_by_key(|resource| resource.restored);
         let more_resources = resources.len().saturating_sub(LISTED);
@@ -136,11 +224,13 @@ impl RecipientContext {
             resources,
             more_resources,
             what: undirected(&what).into_owned(),
-            reason: undirected(&why(reasons)).into_owned(),
+            reason: undirected(&why(reasons, language)).into_owned(),
             late: false,
             wrong_subject: None,
             values: BTreeMap::new(),
             recovery,
+            language,
+            second_language,
         }
     }
 
@@ -168,10 +258,13 @@ impl RecipientContext {
     }
 }
 
-fn mail_resource(reason: &Reason) -> Option<MailResource> {
+fn mail_resource(reason: &Reason, language: Language) -> Option<MailResource> {
     let ResourceRef { type_, id } = reason.resource.as_ref()?;
     let restored = reason.recovery == Some(State::Recovered);
-    let finding = reason.finding_for_customers.as_deref().filter(|_| !restored);
+    let finding = reason
+        .finding_for_customers
+        .filter(|_| !restored)
+        .and_then(|key| Texts::of_phrases().text(key, language));
     Some(MailResource {
         type_: type_.to_string(),
         id: id.to_string(),
@@ -180,7 +273,7 @@ fn mail_resource(reason: &Reason) -> Option<MailResource> {
             None => format!("{type_} {id}"),
         },
         account: undirected(reason.account_name.as_deref().unwrap_or_default()).into_owned(),
-        finding: undirected(finding.unwrap_or_default()).into_owned(),
+        finding: finding.unwrap_or_default().to_owned(),
         restored,
     })
 }
@@ -199,7 +292,14 @@ fn tell_apart(resources: &mut [MailResource]) {
     }
 }
 
-fn what(reasons: &[Reason], resources: &[MailResource]) -> String {
+fn phrase(key: &str, language: Language) -> String {
+    Texts::of_phrases().with(key, language, &[])
+}
+
+fn what(reasons: &[Reason], resources: &[MailResource], language: Language) -> String {
+    let counted = |things: &str| {
+        Texts::of_phrases().counted("what_count", language, resources.len(), &[("things", things)])
+    };
     match resources {
         // No resource of the person is affected. The person used the service while it had the error, or is affected
         // as a user of the service.
@@ -207,21 +307,31 @@ fn what(reasons: &[Reason], resources: &[MailResource]) -> String {
             .iter()
             .any(|reason| reason.seen.is_some() || reason.named.is_some()) =>
         {
-            "our service".to_owned()
+            phrase("what_service", language)
         }
-        [] => "your resources".to_owned(),
+        [] => phrase("what_resources", language),
         [one] => reasons
             .iter()
             .find_map(|reason| reason.name.as_deref().map(str::to_owned))
             .unwrap_or_else(|| one.label.clone()),
         [first, rest @ ..] if rest.iter().all(|other| other.type_ == first.type_) => {
-            format!("{} of your {}", resources.len(), progress::plural(&first.type_))
+            counted(&progress::things(Some(&first.type_), language))
         }
-        _ => format!("{} of your resources", resources.len()),
+        _ => counted(&progress::things(None, language)),
     }
 }
 
-fn why(reasons: &[Reason]) -> String {
+/// Returns the key of the phrase that says that a recipient is a contact of this kind.
+fn contact_phrase(kind: ContactKind) -> &'static str {
+    match kind {
+        ContactKind::Shared => "reason_contact_shared",
+        ContactKind::Operations => "reason_contact_operations",
+        ContactKind::Security => "reason_contact_security",
+        ContactKind::Billing => "reason_contact_billing",
+    }
+}
+
+fn why(reasons: &[Reason], language: Language) -> String {
     let by_account = |owner: bool| {
         let mut names: Vec<&str> = reasons
             .iter()
@@ -254,55 +364,56 @@ fn why(reasons: &[Reason]) -> String {
         .collect();
     shared.sort_unstable();
     shared.dedup();
+    let more = phrase("list_more", language);
+    let shared = first(&shared, &more);
     let mut parts = Vec::new();
-    if !owned.is_empty() {
-        parts.push(format!(
-            "own {}, which the affected resources belong to",
-            and(&owned)
-        ));
-    }
-    if !joined.is_empty() {
-        parts.push(format!(
-            "are a member of {}, which owns the affected resources",
-            and(&joined)
-        ));
-    }
-    for kind in ContactKind::KINDS {
-        let names = contact(kind);
+    let contacts: Vec<(&str, Vec<&str>)> = ContactKind::KINDS
+        .into_iter()
+        .map(|kind| (contact_phrase(kind), contact(kind)))
+        .collect();
+    let mut named = vec![("reason_owner", &owned), ("reason_member", &joined)];
+    named.extend(contacts.iter().map(|(key, names)| (*key, names)));
+    for (key, names) in named {
         if !names.is_empty() {
-            parts.push(format!("are the {} of {}", kind.role(), and(&names)));
+            let names = and(names, language);
+            parts.push(Texts::of_phrases().with(key, language, &[("names", &names)]));
         }
     }
     if !shared.is_empty() {
-        parts.push(format!("work on {}", and(&first(&shared))));
+        let names = and(&shared, language);
+        parts.push(Texts::of_phrases().with("reason_works_on", language, &[("names", &names)]));
+    }
     }
     if reasons.iter().any(|reason| reason.seen.is_some()) {
-        parts.push("had an error while you used our service".to_owned());
+        parts.push(phrase("reason_error", language));
     }
     if reasons.iter().any(|reason| reason.named.is_some()) {
-        parts.push("are one of the people affected".to_owned());
+        parts.push(phrase("reason_named", language));
     }
-    match parts.as_slice() {
-        [] => "You receive this because we notified you of this incident before.".to_owned(),
-        [one] => format!("You receive this because you {one}."),
-        parts => format!("You receive this because you {}.", parts.join(", and ")),
+    if parts.is_empty() {
+        return phrase("reason_notified", language);
     }
+    let reasons = parts.join(&phrase("reason_and", language));
+    Texts::of_phrases().with("reason", language, &[("reasons", &reasons)])
 }
 
 /// Returns the first names for a sentence. The email lists the rest.
-fn first(names: &[String]) -> Vec<&str> {
+fn first<'a>(names: &'a [String], more: &'a str) -> Vec<&'a str> {
     let mut first: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
     if names.len() > 3 {
-        first.push("more");
+        first.push(more);
     }
     first
 }
 
-fn and(names: &[&str]) -> String {
+fn and(names: &[&str], language: Language) -> String {
     match names {
         [] => String::new(),
         [one] => (*one).to_owned(),
-        [start @ .., last] => format!("{} and {last}", start.join(", ")),
+        [start @ .., last] => {
+            let start = start.join(&phrase("list_comma", language));
+            format!("{start}{}{last}", phrase("list_and", language))
+        }
     }
 }
 
@@ -382,7 +493,15 @@ fn with_figures<'a>(
 }
 
 /// Returns all data that a template can show in one email.
-pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, urls: Urls) -> MailContext {
+pub fn context(
+    content: &Content,
+    recipient: &RecipientContext,
+    optional: bool,
+    urls: Urls,
+    voice: &Voice,
+) -> MailContext {
+    let language = recipient.language;
+    let said = content.said(recipient);
     // A time zone that was valid when it was stored may not be valid any more. Then only UTC is shown.
     let zone = recipient
         .time_zone
@@ -399,35 +518,36 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         values.entry(key.clone()).or_default();
     }
     let figures = with_figures(&values, content, recipient);
-    let mut paragraphs: Vec<String> = paragraphs(&content.message)
+    let mut paragraphs: Vec<String> = paragraphs(said.message)
         .iter()
         .map(|paragraph| expand(paragraph, &figures))
         .collect();
     if let Some(recovery) = impaired(content, recipient) {
         // The message is in every email, whatever its template shows.
-        let said = match recovery.restored.as_str() {
-            "0" => "What the incident affected for you is not restored yet.",
-            _ => "Part of what the incident affected for you is not restored yet.",
+        let key = match recovery.restored.as_str() {
+            "0" => "impaired_nothing",
+            _ => "impaired_part",
         };
-        paragraphs.insert(0, format!("{said} {}", recovery.summary));
+        paragraphs.insert(0, format!("{} {}", voice.text(key, language), recovery.summary));
     }
-    MailContext {
+    let moment = |at: Timestamp| voice.moment(language, at, zone.as_ref());
+    let mut mail = MailContext {
         phase: content.phase,
         incident: MailIncident {
             number: content.number,
             severity: content.severity.clone(),
         },
-        subject: content.subject.clone(),
+        subject: said.subject.map(str::to_owned),
         what: recipient.what.clone(),
         recipient: MailRecipient {
             name: recipient.name.clone(),
         },
-        headline: content.headline.clone(),
+        headline: said.headline.map(str::to_owned),
         update: content.update,
-        next_update: content.next_update.map(|at| at.for_reader(zone.as_ref())),
+        next_update: content.next_update.map(moment),
         support_url: content.support_url.clone(),
         paragraphs,
-        action: content.action.as_ref().map(|action| MailAction {
+        action: said.action.map(|action| MailAction {
             required: action.required,
             text: expand(&action.text, &figures),
         }),
@@ -438,8 +558,8 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
             .times
             .iter()
             .map(|(label, at)| MailTime {
-                label: label.clone(),
-                text: at.for_reader(zone.as_ref()),
+                label: time_label(label, language, voice),
+                text: moment(*at),
             })
             .collect(),
         report: content.report.clone(),
@@ -449,13 +569,31 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         answers: content.phase.asks().then(|| MailAnswers::at(&urls.answers)),
         unsubscribe_url: urls.unsubscribe,
         late: began.filter(|_| recipient.late).map(|(_, began)| MailLate {
-            began: began.for_reader(zone.as_ref()),
+            began: moment(*began),
         }),
         corrects: content.corrects.as_ref().map(|wrong| MailCorrects {
             subject: recipient.wrong_subject.clone().unwrap_or_default(),
-            sent_at: wrong.sent_at.for_reader(zone.as_ref()),
+            sent_at: moment(wrong.sent_at),
         }),
         drill: content.drill,
         values,
-    }
+        language,
+        direction: language.direction(),
+        rtl: language.direction() == "rtl",
+        message_language: (said.language != language).then_some(said.language),
+        t: BTreeMap::new(),
+    };
+    mail.t = voice.sentences(&mail);
+    mail
+}
+
+/// Returns the name of a time in the language of a reader.
+fn time_label(frozen: &str, language: Language, voice: &Voice) -> String {
+    let key = match frozen {
+        STARTED => "time_started",
+        DETECTED => "time_detected",
+        RESOLVED => "time_resolved",
+        other => return other.to_owned(),
+    };
+    voice.text(key, language).to_owned()
 }

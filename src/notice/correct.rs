@@ -29,6 +29,7 @@ pub fn correct(tx: &mut Tx<'_>, wrong: &NoticeId, message: Option<&str>) -> Resu
     let new = NewNotice {
         phase: Phase::Correction,
         acknowledge_impaired: false,
+        translations: Default::default(),
         message: message.unwrap_or(MESSAGE).to_owned(),
         subject: None,
         customer_action: None,

@@ -48,7 +48,7 @@ pub fn discard(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
             .incident(&row.incident_id)
             .before(json!({
                 "phase": row.phase, "subject": row.subject, "headline": row.headline, "message": row.message,
-                "customer_action": row.action()?, "audience": row.rule()?, "catch_up_of": row.catch_up_of,
+                "customer_action": row.action()?, "translations": row.translations()?, "audience": row.rule()?, "catch_up_of": row.catch_up_of,
                 "next_update_due_at": row.next_update_due_at,
             })),
     );

@@ -13,6 +13,7 @@ use super::promise;
 use super::reminders;
 use super::row::{CustomerAction, Row, locked};
 use super::state::{insert_draft, require_draft};
+use super::translation::{self, Translation, Translations};
 use super::view::{Notice, get};
 use crate::audience::Rule;
 use crate::audit::{Action, Event, Tx};
@@ -58,6 +59,12 @@ pub struct NewNotice {
     /// sending such a resolution is refused. The default is false.
     #[serde(default)]
     pub acknowledge_impaired: bool,
+    /// The texts in other languages, by language: `de`, `fr`, `es`, `pt`, `ja`, `sw`, `ar` or `en`. A person gets the message in the
+    /// language of the person, else in that of the account, else in the language of the installation, in which the message itself is
+    /// written.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Translation>)]
+    pub translations: Translations,
 }
 
 /// A change of a draft. A field that is left out stays unchanged.
@@ -82,9 +89,13 @@ pub struct NoticePatch {
     pub audience: Option<Rule>,
     /// Whether a resolution may go to people whose own resources are not all restored.
     pub acknowledge_impaired: Option<bool>,
+    /// The texts in other languages. They replace all translations of the draft.
+    #[schema(value_type = Option<BTreeMap<String, Translation>>)]
+    pub translations: Option<Translations>,
 }
 
-fn check_parts(
+/// Checks the texts of a notice in one language.
+pub(super) fn check_parts(
     errors: &mut Vec<FieldError>,
     message: Option<&str>,
     subject: Option<&str>,
@@ -141,7 +152,12 @@ pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<
     check_new(tx.conn, new)?;
     check_promise(new.phase, new.next_update_due_at, tx.now)?;
     check_phase(tx.conn, incident, new.phase)?;
-    check_figures(tx.conn, incident, &new.message, new.customer_action.as_ref())?;
+    let texts = texts(
+        Some(&new.message),
+        new.customer_action.as_ref(),
+        Some(&new.translations),
+    );
+    check_figures(tx.conn, incident, &texts)?;
     let author = tx.actor.id().to_owned();
     let row = new_row(tx.conn, &author, tx.now, incident, new)?;
     insert_draft(tx, &row)?;
@@ -190,6 +206,7 @@ pub(crate) fn check_new(conn: &mut Conn, new: &NewNotice) -> Result<()> {
     let (rule, action) = (new.audience.is_some(), new.customer_action.as_ref());
     corrections::check_parts(&mut errors, new.phase, new.corrects.as_ref(), rule, action);
     check_headline(&mut errors, new.headline.as_deref());
+    translation::check(&mut errors, &new.translations, action);
     if let Some(rule) = &new.audience {
         rule.check(conn, "/audience", &mut errors)?;
     }
@@ -239,6 +256,7 @@ pub(super) fn new_row(
         customer_action: action,
         audience: new.audience.as_ref().map(serde_json::to_string).transpose()?,
         acknowledge_impaired: new.acknowledge_impaired,
+        translations: translation::stored(&new.translations)?,
         ..Row::draft(
             conn,
             author,
@@ -269,25 +287,36 @@ pub(super) fn check_phase(conn: &mut Conn, id: &IncidentId, phase: Phase) -> Res
     Ok(())
 }
 
+/// Returns the texts of a notice that can show values, each with its pointer.
+fn texts<'a>(
+    message: Option<&'a str>,
+    action: Option<&'a CustomerAction>,
+    translations: Option<&'a Translations>,
+) -> Vec<(String, &'a str)> {
+    let of = |at: &str, message: Option<&'a str>, action: Option<&'a CustomerAction>| {
+        let to_do = action.and_then(|action| action.text.as_deref());
+        [
+            (format!("{at}/message"), message.unwrap_or_default()),
+            (format!("{at}/customer_action/text"), to_do.unwrap_or_default()),
+        ]
+    };
+    let mut all = of("", message, action).to_vec();
+    for (language, one) in translations.into_iter().flatten() {
+        let at = translation::pointer(*language);
+        all.extend(of(&at, Some(&one.message), one.customer_action.as_ref()));
+    }
+    all
+}
+
 /// Checks that the texts of a notice use the figures of the recovery only if the incident has recovery states.
-pub(super) fn check_figures(
-    conn: &mut Conn,
-    id: &IncidentId,
-    message: &str,
-    action: Option<&CustomerAction>,
-) -> Result<()> {
+pub(super) fn check_figures(conn: &mut Conn, id: &IncidentId, texts: &[(String, &str)]) -> Result<()> {
     let uses = |text: &str| {
         message_keys(text)
             .iter()
             .any(|key| FIGURES.contains(&key.as_str()))
     };
-    let to_do = action
-        .and_then(|action| action.text.as_deref())
-        .unwrap_or_default();
-    let used = [("/message", message), ("/customer_action/text", to_do)]
-        .into_iter()
-        .filter(|(_, text)| uses(text));
-    let pointers: Vec<&str> = used.map(|(pointer, _)| pointer).collect();
+    let used = texts.iter().filter(|(_, text)| uses(text));
+    let pointers: Vec<&str> = used.map(|(pointer, _)| pointer.as_str()).collect();
     if pointers.is_empty() || recovery::in_use(conn, id)? {
         return Ok(());
     }
@@ -347,8 +376,26 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
             return Err(Error::fields(errors));
         }
     }
-    let said = patch.message.as_deref().unwrap_or_default();
-    check_figures(tx.conn, &before.incident_id, said, patch.customer_action.as_ref())?;
+    let texts = texts(
+        patch.message.as_deref(),
+        patch.customer_action.as_ref(),
+        patch.translations.as_ref(),
+    );
+    check_figures(tx.conn, &before.incident_id, &texts)?;
+    let translations = match &patch.translations {
+        Some(translations) => translations.clone(),
+        None => before.translations()?,
+    };
+    let own = match &patch.customer_action {
+        Some(action) => Some(action.clone()),
+        None => before.action()?,
+    };
+    let mut errors = Vec::new();
+    translation::check(&mut errors, &translations, own.as_ref());
+    if !errors.is_empty() {
+        return Err(Error::fields(errors));
+    }
+    let stored = translation::stored(&translations)?;
     let message = patch
         .message
         .as_deref()
@@ -376,6 +423,7 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
         && acknowledged == before.acknowledge_impaired
         && subject == before.subject
         && headline == before.headline
+        && stored == before.translations
         && due == before.next_update_due_at
         && patch.customer_action.as_ref().map_or(Ok(true), |action| {
             Ok::<_, Error>(before.action()?.as_ref() == Some(action))
@@ -400,6 +448,7 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
             n::customer_action.eq(&action),
             n::audience.eq(&rule),
             n::acknowledge_impaired.eq(acknowledged),
+            n::translations.eq(&stored),
             n::drafted_by.eq(&author),
             n::episode.eq(episode),
             n::approved_by.eq(None::<String>),
@@ -414,11 +463,12 @@ pub fn change(tx: &mut Tx<'_>, id: &NoticeId, patch: &NoticePatch) -> Result<Not
                 "subject": before.subject, "message": before.message, "customer_action": before.action()?,
                 "audience": before.rule()?, "headline": before.headline,
                 "next_update_due_at": before.next_update_due_at, "acknowledge_impaired": before.acknowledge_impaired,
+                "translations": before.translations()?,
             }))
             .after(json!({
                 "subject": subject, "message": message, "customer_action": action,
                 "audience": patch.audience.clone().map_or_else(|| before.rule(), Ok)?, "headline": headline,
-                "next_update_due_at": due, "acknowledge_impaired": acknowledged,
+                "next_update_due_at": due, "acknowledge_impaired": acknowledged, "translations": translations,
             })),
     );
     get(tx.conn, id)

@@ -9,6 +9,7 @@ use diesel::prelude::*;
 use super::compose::RecipientContext;
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
+use crate::base::language::Language;
 use crate::db::Conn;
 use crate::db::schema::erased_recipients as er;
 use crate::directory::erased::is_placeholder;
@@ -90,6 +91,8 @@ fn emptied(context: RecipientContext) -> RecipientContext {
         wrong_subject: None,
         values: BTreeMap::new(),
         recovery: None,
+        language: Language::default(),
+        second_language: None,
         ..context
     }
 }

@@ -16,6 +16,7 @@ use crate::audience::{self, Addressee, At, Reason, Rule};
 use crate::base::count::counted;
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
+use crate::base::language::Language;
 use crate::db::Conn;
 use crate::db::schema::notices as n;
 use crate::incident::{affected_people, recovery};
@@ -66,9 +67,10 @@ pub(super) fn add_told_by_other_rules(
     rule: &Rule,
     recipients: &mut Recipients,
 ) -> Result<()> {
-    let of_others: HashMap<String, MailRecovery> = by_other_rules(conn, row, rule)?
-        .iter()
-        .filter_map(|one| Some((one.person.id.clone(), recovery_of(one)?)))
+    let of_others: HashMap<String, Addressee> = by_other_rules(conn, row, rule)?
+        .into_iter()
+        .filter(|one| recovery_of(one, Language::En).is_some())
+        .map(|one| (one.person.id.clone(), one))
         .collect();
     if of_others.is_empty() {
         return Ok(());
@@ -84,7 +86,8 @@ pub(super) fn add_told_by_other_rules(
                     .any(|id| of_others.contains_key(&**id)))
         },
         |own| {
-            own.recovery = own.people.iter().find_map(|id| of_others.get(id)).cloned();
+            let other = own.people.iter().find_map(|id| of_others.get(id));
+            own.recovery = other.and_then(|one| recovery_of(one, own.language));
             Ok(())
         },
     )
@@ -118,9 +121,9 @@ pub(super) fn by_other_rules(conn: &mut Conn, row: &Row, rule: &Rule) -> Result<
 }
 
 /// Returns how much of a person's own is restored, as an email says it.
-fn recovery_of(addressee: &Addressee) -> Option<MailRecovery> {
+fn recovery_of(addressee: &Addressee, language: Language) -> Option<MailRecovery> {
     let reasons: Vec<Reason> = addressee.reasons.iter().collect();
-    RecipientContext::new(Vec::new(), String::new(), None, &reasons).recovery
+    RecipientContext::new(Vec::new(), String::new(), None, (language, None), &reasons).recovery
 }
 
 /// Returns what the sender of a recovery or a resolution should know about people who are named directly: no recovery state says whether the

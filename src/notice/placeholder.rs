@@ -5,8 +5,10 @@
 //! brackets are ordinary text.
 
 use super::compose::Content;
+use super::translation;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
+use crate::base::language::Language;
 use crate::notice::template::hide;
 
 /// Words that stand for a text that is still to be written. They are compared with upper and lower case.
@@ -59,6 +61,14 @@ pub(super) fn errors(content: &Content) -> Vec<FieldError> {
         action.map(|action| action.text.as_str()),
         true,
     );
+    for (language, of) in &content.translations {
+        let at = translation::pointer(*language);
+        look(&format!("{at}/subject"), of.subject.as_deref(), false);
+        look(&format!("{at}/headline"), of.headline.as_deref(), false);
+        look(&format!("{at}/message"), Some(&of.message), true);
+        let action = of.action.as_ref().map(|action| action.text.as_str());
+        look(&format!("{at}/customer_action/text"), action, true);
+    }
     errors
 }
 
@@ -81,13 +91,19 @@ pub(super) fn warning(content: &Content) -> Option<String> {
     let said: Vec<String> = errors
         .iter()
         .map(|error| {
-            let field = match error.pointer.as_deref() {
-                Some("/subject") => "subject",
-                Some("/headline") => "headline",
-                Some("/message") => "message",
+            let pointer = error.pointer.as_deref().unwrap_or_default();
+            let (language, at) = match pointer.strip_prefix("/translations/") {
+                Some(rest) => rest.split_once('/').unwrap_or((rest, "")),
+                None => ("", pointer.trim_start_matches('/')),
+            };
+            let field = match at {
+                "subject" | "headline" | "message" => at,
                 _ => "text for the customer",
             };
-            format!("the {field} {}", error.detail)
+            match Language::parse(language) {
+                Ok(language) => format!("the {} {field} {}", language.english_name(), error.detail),
+                Err(_) => format!("the {field} {}", error.detail),
+            }
         })
         .collect();
     (!said.is_empty()).then(|| format!("{}; it cannot be sent like this", said.join("; ")))

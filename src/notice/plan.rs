@@ -18,6 +18,7 @@ use super::row::Row;
 pub use super::sending::Sending;
 use super::state::{resolutions_being_sent, sent_in};
 use super::templates::{self, TemplateView};
+use super::translation;
 use super::values::{self, Missing};
 use super::words;
 use super::wrongly_told::{History, quote_subjects};
@@ -25,12 +26,14 @@ use super::{corrections, drill};
 use crate::audience::{self, Addressee, At, Counts, Rule};
 use crate::base::count::counted;
 use crate::base::error::{Error, Result};
+use crate::base::language::Language;
 use crate::base::text::{hex, undirected};
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
 use crate::directory::{check_address, normal_address, person};
 use crate::incident::{self, metrics, recovery, report};
 use crate::notice::template::{MailResource, Phase};
+use crate::words::Texts;
 
 /// The number of people who were notified before and whose data is read at once.
 const AT_ONCE: usize = 5_000;
@@ -150,7 +153,7 @@ pub(super) fn plan_and_look(
     };
     let (mut recipients, already_notified) = match &wrong {
         Some(wrong) => (corrected(conn, wrong, &affected, &history, &mut warnings)?, 0),
-        None => candidates(conn, &before, affected, &mut warnings)?,
+        None => candidates(conn, &before, affected, sending.language, &mut warnings)?,
     };
     if let Some(wrong) = &wrong {
         quote_subjects(conn, wrong, &mut recipients)?;
@@ -326,6 +329,7 @@ fn candidates(
     conn: &mut Conn,
     before: &NotifiedBefore<'_>,
     mut affected: Vec<Addressee>,
+    default: Language,
     warnings: &mut Vec<String>,
 ) -> Result<(Recipients, usize)> {
     let NotifiedBefore { phase, episode, .. } = *before;
@@ -354,16 +358,16 @@ fn candidates(
             .collect();
         affected.retain(|one| open.contains(&*one.person.id));
     }
-    let mut recipients = Recipients::of(affected)?;
+    let mut recipients = Recipients::of(affected, default)?;
     if let Some(unanswered) = before.unanswered {
         // These people are not affected any more, but they were asked.
-        let reason = "You receive this because we asked you whether everything works for you.";
+        let reason = "reason_asked";
         let asked: Vec<&NotifiedAddress> = unanswered.iter().collect();
         follow_through(conn, &asked, None, reason, &mut recipients, warnings)?;
     }
     match phase {
         Phase::Resolution | Phase::Report => {
-            let reason = "You receive this because we notified you of this incident before.";
+            let reason = "reason_notified";
             let all: Vec<&NotifiedAddress> = before.notified.iter().collect();
             follow_through(
                 conn,
@@ -376,7 +380,7 @@ fn candidates(
         }
         // A person who was told that the incident was over must be notified that it is not.
         Phase::Detection => {
-            let reason = "You receive this because we notified you that this incident was resolved.";
+            let reason = "reason_resolved";
             let over: Vec<&NotifiedAddress> = before
                 .notified
                 .iter()
@@ -553,7 +557,7 @@ fn recipients_missing(
         covered: Some(Covered::by(phase, row.episode, &counting)),
         unanswered: None,
     };
-    let (missing, _) = candidates(conn, &before, affected, &mut Vec::new())?;
+    let (missing, _) = candidates(conn, &before, affected, Language::default(), &mut Vec::new())?;
     Ok(missing)
 }
 
@@ -569,7 +573,7 @@ fn corrected(
     let done = Covered::of(history.corrections_of(wrong));
     let told = history.wrongly_told(conn, wrong, affected)?;
     let told: Vec<&NotifiedAddress> = told.iter().collect();
-    let reason = "You receive this because we sent you that email.";
+    let reason = "reason_wrong";
     let mut recipients = Recipients::default();
     follow_through(conn, &told, Some(&done), reason, &mut recipients, warnings)?;
     Ok(recipients)
@@ -605,7 +609,8 @@ fn mark_late(history: &History, episode: i64, recipients: &mut Recipients) -> Re
     )
 }
 
-/// Adds people who were notified before and are not affected any more, with their current address.
+/// Adds people who were notified before and are not affected any more, with their current address, in the language in which they were
+/// notified. `reason` is the key of the sentence that says why they get the email.
 fn follow_through(
     conn: &mut Conn,
     notified: &[&NotifiedAddress],
@@ -661,7 +666,7 @@ fn follow_through(
                 context: RecipientContext {
                     people: vec![person.id],
                     name: undirected(&person.name).into_owned(),
-                    reason: reason.to_owned(),
+                    reason: Texts::of_phrases().with(reason, context.language, &[]),
                     // The values of the earlier notice are not those of this one.
                     values: BTreeMap::new(),
                     // The earlier notice told the person that they were found late, or that an email was wrong. This one does not.
@@ -742,6 +747,8 @@ pub(super) fn content(
         support_url: sending.support_url.clone(),
         values: values::used(row, &template.values())?,
         acknowledges_impaired: row.acknowledge_impaired,
+        language: sending.language,
+        translations: translation::for_mail(row)?,
     })
 }
 

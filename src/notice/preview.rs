@@ -2,7 +2,7 @@
 //!
 //! A preview changes nothing. Its numbers are always those of the audience that the notice would be sent to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -14,8 +14,9 @@ use super::payload::{self, Payload};
 use super::plan::{Plan, Sending, people, plan_and_look};
 use super::row::{Row, row};
 use super::sample::{Sample, no_such, rendered};
+use super::translation::LanguageUse;
 use super::values::MissingValues;
-use super::{approval, compose, placeholder, promise, templates};
+use super::{approval, compose, placeholder, promise, templates, translation};
 use crate::audience::{self, At, DifferenceCounts, Outline, Rule};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
@@ -55,6 +56,9 @@ pub struct Preview {
     pub compared_with: Option<Compared>,
     /// The five accounts with the most people among the recipients.
     pub largest_accounts: Vec<LargestAccount>,
+    /// The languages of the recipients, those with the most people first. With `fallback`, the message is not written in the language,
+    /// and these people get it in another one.
+    pub languages: Vec<LanguageUse>,
     /// What the operator should know before sending.
     pub warnings: Vec<String>,
     /// Who would get this resolution although something of theirs is not restored. While the notice does not acknowledge it, it cannot be
@@ -66,7 +70,7 @@ pub struct Preview {
     pub has_placeholders: bool,
     /// How old the data of each source of the directory is.
     pub directory: Vec<SourceAge>,
-    /// The first emails in the order of their addresses, rendered.
+    /// The first emails in the order of their addresses, and then the first email of each further language, rendered.
     pub samples: Vec<Sample>,
     /// The first calls to endpoints.
     pub endpoint_samples: Vec<EndpointSample>,
@@ -196,11 +200,18 @@ pub fn previewed(
             payload: payload::payload(id, &plan.content, &endpoint.context, None),
         })
         .collect();
-    let samples = plan
-        .recipients
+    let languages = translation::languages(&plan.content, &plan.recipients);
+    plan.warnings
+        .extend(translation::warnings(&plan.content, &languages));
+    let further: BTreeSet<i64> = languages
         .iter()
-        .take(samples)
-        .map(|packed| {
+        .map(|one| one.ordinal)
+        .filter(|ordinal| samples > 0 && *ordinal > samples as i64)
+        .collect();
+    let samples = (1..)
+        .zip(plan.recipients.iter())
+        .filter(|(ordinal, _)| *ordinal <= samples as i64 || further.contains(ordinal))
+        .map(|(_, packed)| {
             let recipient = packed.unpack()?;
             rendered(
                 &plan.content,
@@ -229,6 +240,7 @@ pub fn previewed(
         since_impact,
         compared_with,
         largest_accounts,
+        languages,
         warnings: std::mem::take(&mut plan.warnings),
         has_placeholders: !placeholder::errors(&plan.content).is_empty(),
         still_impaired: plan.still_impaired.clone(),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::compose::RecipientContext;
 use crate::audience::{Addressee, Reason};
 use crate::base::error::Result;
+use crate::base::language::Language;
 use crate::base::shared::Shared;
 use crate::directory::normal_address;
 
@@ -42,6 +43,8 @@ pub struct Packed {
     accounts: Box<[Shared]>,
     /// The number of people with this address.
     people: u32,
+    /// The language of the recipient, and that of the account if it is another one.
+    languages: (Language, Option<Language>),
 }
 
 /// The part of the data that is read without parsing all of it.
@@ -63,12 +66,18 @@ impl Packed {
             context: serde_json::to_string(&recipient.context)?.into(),
             accounts: accounts.into(),
             people: people_of(recipient),
+            languages: (recipient.context.language, recipient.context.second_language),
         })
     }
 
     /// Returns the number of people with this address.
     pub(super) fn people(&self) -> u32 {
         self.people
+    }
+
+    /// Returns the language of the recipient, and that of the account if it is another one.
+    pub(super) fn languages(&self) -> (Language, Option<Language>) {
+        self.languages
     }
 
     /// Returns the address in its normal form, for comparisons.
@@ -119,8 +128,8 @@ fn people_of(recipient: &Recipient) -> u32 {
 impl Recipients {
     /// Makes one email for each address. People who share an address get one email together. The people are
     /// consumed, so that no text is in memory in both forms. Data that their reasons share is dropped with
-    /// the last of them.
-    pub(super) fn of(people: Vec<Addressee>) -> Result<Self> {
+    /// the last of them. Whoever has no language gets the email in `default`.
+    pub(super) fn of(people: Vec<Addressee>, default: Language) -> Result<Self> {
         let mut order: Vec<(Box<str>, u32)> = people
             .iter()
             .enumerate()
@@ -138,7 +147,7 @@ impl Recipients {
             if order.peek().is_some_and(|(next, _)| *next == key) {
                 continue;
             }
-            list.push(together(key.into(), std::mem::take(&mut group))?);
+            list.push(together(key.into(), std::mem::take(&mut group), default)?);
         }
         Ok(Recipients { list })
     }
@@ -244,7 +253,7 @@ impl Recipients {
 }
 
 /// Makes the email to people with the same address, in the order of their IDs.
-fn together(key: String, group: Vec<Addressee>) -> Result<Packed> {
+fn together(key: String, group: Vec<Addressee>, default: Language) -> Result<Packed> {
     let mut names: Vec<&str> = group
         .iter()
         .map(|addressee| addressee.person.name.as_str())
@@ -256,6 +265,10 @@ fn together(key: String, group: Vec<Addressee>) -> Result<Packed> {
         .map(|addressee| addressee.person.email.trim().to_owned())
         .unwrap_or_default();
     let time_zone = group.first().and_then(|addressee| addressee.time_zone.clone());
+    let languages = group
+        .first()
+        .map(|addressee| addressee.languages)
+        .unwrap_or_default();
     let mut ids = Vec::with_capacity(group.len());
     let mut reasons: Vec<Reason> = Vec::new();
     let mut accounts: Vec<Shared> = Vec::new();
@@ -266,6 +279,6 @@ fn together(key: String, group: Vec<Addressee>) -> Result<Packed> {
     }
     accounts.sort_unstable();
     accounts.dedup();
-    let context = RecipientContext::new(ids, names, time_zone, &reasons);
+    let context = RecipientContext::new(ids, names, time_zone, languages.spoken(default), &reasons);
     Packed::new(key, &Recipient { address, context }, accounts)
 }

@@ -3,6 +3,7 @@
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::translation::Translations;
 use crate::audience::Rule;
 use crate::audit::Tx;
 use crate::base::error::{Error, Result};
@@ -59,6 +60,7 @@ pub(crate) struct Row {
     pub headline: Option<String>,
     pub next_update_due_at: Option<Timestamp>,
     pub acknowledge_impaired: bool,
+    pub translations: Option<String>,
 }
 
 impl Row {
@@ -70,6 +72,13 @@ impl Row {
         Ok(match &self.audience {
             Some(rule) => serde_json::from_str(rule)?,
             None => Rule::default(),
+        })
+    }
+
+    pub fn translations(&self) -> Result<Translations> {
+        Ok(match &self.translations {
+            Some(translations) => serde_json::from_str(translations)?,
+            None => Translations::new(),
         })
     }
 

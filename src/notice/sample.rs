@@ -14,16 +14,19 @@ use super::templates;
 use crate::audience::{self, Addressee};
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
+use crate::base::language::{Language, Preferred};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::notice_recipients as nr;
-use crate::notice::template::{Rendered, Template, mark_as_test};
+use crate::notice::template::{Rendered, Template, Voice, mark_as_test};
 
 /// A rendered email, as the API shows it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Sample {
     /// The address of the recipient.
     pub to: String,
+    /// The language of the recipient.
+    pub locale: Language,
     /// The subject as the recipient would see it.
     pub subject: String,
     /// The plain text body. Its links for answers and for unsubscribing do not work, because they contain no token.
@@ -48,10 +51,17 @@ pub(super) fn rendered(
     recipient: &RecipientContext,
     urls: &Urls,
 ) -> Result<Sample> {
-    let context = compose::context(content, recipient, content.phase.optional(), urls.clone());
+    let context = compose::context(
+        content,
+        recipient,
+        content.phase.optional(),
+        urls.clone(),
+        &Voice::current(),
+    );
     let Rendered { subject, text, html } = template.render(&context)?;
     Ok(Sample {
         to,
+        locale: recipient.language,
         subject,
         text,
         html,
@@ -101,24 +111,42 @@ pub struct SampleRecipient {
 }
 
 impl SampleRecipient {
-    /// Returns the first person of the audience of an incident who can be reached, or an invented one.
+    /// Returns the first person of the audience of an incident who can be reached, or an invented one. Whoever has no language
+    /// reads `default`, and with `shown_in`, everybody reads this language.
     ///
     /// # Errors
     /// `NotFound` if the incident does not exist.
-    pub fn of(conn: &mut Conn, incident: &IncidentId) -> Result<SampleRecipient> {
+    pub fn of(
+        conn: &mut Conn,
+        incident: &IncidentId,
+        default: Language,
+        shown_in: Option<Language>,
+    ) -> Result<SampleRecipient> {
         let people = audience::resolve(conn, incident)?.people;
-        let first: Vec<Addressee> = people
+        let mut first: Vec<Addressee> = people
             .into_iter()
             .find(|one| one.unreachable.is_none())
             .into_iter()
             .collect();
-        if let Some(packed) = Recipients::of(first)?.iter().next() {
+        if let (Some(one), Some(language)) = (first.first_mut(), shown_in) {
+            one.languages = Preferred {
+                first: Some(language),
+                second: None,
+            };
+        }
+        if let Some(packed) = Recipients::of(first, default)?.iter().next() {
             let Recipient { address, context } = packed.unpack()?;
             return Ok(SampleRecipient { address, context });
         }
         Ok(SampleRecipient {
             address: "customer@example.com".to_owned(),
-            context: RecipientContext::new(Vec::new(), "A customer".to_owned(), None, &[]),
+            context: RecipientContext::new(
+                Vec::new(),
+                "A customer".to_owned(),
+                None,
+                (shown_in.unwrap_or(default), None),
+                &[],
+            ),
         })
     }
 }

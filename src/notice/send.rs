@@ -331,6 +331,7 @@ pub fn catch_up(tx: &mut Tx<'_>, id: &NoticeId) -> Result<Notice> {
         next_update_due_at: row.next_update_due_at.filter(|due| *due > tx.now),
         customer_action: row.customer_action,
         acknowledge_impaired: row.acknowledge_impaired,
+        translations: row.translations,
         audience: row.audience,
         catch_up_of: Some(row.catch_up_of.unwrap_or(row.id)),
         ..Row::draft(tx.conn, &author, tx.now, row.incident_id, row.phase, row.message)?

@@ -1,5 +1,7 @@
 //! The settings of the service that notices need.
 
+use crate::base::language::Language;
+
 /// The settings that a notice needs.
 #[derive(Clone, Debug)]
 pub struct Sending {
@@ -11,6 +13,8 @@ pub struct Sending {
     pub sender: String,
     /// The page where customers get help, if it is set.
     pub support_url: Option<String>,
+    /// The language of people without one, and of the messages that operators write.
+    pub language: Language,
     /// The part of a Message-ID after the @.
     pub domain: String,
     /// The addresses that all emails of drills go to.

@@ -146,6 +146,7 @@ impl Row {
             headline: None,
             next_update_due_at: None,
             acknowledge_impaired: false,
+            translations: None,
         })
     }
 
@@ -243,7 +244,7 @@ pub(super) fn insert_draft(tx: &mut Tx<'_>, row: &Row) -> Result<()> {
                 "phase": row.phase, "subject": row.subject, "message": row.message,
                 "customer_action": row.action()?, "audience": row.rule()?, "catch_up_of": row.catch_up_of,
                 "headline": row.headline, "next_update_due_at": row.next_update_due_at,
-                "acknowledge_impaired": row.acknowledge_impaired,
+                "acknowledge_impaired": row.acknowledge_impaired, "translations": row.translations()?,
             })),
     );
     Ok(())

@@ -2,6 +2,8 @@
 //!
 //! Nothing is stored and nothing is sent.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::compose::{self, Content, DETECTED, RESOLVED, RecipientContext, STARTED};
@@ -13,7 +15,7 @@ use crate::base::id::IncidentId;
 use crate::db::Conn;
 use crate::incident;
 use crate::incident::metrics;
-use crate::notice::template::{MailContext, Phase, Source, Template};
+use crate::notice::template::{MailContext, Phase, Source, Template, Voice};
 
 /// The number of people whose emails are shown.
 const PEOPLE: usize = 3;
@@ -89,7 +91,13 @@ pub fn of_incident(
         .map(|one| {
             let reasons: Vec<audience::Reason> = one.reasons.iter().collect();
             let (id, name) = (one.person.id.clone(), one.person.name.clone());
-            let context = RecipientContext::new(vec![id], name, one.time_zone.clone(), &reasons);
+            let context = RecipientContext::new(
+                vec![id],
+                name,
+                one.time_zone.clone(),
+                one.languages.spoken(sending.language),
+                &reasons,
+            );
             (one.person.email.clone(), context)
         })
         .collect();
@@ -116,6 +124,8 @@ pub fn of_incident(
             support_url: sending.support_url.clone(),
             values: Vec::new(),
             acknowledges_impaired: false,
+            language: sending.language,
+            translations: BTreeMap::new(),
         },
         people,
     })
@@ -186,8 +196,15 @@ fn mixed(
     sending: &Sending,
 ) -> MailContext {
     let urls = compose::Urls::without_token(&sending.public_url);
-    let real = compose::context(&shown.content, person, shown.content.phase.optional(), urls);
-    MailContext {
+    let voice = Voice::current();
+    let real = compose::context(
+        &shown.content,
+        person,
+        shown.content.phase.optional(),
+        urls,
+        &voice,
+    );
+    let mut mixed = MailContext {
         paragraphs: sample.paragraphs.clone(),
         action: sample.action.clone(),
         report: sample.report.clone(),
@@ -196,5 +213,7 @@ fn mixed(
         next_update: sample.next_update.clone(),
         values: sample.values.clone(),
         ..real
-    }
+    };
+    mixed.t = voice.sentences(&mixed);
+    mixed
 }

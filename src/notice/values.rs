@@ -344,12 +344,17 @@ pub(super) fn fill(conn: &mut Conn, row: &Row, recipients: &mut Recipients) -> R
     })
 }
 
-/// Returns the keys that a notice uses: those of its texts and of its template.
+/// Returns the keys that a notice uses: those of its texts in all languages and of its template.
 pub(super) fn used(row: &Row, template: &BTreeSet<String>) -> Result<Vec<String>> {
     let mut keys = template.clone();
     keys.extend(message_keys(&row.message));
     if let Some(action) = row.action()? {
         keys.extend(message_keys(action.text.as_deref().unwrap_or_default()));
+    }
+    for of in row.translations()?.into_values() {
+        keys.extend(message_keys(&of.message));
+        let to_do = of.customer_action.and_then(|action| action.text);
+        keys.extend(message_keys(&to_do.unwrap_or_default()));
     }
     Ok(keys.into_iter().collect())
 }

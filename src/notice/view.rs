@@ -11,6 +11,7 @@ use super::counts::{self, DeliveryCounts, NoticeCounts};
 use super::delivery_state::waiting_again;
 use super::row::{CustomerAction, EMAIL, Row, row};
 use super::state::NoticeState;
+use super::translation::{Translation, Translations};
 use super::waves::{self, WaveView};
 use super::{approvals, corrections, endpoints, reminders, sharing};
 use crate::audience::Rule;
@@ -45,6 +46,9 @@ pub struct Notice {
     pub next_update_due_at: Option<Timestamp>,
     /// Whether a resolution may go to people whose own resources are not all restored. The emails to them say so.
     pub acknowledge_impaired: bool,
+    /// The texts in other languages, by language.
+    #[schema(value_type = BTreeMap<String, Translation>)]
+    pub translations: Translations,
     /// The roles that the notice is for.
     pub audience: Rule,
     /// The episode of the incident in which the notice was sent. For a draft, the episode in which it was
@@ -157,6 +161,7 @@ fn views(conn: &mut Conn, rows: Vec<Row>) -> Result<Vec<Notice>> {
                 phase: row.phase()?,
                 customer_action: row.action()?,
                 audience: row.rule()?,
+                translations: row.translations()?,
                 approved: approval.kind.is_some(),
                 approved_until: approval.until,
                 break_glass: approval.kind == Some(approvals::ApprovalKind::BreakGlass),

@@ -18,6 +18,7 @@ use crate::base::id::IncidentId;
 use crate::base::text::undirected;
 use crate::db::Conn;
 use crate::incident::lineage;
+use crate::notice::template::Voice;
 
 /// All emails in the frozen lists of an incident.
 #[derive(Default)]
@@ -127,6 +128,7 @@ impl History {
 pub(super) fn quote_subjects(conn: &mut Conn, wrong: &Row, recipients: &mut Recipients) -> Result<()> {
     let content: Content = serde_json::from_str(wrong.frozen.as_deref().unwrap_or_default())?;
     let optional = content.phase.optional();
+    let voice = Voice::current();
     let stored = templates::load(
         conn,
         content.phase,
@@ -141,7 +143,7 @@ pub(super) fn quote_subjects(conn: &mut Conn, wrong: &Row, recipients: &mut Reci
     recipients.change(
         |_| Ok(true),
         |own: &mut RecipientContext| {
-            let context = compose::context(&content, own, optional, Urls::without_token(""));
+            let context = compose::context(&content, own, optional, Urls::without_token(""), &voice);
             let subject = template.subject(&context).ok();
             own.wrong_subject = subject.map(|subject| undirected(&subject).into_owned());
             Ok(())

@@ -96,7 +96,7 @@ impl Letter<'_> {
             .as_ref()
             .map_err(|error| Error::internal(error.clone()))?;
         let data = json!({
-            "phase": "operator", "subject": self.message.title, "headline": null, "sender": self.sender,
+            "phase": "operator", "language": "en", "direction": "ltr", "rtl": false, "message_language": null, "t": {}, "subject": self.message.title, "headline": null, "sender": self.sender,
             "incident": {"number": null}, "reason": WHY, "support_url": null, "optional": false, "corrects": null,
             "unsubscribe_url": null, "action": {"required": false, "text": null},
             "paragraphs": self.lines(), "affected": self.affected(), "decision": self.decision,

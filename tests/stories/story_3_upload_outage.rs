@@ -251,8 +251,7 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
         .find(|mail| mail.to.starts_with("dana"))
         .expect("a mail");
     assert!(
-        dana.text
-            .contains("5 October 2021, 16:19 (America/Los_Angeles), 23:19 UTC"),
+        dana.text.contains("5 October 2021, 16:19 PDT (23:19 UTC)"),
         "{}",
         dana.text
     );

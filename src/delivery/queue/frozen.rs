@@ -10,6 +10,7 @@ use crate::db::schema::notices as n;
 use crate::delivery::email_template::Prepared;
 use crate::delivery::task::Frozen;
 use crate::notice::compose::Content;
+use crate::notice::template::Voice;
 use crate::notice::templates::{self, StoredTemplate};
 
 /// The number of recipients from which emails are built from prepared pieces. The first email of a shape
@@ -55,15 +56,16 @@ pub fn frozen(conn: &mut Conn, id: &NoticeId) -> Result<Stored> {
 }
 
 impl Stored {
-    /// Prepares one email that was already sent, with the partials of its template that it had then.
+    /// Prepares one email that was already sent, with the partials of its template and the sentences that it had
+    /// then.
     ///
     /// # Errors
     /// `Invalid` if this version of Candor cannot parse the template any more.
-    pub fn prepare_again(self, partials: &[(String, String)]) -> Result<Frozen> {
+    pub fn prepare_again(self, partials: &[(String, String)], voice: Voice) -> Result<Frozen> {
         let template = self.template.compile_with(partials)?;
         Ok(Frozen {
             notice: self.notice,
-            prepared: Prepared::for_few(self.content.clone(), template),
+            prepared: Prepared::again(self.content.clone(), template, voice),
             content: self.content,
             incident: self.incident,
             queued_at: self.queued_at,

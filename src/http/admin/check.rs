@@ -18,6 +18,7 @@ use super::view::{When, account_path, count, grouped, link, person_path, shown_u
 use super::write::values_at;
 use crate::auth::Role;
 use crate::base::id::NoticeId;
+use crate::base::language::Language;
 use crate::http::App;
 use crate::http::page::{Limit, Page, cursor, page as page_of_rows};
 use crate::http::plans::Difference;
@@ -119,6 +120,11 @@ pub(super) async fn page(
             "audience": audience(&notice, preview),
             "already_told": preview.already_told,
             "warnings": preview.warnings,
+            "languages": preview.languages.iter().map(|one| json!({
+                "name": one.locale.english_name(), "people": count(one.people, "person", "people"),
+                "fallback": one.fallback.map(Language::english_name),
+                "path": format!("{}#mail", link(&path, &[("recipient", Some(&one.ordinal.to_string()))])),
+            })).collect::<Vec<_>>(),
             "largest": preview.largest_accounts.iter().map(|one| json!({
                 "name": one.name, "path": account_path(&one.account), "people": count(one.people, "person", "people"),
             })).collect::<Vec<_>>(),
@@ -315,6 +321,7 @@ fn changed_view(
             "field": match text.field.as_str() {
                 "headline" => "Headline", "subject" => "Subject", "message" => "Message",
                 "customer_action" => "What the customer must do", "next_update_due_at" => "Next update",
+                "translations" => "Translations",
                 "acknowledge_impaired" => "Says that something is not restored",
                 _ => "Who gets it",
             },

@@ -1,6 +1,7 @@
 //! The forms with which a notice is written: a new one for an incident, its change, and the values of its recipients. They do what the
 //! API does, with the same role. Nothing is sent by them. [`super::write`] is the page that they are on.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::time::Duration;
 
@@ -14,12 +15,13 @@ use super::view::zone;
 use crate::audience::{Collaborators, Rule};
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::ExternalId;
+use crate::base::language::Language;
 use crate::base::time::Timestamp;
 use crate::directory::contact::ContactKind;
 use crate::incident::{Incident, Status};
 use crate::notice::template::Phase;
 use crate::notice::values::{self, PersonValues};
-use crate::notice::{CustomerAction, NewNotice, Notice, NoticePatch};
+use crate::notice::{CustomerAction, NewNotice, Notice, NoticePatch, Translation, Translations};
 
 const HEADLINE: Field = Field::text(
     "headline",
@@ -81,45 +83,85 @@ const CONTACTS: Field = Field::lines(
     "shared, operations, security or billing, one on each line. If empty, none.",
 );
 
-pub(super) const WRITE: &[Field] = &[
-    Field::choice(
-        "phase",
-        "Kind of notice",
-        "",
-        &[
-            ("detection", "Detection: we found a problem"),
-            ("update", "Update: there is news"),
-            ("recovery", "Recovery: everything of theirs is restored"),
-            ("resolution", "Resolution: the incident is over"),
-            ("report", "Report: what happened"),
-        ],
-        "must be detection, update, recovery, resolution or report",
-    ),
-    HEADLINE,
-    MESSAGE,
-    ACTION,
-    TODO,
-    NEXT,
-    DUE,
-    Field::zone(),
-    ROLES,
-    COLLABORATORS,
-    CONTACTS,
-];
+/// A field of a translation. Its name is that of the API, but for the action, which has one field as in the notice itself.
+macro_rules! in_language {
+    ($code:literal, $name:literal, headline) => {
+        Field::text(
+            concat!("translations.", $code, ".headline"),
+            concat!("Headline in ", $name),
+            "If empty, the email in this language has none.",
+        )
+        .optional()
+    };
+    ($code:literal, $name:literal, message) => {
+        Field::long_text(
+            concat!("translations.", $code, ".message"),
+            concat!("Message in ", $name),
+            "",
+        )
+        .optional()
+    };
+    ($code:literal, $name:literal, to_do) => {
+        Field::long_text(
+            concat!("translations.", $code, ".to_do"),
+            concat!("To do in ", $name),
+            "Only if the customer must do something.",
+        )
+        .optional()
+    };
+}
 
-pub(super) const CHANGE: &[Field] = &[
-    HEADLINE,
-    MESSAGE,
-    ACTION,
-    TODO,
-    NEXT,
-    DUE,
-    Field::zone(),
-    ROLES,
-    COLLABORATORS,
-    CONTACTS,
-    version::FIELD,
-];
+/// The fields of a form with those of each translation between them.
+macro_rules! with_translations {
+    ([$($before:expr),+ $(,)?], [$($after:expr),+ $(,)?]) => {
+        &[
+            $($before,)+
+            in_language!("de", "German", headline), in_language!("de", "German", message), in_language!("de", "German", to_do),
+            in_language!("fr", "French", headline), in_language!("fr", "French", message), in_language!("fr", "French", to_do),
+            in_language!("es", "Spanish", headline), in_language!("es", "Spanish", message), in_language!("es", "Spanish", to_do),
+            in_language!("pt", "Portuguese", headline), in_language!("pt", "Portuguese", message), in_language!("pt", "Portuguese", to_do),
+            in_language!("ja", "Japanese", headline), in_language!("ja", "Japanese", message), in_language!("ja", "Japanese", to_do),
+            in_language!("sw", "Swahili", headline), in_language!("sw", "Swahili", message), in_language!("sw", "Swahili", to_do),
+            in_language!("ar", "Arabic", headline), in_language!("ar", "Arabic", message), in_language!("ar", "Arabic", to_do),
+            in_language!("en", "English", headline), in_language!("en", "English", message), in_language!("en", "English", to_do),
+            $($after,)+
+        ]
+    };
+}
+
+/// What the names of the fields of translations begin with.
+pub(super) const TRANSLATIONS: &str = "translations.";
+
+pub(super) const WRITE: &[Field] = with_translations!(
+    [
+        Field::choice(
+            "phase",
+            "Kind of notice",
+            "",
+            &[
+                ("detection", "Detection: we found a problem"),
+                ("update", "Update: there is news"),
+                ("recovery", "Recovery: everything of theirs is restored"),
+                ("resolution", "Resolution: the incident is over"),
+                ("report", "Report: what happened"),
+            ],
+            "must be detection, update, recovery, resolution or report",
+        ),
+        HEADLINE,
+        MESSAGE,
+        ACTION,
+        TODO,
+        NEXT,
+        DUE,
+        Field::zone(),
+    ],
+    [ROLES, COLLABORATORS, CONTACTS]
+);
+
+pub(super) const CHANGE: &[Field] = with_translations!(
+    [HEADLINE, MESSAGE, ACTION, TODO, NEXT, DUE, Field::zone(),],
+    [ROLES, COLLABORATORS, CONTACTS, version::FIELD]
+);
 
 pub(super) const VALUES: &[Field] = &[Field::own(
     "values",
@@ -144,6 +186,17 @@ pub(super) struct Written {
     roles: Vec<ExternalId>,
     collaborators: Vec<ExternalId>,
     contacts: Vec<ContactKind>,
+    #[serde(default)]
+    translations: BTreeMap<Language, WrittenTranslation>,
+}
+
+/// The texts in one language as they were typed. A language without any text has no translation.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenTranslation {
+    headline: Option<String>,
+    message: Option<String>,
+    to_do: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -166,6 +219,43 @@ impl Written {
             (Action::Unsaid | Action::None, _) => Some(action(false)),
             (Action::Needed, _) => Some(action(true)),
         }
+    }
+
+    /// The translations. A subject that was written through the API stays as it is.
+    fn translations(&mut self, before: Option<&Translations>) -> Result<Translations> {
+        let needed = matches!(self.customer_action, Action::Needed);
+        let mut translations = Translations::new();
+        for (language, written) in std::mem::take(&mut self.translations) {
+            let WrittenTranslation {
+                headline,
+                message,
+                to_do,
+            } = written;
+            let Some(message) = message else {
+                if headline.is_some() || to_do.is_some() {
+                    let detail = "is missing; a translation needs a message";
+                    return Err(Error::invalid(
+                        format!("/translations/{language}/message"),
+                        detail,
+                    ));
+                }
+                continue;
+            };
+            let of = Translation {
+                subject: before
+                    .and_then(|before| before.get(&language))
+                    .and_then(|before| before.subject.clone()),
+                headline,
+                message,
+                // A text without the choice is an error at the text, as in the API.
+                customer_action: (needed || to_do.is_some()).then_some(CustomerAction {
+                    required: needed,
+                    text: to_do,
+                }),
+            };
+            translations.insert(language, of);
+        }
+        Ok(translations)
     }
 
     fn rule(&self) -> Rule {
@@ -199,12 +289,13 @@ impl Written {
     }
 
     /// The new notice. `phase` is that of a draft that is changed.
-    pub(super) fn new_notice(self, phase: Option<Phase>, now: Timestamp) -> Result<NewNotice> {
+    pub(super) fn new_notice(mut self, phase: Option<Phase>, now: Timestamp) -> Result<NewNotice> {
         let next_update_due_at = self.due(now)?;
         let phase = self
             .phase
             .or(phase)
             .ok_or_else(|| Error::invalid("/phase", "is missing"))?;
+        let translations = self.translations(None)?;
         Ok(NewNotice {
             phase,
             customer_action: self.action(),
@@ -217,17 +308,19 @@ impl Written {
             corrects: None,
             // The page on which a draft is checked has the box for it.
             acknowledge_impaired: false,
+            translations,
         })
     }
 
     /// The change of a draft. What is as before is left out, so that a reminder, whose audience is fixed, can be changed.
-    pub(super) fn patch(self, before: &Notice, now: Timestamp) -> Result<NoticePatch> {
+    pub(super) fn patch(mut self, before: &Notice, now: Timestamp) -> Result<NoticePatch> {
         let due = self.due(now)?;
         let (action, rule) = (self.action(), self.rule());
         if action.is_none() && before.customer_action.is_some() {
             let detail = "the notice already says what the customer must do: choose one of the others";
             return Err(Error::invalid("/customer_action", detail));
         }
+        let translations = self.translations(Some(&before.translations))?;
         Ok(NoticePatch {
             message: Some(self.message),
             subject: None,
@@ -236,6 +329,7 @@ impl Written {
             customer_action: action,
             audience: Some(rule).filter(|rule| *rule != before.audience),
             acknowledge_impaired: None,
+            translations: Some(translations),
         })
     }
 }
@@ -245,6 +339,10 @@ pub(super) fn at_fields(error: Error) -> Error {
     let moved = |error: FieldError| {
         let pointer = error.pointer.as_deref().map(|at| match at {
             "/customer_action/text" => "/to_do".to_owned(),
+            at if at.starts_with("/translations/") => match at.split_once("/customer_action") {
+                Some((translation, _)) => format!("{translation}/to_do"),
+                None => at.to_owned(),
+            },
             at => at.strip_prefix("/audience").unwrap_or(at).to_owned(),
         });
         FieldError { pointer, ..error }
@@ -254,6 +352,30 @@ pub(super) fn at_fields(error: Error) -> Error {
         Error::Coded(code, inner) => Error::Coded(code, Box::new(at_fields(*inner))),
         other => other,
     }
+}
+
+/// Fills the fields of the translations.
+fn with_written(mut form: Form, translations: &Translations) -> Form {
+    for field in CHANGE.iter().filter(|field| field.name.starts_with(TRANSLATIONS)) {
+        let names = field.name[TRANSLATIONS.len()..].split_once('.');
+        let (code, name) = names.unwrap_or_default();
+        let Some(of) = Language::parse(code)
+            .ok()
+            .and_then(|language| translations.get(&language))
+        else {
+            continue;
+        };
+        let text = match name {
+            "headline" => of.headline.as_deref(),
+            "message" => Some(of.message.as_str()),
+            _ => of
+                .customer_action
+                .as_ref()
+                .and_then(|action| action.text.as_deref()),
+        };
+        form = form.with(field.name, text.unwrap_or_default());
+    }
+    form
 }
 
 fn with_audience(form: Form, rule: &Rule) -> Form {
@@ -322,7 +444,7 @@ pub(super) fn change_form(notice: &Notice, incident: &Incident, own_zone: Option
         Some(CustomerAction { text, .. }) => ("needed", text.as_deref()),
     };
     let due = notice.next_update_due_at.map(|due| due.clock_in(&shown_in));
-    let form = Form::new(CHANGE)
+    let form = with_written(Form::new(CHANGE), &notice.translations)
         .with("headline", notice.headline.as_deref().unwrap_or_default())
         .with("message", notice.message.as_str())
         .with("customer_action", action)

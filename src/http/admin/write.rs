@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::done::done;
 use super::draft_forms::{
-    CHANGE, VALUES, WRITE, Written, at_fields, change_form, new_form, next_phase, read_values,
+    CHANGE, TRANSLATIONS, VALUES, WRITE, Written, at_fields, change_form, new_form, next_phase, read_values,
     read_values_file, with_lines,
 };
 use super::filled::Filled;
@@ -23,6 +23,7 @@ use super::view::count;
 use crate::auth::Role;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
+use crate::base::language::Language;
 use crate::http::App;
 use crate::http::admin_page::Pages;
 use crate::http::ids::{InPath, IncidentName};
@@ -99,6 +100,46 @@ fn leave_out_recovery(shown: &mut Value) {
     }
 }
 
+/// The name of the field that chooses the language in which the page shows the email. It belongs to the page alone.
+const SHOW_IN: &str = "show_in";
+
+/// Takes the fields of the translations out of a form: one section for each language but that of the message itself.
+fn take_translations(shown: &mut Value, own: Language) -> Vec<Value> {
+    let Some(groups) = shown["groups"].as_array_mut() else {
+        return Vec::new();
+    };
+    let code_of = |group: &Value| {
+        let name = group["fields"][0]["name"].as_str()?.strip_prefix(TRANSLATIONS)?;
+        Some(name.split_once('.')?.0.to_owned())
+    };
+    let mut sections = Vec::new();
+    for language in Language::ALL {
+        let of_language = |group: &Value| code_of(group).as_deref() == Some(language.as_str());
+        let fields: Vec<Value> = groups
+            .iter()
+            .filter(|group| of_language(group))
+            .cloned()
+            .collect();
+        groups.retain(|group| !of_language(group));
+        let all = || {
+            fields
+                .iter()
+                .flat_map(|group| group["fields"].as_array().into_iter().flatten())
+        };
+        let has_errors = |field: &Value| field["errors"].as_array().is_some_and(|all| !all.is_empty());
+        let is_written = all().any(|field| field["value"].as_str().is_some_and(|value| !value.is_empty()));
+        let is_wrong = all().any(has_errors);
+        if language == own && !is_written && !is_wrong {
+            continue;
+        }
+        sections.push(json!({
+            "name": language.english_name(), "own_name": language.own_name(), "code": language,
+            "written": is_written, "open": is_wrong, "groups": fields,
+        }));
+    }
+    sections
+}
+
 /// Shows the page with a form. The fields that say who gets the notice are folded.
 async fn page(
     app: &App,
@@ -117,6 +158,12 @@ async fn page(
     if !has_recovery {
         leave_out_recovery(&mut shown);
     }
+    let own = app.sending.language;
+    let translations = take_translations(&mut shown, own);
+    let shown_in: Vec<Value> = Language::ALL
+        .iter()
+        .map(|language| json!({"code": language, "name": language.english_name()}))
+        .collect();
     let who = shown["groups"].as_array_mut().and_then(Vec::pop);
     let wrong_who = who.as_ref().is_some_and(|group| {
         let fields = group["fields"].as_array();
@@ -134,6 +181,7 @@ async fn page(
         "drill": incident.drill,
         "form": shown, "who": [who], "wrong_who": wrong_who,
         "preview": preview, "suggested": suggested,
+        "translations": translations, "own_language": own.english_name(), "shown_in": shown_in,
         "resolve": may_resolve.then(|| json!({"checked": resolve, "status": incident.status})),
     });
     app.pages.answer_with(status, "admin/notice/write", &data)
@@ -191,6 +239,7 @@ async fn create(
     let Filled { by, mut fields } = sent;
     let had_box = !fields.take(MAY_RESOLVE).is_empty();
     let resolve = !fields.take(RESOLVE).is_empty();
+    fields.take(SHOW_IN);
     let form = Form::read(WRITE, fields)?.within("notice");
     let incident = app.db.read(move |conn| find(conn, &name)).await?;
     let (actor, id, now) = (by.0.actor(), incident.id.clone(), app.clock().now());
@@ -274,7 +323,9 @@ async fn edit(app: web::Data<App>, by: SignedIn, InPath(id): InPath<NoticeId>) -
 }
 
 async fn change(app: web::Data<App>, sent: Filled, InPath(id): InPath<NoticeId>) -> Answer<HttpResponse> {
-    let (by, form) = (sent.by, Form::read(CHANGE, sent.fields)?.within("notice"));
+    let Filled { by, mut fields } = sent;
+    fields.take(SHOW_IN);
+    let form = Form::read(CHANGE, fields)?.within("notice");
     let (before, incident) = draft(&app, &id).await?;
     let (actor, target, now) = (by.0.actor(), id.clone(), app.clock().now());
     let (opened, of, own_zone) = (form.seen(), incident.clone(), by.zone().map(str::to_owned));
@@ -332,7 +383,8 @@ async fn preview_new(
     for name in [MAY_RESOLVE, RESOLVE] {
         fields.take(name);
     }
-    preview(&app, Form::read(WRITE, fields)?, incident.id, None).await
+    let shown_in = Language::parse(&fields.take(SHOW_IN)).ok();
+    preview(&app, Form::read(WRITE, fields)?, incident.id, None, shown_in).await
 }
 
 async fn preview_change(
@@ -346,16 +398,25 @@ async fn preview_change(
         Phase::Correction => Phase::Update,
         phase => phase,
     };
-    let form = Form::read(CHANGE, sent.fields)?;
-    preview(&app, form, notice.incident, Some(phase)).await
+    let mut fields = sent.fields;
+    let shown_in = Language::parse(&fields.take(SHOW_IN)).ok();
+    let form = Form::read(CHANGE, fields)?;
+    preview(&app, form, notice.incident, Some(phase), shown_in).await
 }
 
-/// Answers with the email that the text makes, for a frame of the page. Nothing is stored.
-async fn preview(app: &App, form: Form, incident: IncidentId, phase: Option<Phase>) -> Answer<HttpResponse> {
+/// Answers with the email that the text makes, for a frame of the page: in the language of the recipient, or in another one. Nothing is
+/// stored.
+async fn preview(
+    app: &App,
+    form: Form,
+    incident: IncidentId,
+    phase: Option<Phase>,
+    shown_in: Option<Language>,
+) -> Answer<HttpResponse> {
     let now = app.clock().now();
     let render = async |written: Written| {
         let new = written.new_notice(phase, now)?;
-        rendered(app, incident, new).await
+        rendered(app, incident, new, shown_in).await
     };
     Ok(match form.save(now, render).await? {
         Saved::Done(email) => mail_frame(with_subject(email)),
@@ -366,13 +427,22 @@ async fn preview(app: &App, form: Form, incident: IncidentId, phase: Option<Phas
     })
 }
 
-async fn rendered(app: &App, incident: IncidentId, new: NewNotice) -> Result<Sample> {
+async fn rendered(
+    app: &App,
+    incident: IncidentId,
+    new: NewNotice,
+    shown_in: Option<Language>,
+) -> Result<Sample> {
     let (cache, sending, now) = (app.audience_cache.clone(), app.sending.clone(), app.clock().now());
     app.db
         .read(move |conn| {
+            let which = match shown_in {
+                Some(language) => format!("a recipient who reads {language}"),
+                None => "a recipient".to_owned(),
+            };
             // The audience can be large, and the text is previewed often while it is written.
-            let to = cache.get_or_compute(conn, &incident, "a recipient", now, |conn| {
-                SampleRecipient::of(conn, &incident)
+            let to = cache.get_or_compute(conn, &incident, &which, now, |conn| {
+                SampleRecipient::of(conn, &incident, sending.language, shown_in)
             })?;
             notice::sample_of_text(conn, (&incident, &new), &to.value, &sending, now)
         })

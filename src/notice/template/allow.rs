@@ -9,6 +9,7 @@ use super::breaks;
 use super::fields::{self, Shape};
 use super::names::NAMES;
 use super::partials::PARTIALS;
+use super::sentences::is_sentence;
 use super::values::is_key;
 
 /// The helpers that have a block.
@@ -273,6 +274,8 @@ impl Walk {
         let known = NAMES.contains(&name)
             || name == "this"
             || within == Shape::Values && is_key(name)
+            // What `t` is within a partial is not known before it is rendered.
+            || matches!(within, Shape::Sentences | Shape::Unknown) && is_sentence(name)
             || name.bytes().all(|byte| byte.is_ascii_digit())
             || self.params.iter().any(|(param, _)| param == name);
         if known {

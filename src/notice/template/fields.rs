@@ -4,6 +4,7 @@
 use handlebars::{Path, PathSeg};
 
 use super::names::NAMES;
+use super::sentences::is_sentence;
 use super::values::is_key;
 use crate::base::text::one_line;
 
@@ -36,6 +37,8 @@ pub(super) enum Shape {
     Values,
     /// How much of what is affected of the recipient is restored.
     Recovery,
+    /// The fixed sentences in the language of the reader. Their keys are those of `templates/words/mail.toml`.
+    Sentences,
     /// A text, a number, a truth value or a list of texts. It has no fields.
     Plain,
     /// A value whose kind is known only when the template is rendered.
@@ -74,6 +77,11 @@ impl Shape {
                     ("next_update", Shape::Plain),
                     ("support_url", Shape::Plain),
                     ("values", Shape::Values),
+                    ("language", Shape::Plain),
+                    ("direction", Shape::Plain),
+                    ("rtl", Shape::Plain),
+                    ("message_language", Shape::Plain),
+                    ("t", Shape::Sentences),
                 ],
             ),
             Shape::Incident => (
@@ -128,6 +136,7 @@ impl Shape {
                 ],
             ),
             Shape::Values => ("the values", &[]),
+            Shape::Sentences => ("the sentences", &[]),
             Shape::Plain => ("a text", &[]),
             Shape::Unknown => ("this place", &[]),
         }
@@ -147,7 +156,7 @@ impl Shape {
             // An element of a list, which has the shape of its list.
             return self;
         }
-        if self == Shape::Values && is_key(name) {
+        if self == Shape::Values && is_key(name) || self == Shape::Sentences && is_sentence(name) {
             return Shape::Plain;
         }
         let (_, fields) = self.fields();
@@ -168,6 +177,9 @@ pub(super) fn unknown(name: &str, of: Shape) -> String {
                 "there is no value '{shown}': a value is written values.code, and its key is a lower-case letter followed by \
                  lower-case letters, digits or _"
             );
+        }
+        Shape::Sentences => {
+            return format!("there is no sentence '{shown}': docs/languages.md says which sentences t has");
         }
         Shape::Plain => return format!("there is no variable '{shown}' here: {object} has no fields"),
         // The object is not known, so all names are listed.
@@ -262,6 +274,9 @@ mod tests {
     /// Collects the names of all objects, and compares the fields of each object with those of its shape.
     fn compare(value: &Value, shape: Shape, names: &mut BTreeSet<String>) {
         match value {
+            Value::Object(fields) if shape == Shape::Sentences => {
+                assert!(fields.keys().all(|key| is_sentence(key)));
+            }
             Value::Object(fields) => {
                 let (object, known) = shape.fields();
                 let known: BTreeSet<&str> = known.iter().map(|(name, _)| *name).collect();

@@ -18,6 +18,7 @@ mod html;
 mod names;
 mod partials;
 mod scan;
+mod sentences;
 mod values;
 mod wrap;
 
@@ -30,10 +31,12 @@ use sha2::{Digest, Sha256};
 use crate::base::code::Code;
 use crate::base::enums::word_enum;
 use crate::base::error::{Error, FieldError, Result};
+use crate::base::language::Language;
 use crate::base::text::{hex, one_line};
 pub use drill::mark_as_test;
 use partials::PARTIALS;
 pub use partials::{are_current, partial_texts, partials};
+pub use sentences::Voice;
 pub use values::{FIGURES, expand, hide, is_key, message_keys, template_keys};
 pub use wrap::wrapped;
 
@@ -195,6 +198,16 @@ pub struct MailContext {
     /// How much of what the incident affects of the recipient is restored. Empty if the incident has no recovery states, or affects
     /// no resource of the recipient.
     pub recovery: Option<MailRecovery>,
+    /// The language of the fixed sentences.
+    pub language: Language,
+    /// The direction of the language, `ltr` or `rtl`.
+    pub direction: &'static str,
+    /// Whether the language is written from right to left.
+    pub rtl: bool,
+    /// The language of the message, if it is another one than that of the fixed sentences.
+    pub message_language: Option<Language>,
+    /// The fixed sentences in the language of the reader, by key.
+    pub t: BTreeMap<String, String>,
     /// Whether the email is part of a drill. Candor marks every email of a drill, whatever its template shows.
     pub drill: bool,
 }
@@ -576,7 +589,8 @@ pub fn finish_subject(rendered: &str) -> Result<String> {
 
 /// The parts of a [`MailContext`] that differ between the recipients of a notice, and all names that can
 /// refer to them. Of the recovery, these are its fields: its name is also that of a phase, which a template may compare.
-const PERSONAL: [&str; 27] = [
+const PERSONAL: [&str; 28] = [
+    "t",
     "values",
     "restored",
     "affected",
@@ -768,7 +782,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         more_resources: 0,
         times: vec![MailTime {
             label: "Started".to_owned(),
-            text: "14 March 2024, 06:51 UTC (09:51 EAT)".to_owned(),
+            text: "14 March 2024, 09:51 EAT (06:51 UTC)".to_owned(),
         }],
         report: (phase == Phase::Report).then(|| MailReport {
             title: "What happened on 14 March".to_owned(),
@@ -787,19 +801,24 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         late: None,
         corrects: (phase == Phase::Correction).then(|| MailCorrects {
             subject: "We are working on a problem with Launch film".to_owned(),
-            sent_at: "14 March 2024, 06:56 UTC (09:56 EAT)".to_owned(),
+            sent_at: "14 March 2024, 09:56 EAT (06:56 UTC)".to_owned(),
         }),
         recovery: match phase {
             Phase::Recovery => Some(recovery(1, 1)),
             _ => None,
         },
         drill: false,
+        language: Language::En,
+        direction: Language::En.direction(),
+        rtl: false,
+        message_language: None,
+        t: BTreeMap::new(),
     };
     let many = MailContext {
         subject: Some("A subject of the operator's own".to_owned()),
         headline: Some("Some files cannot be opened".to_owned()),
         next_update: matches!(phase, Phase::Detection | Phase::Update)
-            .then(|| "14 March 2024, 12:30 (Africa/Nairobi), 09:30 UTC".to_owned()),
+            .then(|| "14 March 2024, 12:30 EAT (09:30 UTC)".to_owned()),
         support_url: Some("https://support.example.com".to_owned()),
         action: Some(MailAction {
             required: true,
@@ -815,7 +834,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         times: Vec::new(),
         optional: !phase.optional(),
         late: matches!(phase, Phase::Detection | Phase::Update | Phase::Recovery).then(|| MailLate {
-            began: "14 March 2024, 06:51 UTC (09:51 EAT)".to_owned(),
+            began: "14 March 2024, 09:51 EAT (06:51 UTC)".to_owned(),
         }),
         ..base.clone()
     };
@@ -831,5 +850,9 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         }),
         ..base.clone()
     };
-    [base, many, bare]
+    let voice = Voice::current();
+    [base, many, bare].map(|mut mail| {
+        mail.t = voice.sentences(&mail);
+        mail
+    })
 }

@@ -1,7 +1,8 @@
 //! The names of everything that a template can show.
 
-/// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects.
-pub(super) const NAMES: [&str; 47] = [
+/// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects, but without the keys of
+/// the sentences in `t`.
+pub(super) const NAMES: [&str; 52] = [
     "phase",
     "incident",
     "number",
@@ -49,4 +50,9 @@ pub(super) const NAMES: [&str; 47] = [
     "left",
     "summary",
     "finding",
+    "language",
+    "direction",
+    "rtl",
+    "message_language",
+    "t",
 ];

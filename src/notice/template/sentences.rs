@@ -1,0 +1,98 @@
+//! The fixed sentences of an email in the language of its reader, which templates show as `{{t.KEY}}`.
+//!
+//! The frozen data of a notice and of a recipient decides the language. The sentences themselves are part of a version of Candor, like
+//! the partials. So they are stored with the settings of a process, and an email that was sent is written again with its own.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+
+use super::MailContext;
+use crate::base::language::Language;
+use crate::base::time::Timestamp;
+use crate::words::{Texts, put_in};
+
+/// The keys that are parts of other values, and no sentences for a template.
+const PARTS: [&str; 9] = [
+    "months",
+    "date",
+    "date_without_year",
+    "moment",
+    "time_started",
+    "time_detected",
+    "time_resolved",
+    "impaired_nothing",
+    "impaired_part",
+];
+
+/// Returns whether templates can show a sentence with this key.
+pub(super) fn is_sentence(key: &str) -> bool {
+    !PARTS.contains(&key) && Texts::of_mail().has(key)
+}
+
+/// What decides how the sentences of an email are written, besides its frozen data.
+#[derive(Clone, Debug)]
+pub struct Voice {
+    texts: Cow<'static, Texts>,
+    /// Whether times name their zone as emails of the form 1 did: `(Africa/Nairobi)`.
+    long_zones: bool,
+}
+
+impl Voice {
+    /// Returns what new emails are written with.
+    pub fn current() -> Voice {
+        Voice {
+            texts: Cow::Borrowed(Texts::of_mail()),
+            long_zones: false,
+        }
+    }
+
+    /// Returns what an email was written with. An email of an earlier version has no sentences of its own, because they stood in its
+    /// template.
+    pub fn of_sent(texts: Option<Texts>, long_zones: bool) -> Voice {
+        Voice {
+            texts: texts.map_or(Cow::Borrowed(Texts::of_mail()), Cow::Owned),
+            long_zones,
+        }
+    }
+
+    /// Returns a text that is a part of the values of an email.
+    pub fn text(&self, key: &str, language: Language) -> &str {
+        self.texts.text(key, language).unwrap_or_default()
+    }
+
+    /// Returns a time for a reader.
+    pub fn moment(&self, language: Language, at: Timestamp, zone: Option<&TimeZone>) -> String {
+        match self.long_zones {
+            true => at.for_reader(zone),
+            false => self.texts.moment(language, at, zone),
+        }
+    }
+
+    /// Returns the sentences of an email by key. Each has the values of this email. A value that the email does not have is empty.
+    pub fn sentences(&self, mail: &MailContext) -> BTreeMap<String, String> {
+        let (number, update) = (
+            mail.incident.number.to_string(),
+            mail.update.map(|update| update.to_string()),
+        );
+        let count = mail.language.number(mail.more_resources);
+        let values = [
+            ("count", count.as_str()),
+            ("name", mail.recipient.name.as_str()),
+            ("sender", &mail.sender),
+            ("what", &mail.what),
+            ("headline", mail.headline.as_deref().unwrap_or_default()),
+            ("number", &number),
+            ("update", update.as_deref().unwrap_or_default()),
+            ("next_update", mail.next_update.as_deref().unwrap_or_default()),
+            ("began", mail.late.as_ref().map_or("", |late| &late.began)),
+        ];
+        let keys = self.texts.keys().filter(|key| !PARTS.contains(key));
+        keys.map(|key| {
+            let form = self.texts.form(key, mail.language, mail.more_resources);
+            (key.to_owned(), put_in(form.unwrap_or_default(), &values))
+        })
+        .collect()
+    }
+}
