@@ -35,6 +35,7 @@ pub mod incident;
 pub mod search;
 
 pub mod answers;
+pub mod customer;
 pub mod delivery;
 pub mod evidence;
 pub mod feedback;

@@ -38,6 +38,10 @@ macro_rules! areas {
 areas! {
     /// What stands on every public page.
     Page = "page",
+    /// The feed in the product, and the names of the phases.
+    Feed = "feed",
+    /// The page "My incidents".
+    Mine = "mine",
 }
 
 /// The texts of an area: by key, then by language.

@@ -7,6 +7,7 @@
 //! widens an audience.
 
 pub mod account;
+pub mod choices;
 pub mod dependants;
 pub mod endpoint;
 pub mod erased;

@@ -10,8 +10,8 @@ use super::problem::{Answer, Problem};
 use crate::base::error::Error;
 use crate::base::id::{
     AlertRuleId, AttestationId, BackupId, CheckId, ComparisonId, EmergencyId, EndpointId, ErasureId,
-    ExternalId, HeartbeatId, IncidentId, IntegrationId, MuteId, NextStepId, NoticeId, OperatorId, PolicyId,
-    RunId, SourceId, TimeStampId, TokenId,
+    ExternalId, FeedKeyId, HeartbeatId, IncidentId, IntegrationId, MuteId, NextStepId, NoticeId, OperatorId,
+    PolicyId, RunId, SourceId, TimeStampId, TokenId,
 };
 use crate::directory::ResourceRef;
 use crate::notice::template::Phase;
@@ -82,6 +82,7 @@ own_ids! {
     EmergencyId: "emergency notice", Self::parse;
     EndpointId: "endpoint", Self::parse;
     ErasureId: "erasure", Self::parse;
+    FeedKeyId: "feed key", Self::parse;
     HeartbeatId: "heartbeat", Self::parse;
     IncidentId: "incident", Self::parse;
     IntegrationId: "integration", Self::parse;

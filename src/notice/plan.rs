@@ -28,7 +28,7 @@ use crate::base::error::{Error, Result};
 use crate::base::text::{hex, undirected};
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
-use crate::directory::{check_address, normal_address, person};
+use crate::directory::{check_address, choices, normal_address, person};
 use crate::incident::{self, metrics, recovery, report};
 use crate::notice::template::{MailResource, Phase};
 
@@ -650,6 +650,10 @@ fn follow_through(
         }
         let frozen: Vec<&NotifiedAddress> = adding.iter().map(|(notified, _)| *notified).collect();
         let contexts = contexts(conn, &frozen)?;
+        let zones = choices::time_zones(
+            conn,
+            &adding.iter().map(|(_, one)| one.id.as_str()).collect::<Vec<_>>(),
+        )?;
         for (notified, person) in adding {
             let context: RecipientContext = serde_json::from_str(
                 contexts
@@ -659,6 +663,8 @@ fn follow_through(
             more.push(Recipient {
                 address: person.email,
                 context: RecipientContext {
+                    // A choice of the person since then takes precedence.
+                    time_zone: zones.get(&person.id).cloned().or(context.time_zone),
                     people: vec![person.id],
                     name: undirected(&person.name).into_owned(),
                     reason: reason.to_owned(),

@@ -28,6 +28,7 @@ mod done;
 mod draft_actions;
 mod draft_forms;
 mod error_page;
+mod feed_keys;
 mod feedback;
 mod field;
 mod filled;
@@ -135,6 +136,7 @@ pub fn pages() -> Vec<Page> {
     policies::routes(&mut pages);
     operators::routes(&mut pages);
     tokens::routes(&mut pages);
+    feed_keys::routes(&mut pages);
     settings::routes(&mut pages);
     system::routes(&mut pages);
     backups::routes(&mut pages);
