@@ -302,6 +302,7 @@ fn again(
         thread: &thread,
         unsubscribe_url: &links.unsubscribe,
         answers_url: &links.answers,
+        mine_url: &links.mine,
         date: recorded.date,
         audit: &context.checkpoint,
     };

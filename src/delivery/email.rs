@@ -54,6 +54,8 @@ pub struct Addressing<'a> {
     pub unsubscribe_url: &'a str,
     /// The URL of the page for answering, without the chosen answer.
     pub answers_url: &'a str,
+    /// The URL of the page of the recipient.
+    pub mine_url: &'a str,
     /// The value of the Date header.
     pub date: Timestamp,
     /// The checkpoint of the audit trail: its origin, its size and its root.

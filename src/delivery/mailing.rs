@@ -218,6 +218,7 @@ impl Writer {
             thread: &thread,
             unsubscribe_url: &links.unsubscribe,
             answers_url: &links.answers,
+            mine_url: &links.mine,
             date: self.clock.now(),
             audit: &context.checkpoint,
         };

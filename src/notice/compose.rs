@@ -327,6 +327,8 @@ pub struct Urls {
     pub unsubscribe: String,
     /// The page for answering, without the chosen answer.
     pub answers: String,
+    /// The page of the recipient: what affects them, what they were told, and their preferences.
+    pub mine: String,
 }
 
 impl Urls {
@@ -335,6 +337,7 @@ impl Urls {
         Urls {
             unsubscribe: format!("{public_url}/unsubscribe/…"),
             answers: format!("{public_url}/answers/…"),
+            mine: format!("{public_url}/mine/link/…"),
         }
     }
 }
@@ -430,6 +433,7 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         optional,
         answers: content.phase.asks().then(|| MailAnswers::at(&urls.answers)),
         unsubscribe_url: urls.unsubscribe,
+        mine_url: urls.mine,
         late: began.filter(|_| recipient.late).map(|(_, began)| MailLate {
             began: began.for_reader(zone.as_ref()),
         }),

@@ -1,7 +1,7 @@
 //! The names of everything that a template can show.
 
 /// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects.
-pub(super) const NAMES: [&str; 47] = [
+pub(super) const NAMES: [&str; 48] = [
     "phase",
     "incident",
     "number",
@@ -29,6 +29,7 @@ pub(super) const NAMES: [&str; 47] = [
     "reason",
     "optional",
     "unsubscribe_url",
+    "mine_url",
     "answers",
     "headline",
     "update",
