@@ -26,6 +26,7 @@ const ORDER: &[&str] = &[
     "notice",
     "delivery",
     "answers",
+    "customer",
     "feedback",
     "evidence",
     "automation",
