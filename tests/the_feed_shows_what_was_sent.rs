@@ -156,7 +156,6 @@ async fn a_person_reads_what_was_sent_to_them(env: Env) {
 async fn nothing_is_shown_that_was_not_sent(env: Env) {
     let app = TestApp::builder(&env)
         .at(NOON)
-        .smtp_policy(candor::demo::catcher::Policy::accept_all())
         .config(|config| config.drill_to = vec!["drill@candor.example".to_owned()])
         .start()
         .await;

@@ -30,7 +30,7 @@
 }
 button, a { font-size: 14px; color: inherit; }
 button { cursor: pointer; border: 1px solid currentColor; border-radius: 6px; background: transparent; padding: 5px 12px; min-height: 32px; }
-button:focus-visible, a:focus-visible, h2:focus-visible { outline: 3px solid var(--mark); outline-offset: 2px; }
+button:focus-visible, a:focus-visible, .list:focus-visible { outline: 3px solid var(--mark); outline-offset: 2px; }
 p, h2, h3, ul { margin: 0; padding: 0; }
 .banner { display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; padding: 10px 16px; font-size: 15px;
   background: var(--warn); color: var(--warn-ink); border-block-end: 2px solid var(--warn-rule); }
@@ -50,7 +50,7 @@ dialog::backdrop { background: rgb(0 0 0 / 45%); }
 .head, .foot { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; padding: 12px 18px; }
 .head { border-block-end: 1px solid var(--rule); }
 .foot { border-block-start: 1px solid var(--rule); }
-.head h2 { flex: 1; font-size: 17px; font-weight: 600; }
+.head h2 { flex: 1; font-size: 17px; font-weight: 600; outline: 0; }
 .list { overflow: auto; padding: 0 18px; list-style: none; min-height: 60px; flex: 1 1 auto; }
 .list > li { padding: 14px 0; border-block-end: 1px solid var(--rule); overflow-wrap: anywhere; }
 .list > li:last-child { border: 0; }
@@ -139,14 +139,14 @@ h3 { font-size: 15px; font-weight: 600; }
     const names = notice.resources.items.slice(0, 5).map((one) => one.name);
     const rest = notice.resources.count - names.length;
     const action = notice.customer_action;
-    const title = make("h3", { dir: "auto" }, notice.read ? "" : make("span", { class: "new" }, words("unread")), notice.title);
+    const title = make("h3", {}, notice.read ? "" : make("span", { class: "new" }, words("unread")), make("bdi", {}, notice.title));
     return make("li", {},
       title,
       make("p", { class: "quiet" }, `${words("incident", { number: notice.incident })} · ${words("phase_" + notice.phase)} · `,
         make("time", { datetime: notice.at }, when(notice.at))),
       notice.corrected ? make("p", { class: "todo" }, words("corrected")) : "",
       make("p", { class: "body", dir: "auto" }, notice.message),
-      action && action.required ? make("p", { class: "todo", dir: "auto" }, make("strong", {}, words("action_needed")), ` ${action.text || ""}`) : "",
+      action && action.required ? make("p", { class: "todo" }, make("strong", {}, `${words("action_needed")}: `), make("bdi", {}, action.text || "")) : "",
       action && !action.required ? make("p", { class: "quiet" }, words("no_action")) : "",
       names.length ? make("p", { class: "quiet" }, words("affected", { names: names.join(", ") }), rest > 0 ? ` ${words("more", { count: rest })}` : "") : "",
       notice.next_update_at ? make("p", { class: "quiet" }, words("next_update", { time: when(notice.next_update_at) })) : "",
@@ -227,7 +227,7 @@ h3 { font-size: 15px; font-weight: 600; }
       const action = first.customer_action;
       const needed = action && action.required ? `${words("action_needed")}: ${action.text || ""}` : first.message;
       banner.replaceChildren(
-        make("div", { class: "text", dir: "auto" }, make("strong", {}, first.title), needed.length > 240 ? `${needed.slice(0, 239)}…` : needed),
+        make("div", { class: "text" }, make("strong", {}, make("bdi", {}, first.title)), needed.length > 240 ? `${needed.slice(0, 239)}…` : needed),
         make("div", { class: "buttons" },
           make("button", { type: "button", on: open }, words("read")),
           make("button", { type: "button", on: guarded(markRead) }, words("mark_read"))));

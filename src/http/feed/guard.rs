@@ -20,6 +20,7 @@ use crate::customer::keys;
 use crate::customer::reader::{self, Reader};
 use crate::http::App;
 use crate::http::auth::{bearer, configured};
+use crate::http::edge::{Paths, not_served};
 use crate::http::problem::{Answer, Problem};
 use crate::http::refusals::RefusalKind;
 
@@ -47,6 +48,8 @@ impl FromRequest for By {
 enum Entry {
     /// The caller asks what it may send.
     Preflight,
+    /// The path does not accept the method, or does not exist.
+    NotServed(web::Data<Paths>),
     /// The caller is this reader.
     Reader(Box<Reader>),
 }
@@ -60,6 +63,10 @@ pub(super) async fn guard(
     let mut response = match enter(&req, &mut allowed).await {
         Err(problem) => req.error_response(problem).map_into_boxed_body(),
         Ok(Entry::Preflight) => req.into_response(preflight()),
+        Ok(Entry::NotServed(paths)) => match not_served(req.request().clone(), paths).await {
+            Ok(answer) => req.into_response(answer),
+            Err(problem) => req.error_response(problem).map_into_boxed_body(),
+        },
         Ok(Entry::Reader(reader)) => {
             req.extensions_mut().insert(*reader);
             next.call(req).await?.map_into_boxed_body()
@@ -103,6 +110,10 @@ async fn enter(req: &ServiceRequest, allowed: &mut Option<HeaderValue>) -> Answe
     let asks = req.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     if req.method() == Method::OPTIONS && asks && origin.is_some() {
         return Ok(Entry::Preflight);
+    }
+    let paths: web::Data<Paths> = configured(req)?;
+    if !paths.accept(req.method(), req.match_info().as_str()) {
+        return Ok(Entry::NotServed(paths));
     }
     let now = app.clock().now();
     let token = token(req);
