@@ -26,6 +26,7 @@ use crate::base::sealed;
 use crate::base::time::Clock;
 use crate::comparison::{self, Comparisons};
 use crate::config::Config;
+use crate::customer::hints::Watching;
 use crate::db::file::{self, FileLock};
 use crate::db::foreign::Limit;
 use crate::db::{DatabaseUrl, Db, dialect, migrate};
@@ -99,6 +100,8 @@ impl Running {
     pub async fn stop(self) {
         // A test of a source waits for a database of somebody else, and its caller is answered at once.
         self.app.trials.set();
+        // A stream of the feed would otherwise be under way until its token expires.
+        self.app.feed.end();
         self.server.stop(true).await;
         if let Err(error) = self.serving.await {
             tracing::error!(%error, "the server ended badly");
@@ -203,6 +206,10 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     work.start(StoredUses { app: app.clone() }, Wake::Never);
     let updates = StatusUpdates { app: app.clone() };
     work.start(updates, Wake::Commit(app.db.written()));
+    work.start(
+        Watching::new(app.feed.clone(), app.db.clone()),
+        Wake::Commit(app.db.written()),
+    );
     let handle = server.handle();
     let serving = tokio::spawn(server);
     Ok(Running {
@@ -364,6 +371,7 @@ async fn prepare(
         used_integrations: Default::default(),
         conditions,
         answers: answers::queue::Queue::start(db.clone()),
+        feed: Arc::default(),
         body_grace: config.body_grace,
         http_threads: config.http_threads,
         refusals: Arc::new(Refusals::new(config.trusted_proxies.clone())),

@@ -36,6 +36,7 @@ pub mod search;
 pub mod status;
 
 pub mod answers;
+pub mod customer;
 pub mod delivery;
 pub mod evidence;
 pub mod feedback;

@@ -56,6 +56,10 @@ areas! {
     Phrases = "phrases",
     /// The pages that the links in emails lead to, and their errors.
     Customer = "customer",
+    /// The feed in the product, and the names of the phases.
+    Feed = "feed",
+    /// The page "My incidents".
+    Mine = "mine",
 }
 
 /// One text, or its plural forms by category.

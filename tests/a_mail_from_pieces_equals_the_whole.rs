@@ -298,6 +298,7 @@ proptest! {
                 let (address, message_id) = (format!("a{number}@example.com"), format!("{number}.n@quickbyte.example"));
                 let url = format!("https://candor.example/unsubscribe/{number}.abc");
                 let answers = format!("https://candor.example/answers/{number}.def");
+                let mine = format!("https://candor.example/mine/link/{number}.def");
                 let audit = format!("candor.example {number} LrXl3B8pFD6EpSKnCLvbW6KLAzeIBzTbcF5FRP9Kw8U=");
                 let languages = prepared.languages(own);
                 let addressing = Addressing {
@@ -310,6 +311,7 @@ proptest! {
                     thread: "incident.i@quickbyte.example",
                     unsubscribe_url: &url,
                     answers_url: &answers,
+                    mine_url: &mine,
                     date: Timestamp::parse("2024-03-14T07:00:00Z").unwrap(),
                     languages: Some(&languages),
                     audit: &audit,
@@ -383,6 +385,7 @@ fn the_built_in_mails_are_made_from_pieces() {
             thread: "incident.i@quickbyte.example",
             unsubscribe_url: "https://candor.example/unsubscribe/1.abc",
             answers_url: "https://candor.example/answers/1.def",
+            mine_url: "https://candor.example/mine/link/1.def",
             date: Timestamp::parse("2024-03-14T07:00:00Z").unwrap(),
             languages: Some("en"),
             audit: "candor.example 1 LrXl3B8pFD6EpSKnCLvbW6KLAzeIBzTbcF5FRP9Kw8U=",

@@ -87,7 +87,22 @@ async fn of_operation(app: &TestApp, tokens: &[String], method: &Method, path: &
     let nobody = app.anonymous().request(method.clone(), &filled(path));
     let answer = body(nobody.header("x-forwarded-for", &address)).send().await;
     let asks_for_a_token = answer.status == 401 && answer["code"] == "unauthorized";
-    assert_eq!(asks_for_a_token, path.starts_with("/api/v1/"), "{what}: {answer}");
+    let of_product = path.starts_with("/feed/v1/");
+    assert_eq!(
+        asks_for_a_token,
+        path.starts_with("/api/v1/") || of_product,
+        "{what}: {answer}"
+    );
+    if of_product {
+        // No token of the API is one of these.
+        for token in tokens {
+            let answer = body(app.as_role(token).request(method.clone(), path))
+                .send()
+                .await;
+            assert_eq!(answer.status, 401, "{what}: {answer}");
+        }
+        return "the person of a product's token";
+    }
     if !asks_for_a_token {
         return "public";
     }

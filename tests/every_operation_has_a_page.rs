@@ -15,6 +15,13 @@ const WITHOUT: &[(&str, &str)] = &[
         "GET /answers/{token}",
         "It is a page for customers, behind the links in emails.",
     ),
+    ("GET /embed.js", "The pages of a product load it."),
+    (
+        "GET /feed/v1/notices",
+        "The pages of a product read it. The history of a person shows the same to operators.",
+    ),
+    ("GET /feed/v1/status", "The pages of a product read it."),
+    ("GET /feed/v1/stream", "The pages of a product listen to it."),
     ("GET /healthz", "Monitoring calls it."),
     (
         "GET /heartbeats/{token}",
@@ -29,6 +36,22 @@ const WITHOUT: &[(&str, &str)] = &[
         "Monitoring systems call it. The page of an integration shows its address.",
     ),
     ("GET /metrics", "Monitoring reads it."),
+    (
+        "GET /mine",
+        "It is a page for customers, behind the links in emails.",
+    ),
+    (
+        "GET /mine/download",
+        "It is a page for customers, behind the links in emails.",
+    ),
+    (
+        "GET /mine/link/{token}",
+        "It is a page for customers, behind the links in emails.",
+    ),
+    (
+        "GET /mine/open/{ticket}",
+        "It is a page for customers, which a product opens.",
+    ),
     ("GET /readyz", "Monitoring calls it."),
     ("GET /status", "It is a page itself, for everybody."),
     (
@@ -39,6 +62,8 @@ const WITHOUT: &[(&str, &str)] = &[
         "POST /answers/{token}",
         "It is a page for customers, behind the links in emails.",
     ),
+    ("POST /feed/v1/mine", "The pages of a product call it."),
+    ("POST /feed/v1/read", "The pages of a product call it."),
     (
         "POST /heartbeats/{token}",
         "The monitored job calls it. The page of checks and heartbeats shows its address.",
@@ -50,6 +75,23 @@ const WITHOUT: &[(&str, &str)] = &[
     (
         "POST /hooks/{token}",
         "Monitoring systems call it. The page of an integration shows its address.",
+    ),
+    ("POST /mine", "It is a page for customers, which a product opens."),
+    (
+        "POST /mine/end",
+        "It is a page for customers, behind the links in emails.",
+    ),
+    (
+        "POST /mine/link/{token}",
+        "It is a page for customers, behind the links in emails.",
+    ),
+    (
+        "POST /mine/open/{ticket}",
+        "It is a page for customers, which a product opens.",
+    ),
+    (
+        "POST /mine/preferences",
+        "It is a page for customers, behind the links in emails.",
     ),
     (
         "POST /unsubscribe/{token}",

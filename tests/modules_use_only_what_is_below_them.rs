@@ -27,6 +27,7 @@ const ORDER: &[&str] = &[
     "notice",
     "delivery",
     "answers",
+    "customer",
     "feedback",
     "evidence",
     "automation",

@@ -98,6 +98,12 @@ async fn a_repeat_says_that_it_was_done_without_the_secret(env: Env) {
             false,
         ),
         (
+            "/api/v1/feed-keys".to_owned(),
+            json!({"name": "x", "origins": ["https://app.example.com"]}),
+            "secret",
+            false,
+        ),
+        (
             "/api/v1/directory/sources".to_owned(),
             json!({"name": "x", "kind": "http", "url": "https://example.com/ask"}),
             "secret",

@@ -25,6 +25,7 @@ fn stored(env: &Env) -> Vec<String> {
     all.extend(env.texts("SELECT secrets AS value FROM integrations WHERE secrets <> '[]'"));
     all.extend(env.texts("SELECT url AS value FROM directory_sources WHERE url IS NOT NULL"));
     all.extend(env.texts("SELECT webhook_url AS value FROM operators WHERE webhook_url IS NOT NULL"));
+    all.extend(env.texts("SELECT secret AS value FROM feed_keys"));
     all.extend(env.texts("SELECT value FROM settings WHERE name LIKE '%\\_key' ESCAPE '\\' ORDER BY name"));
     all
 }
@@ -69,14 +70,18 @@ async fn a_key_encrypts_and_can_be_changed(env: Env) {
         )
         .await
         .expect(201);
+    candor
+        .post("/api/v1/feed-keys", json!({"name": "Studio", "origins": []}))
+        .await
+        .expect(201);
     candor.terminate().await.expect(0);
     let plain = stored(&env);
     for secret in [SECRET, CHANNEL] {
         assert!(plain.iter().any(|text| text == secret));
     }
-    // The two secrets of the hook, those of the endpoint and of the operator, and the keys that Candor made at its start: that of the
+    // The two secrets of the hook, those of the endpoint, of the operator and of the feed key, and the keys that Candor made at its start: that of the
     // links and that of the checkpoints.
-    assert_eq!(plain.len(), 6, "{plain:?}");
+    assert_eq!(plain.len(), 7, "{plain:?}");
 
     // The key is set, and what was stored before can still be read.
     with(Some(FIRST), None).run(["rotate-key"]).await.expect(0);

@@ -196,6 +196,50 @@ def a_token_is_created_and_revoked(d):
     d.stale(late, at(path), "token")
 
 
+@form("/feed-keys", "/feed-keys/{id}/revoke", template=("form.html.hbs", "ask.html.hbs"))
+def a_feed_key_is_created_and_revoked(d):
+    d.open("/admin/feed-keys/new")
+    where = at("/admin/feed-keys")
+    d.refused(where, {"name": "Studio", "origins": "https://app.example.com/path"}, "must be an origin", at="origins")
+    d.refused(where, {"name": "", "origins": "https://app.example.com"}, "must not be empty", at="name")
+    before = d.written()
+    answer = d.press(d.fill_where(where, {"name": "Studio", "origins": "https://app.example.com"}))
+    assert answer.ok, answer.status
+    secret = d.page.locator("#secret").inner_text().strip()
+    assert d.written() != before
+    d.page.locator("main a.button").click()
+    d.shows("https://app.example.com")
+    assert secret not in d.page.content()
+    made = next(one for one in d.items("/feed-keys") if one["name"] == "Studio")
+    path = f"/admin/feed-keys/{made['id']}/revoke"
+    late = d.tab("/admin/feed-keys")
+    d.asked(path, "This cannot be undone.", "The feed key is revoked.", lambda: expect(d.page.get_by_text("Studio")).to_have_count(0))
+    d.stale(late, at(path), "feed key")
+
+
+@form("public: /mine/link/{token}", "public: /mine/open/{ticket}", "public: /mine", "public: /mine/preferences", "public: /mine/end", template=())
+def a_customer_opens_their_page_and_chooses(d):
+    d.told("For the page of a customer")
+    text = next(mail for to, mail in reversed(d.mail.mails) if to == ["amina@nyota.example"]).replace("=\r\n", "").replace("=3D", "=")
+    link = re.search(r"/mine/link/[\w.-]+", text).group(0)
+    with d.another() as page:
+        assert page.goto(link).ok
+        page.get_by_role("button", name="Show my incidents").click()
+        expect(page.get_by_role("heading", name="What affects you now")).to_be_visible()
+        page.get_by_label("Time zone").fill("Mars/Olympus")
+        page.get_by_role("button", name="Save preferences").click()
+        expect(page.get_by_role("alert")).to_have_text("This time zone is not known.")
+        page.get_by_label("Time zone").fill("Europe/Berlin")
+        page.get_by_label("Language of our emails").select_option("de")
+        page.get_by_role("button", name="Save preferences").click()
+        expect(page.get_by_role("status")).to_have_text("Ihre Einstellungen sind gespeichert.")
+        page.get_by_label("Sprache unserer E-Mails").select_option("")
+        page.get_by_label("Zeitzone").fill("")
+        page.get_by_role("button", name="Einstellungen speichern").click()
+        page.get_by_role("button", name="Close this page").click()
+        assert page.goto("/mine").status == 401
+
+
 @form("public: /answers/{token}", "public: /unsubscribe/{token}", "public: /unsubscribe/{token}/undo", template=())
 def a_customer_answers_and_stops_updates(d):
     n = d.told("For a customer")

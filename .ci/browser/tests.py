@@ -9,13 +9,14 @@ from playwright.sync_api import expect, sync_playwright
 
 import every_form
 import every_page
+import the_embed
 import the_job
 
 
 def main():
     program, chromium, shots, *parts = sys.argv[1:]
     expect.set_options(timeout=15_000)
-    tests = [test for module in (every_page, the_job, every_form) for test in module.TESTS]
+    tests = [test for module in (every_page, the_job, the_embed, every_form) for test in module.TESTS]
     chosen = [test for test in tests if not parts or any(part in test.__name__ for part in parts)]
     failed = []
     with sync_playwright() as playwright:

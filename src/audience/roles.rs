@@ -204,11 +204,15 @@ pub(super) fn people(conn: &mut Conn, at: At, wanted: &[i64]) -> Result<Vec<Pers
     );
     let query = Keyed {
         columns: &format!(
-            "p.key, p.id, p.name, p.email, p.locale, p.time_zone, p.gone_at, {}",
+            "p.key, p.id, p.name, p.email, COALESCE(pc.locale, p.locale), COALESCE(pc.time_zone, p.time_zone), p.gone_at, {}",
             at.standing("p")
         ),
         table: "people p",
-        joined: &at.history("person_history", "h.person_key = p.key"),
+        // What a person chose takes precedence over the directory.
+        joined: &format!(
+            "LEFT JOIN person_choices pc ON pc.person_key = p.key {}",
+            at.history("person_history", "h.person_key = p.key")
+        ),
         on: "p.key",
         condition: "TRUE",
     };

@@ -59,6 +59,17 @@ impl Actor {
         }
     }
 
+    /// Returns an actor for a person of the directory who acts for themselves. The subject of the event names the person, so that
+    /// an erasure removes it; `way` says how Candor knows that it is them, such as the ID of a feed key.
+    pub fn person(way: &str) -> Self {
+        Actor {
+            kind: "person",
+            id: way.to_owned(),
+            name: "the person".to_owned(),
+            request: None,
+        }
+    }
+
     /// Returns an actor for a caller without a token.
     pub fn anonymous() -> Self {
         Actor {

@@ -1,4 +1,4 @@
-//! The two links that each email to a customer contains, with their signatures. Whoever has the signatures can write the same links
+//! The links that each email to a customer contains, with their signatures. Whoever has the signatures can write the same links
 //! again without the secret key.
 
 use base64::Engine as _;
@@ -6,13 +6,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// The length of a signature, in bytes.
 pub(super) const SIGNATURE: usize = 18;
-/// The length of the signatures of both links, in bytes.
+/// The length of all signatures, in bytes.
 pub const LINK_SIGNATURES: usize = 2 * SIGNATURE;
 
 /// The page of a link with which the recipient opts out.
 pub(super) const UNSUBSCRIBE: &str = "unsubscribe";
 /// The page of a link with which the recipient answers.
 pub(super) const ANSWERS: &str = "answers";
+/// The page of a link with which the recipient opens their own page. It has the signature of the link for answers.
+const MINE: &str = "mine/link";
 
 /// The links of one email.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct EmailLinks {
     pub unsubscribe: String,
     /// The link with which the recipient answers, without the chosen answer.
     pub answers: String,
+    /// The link with which the recipient opens their own page.
+    pub mine: String,
     /// The signature of the first link and then of the second.
     pub signatures: [u8; LINK_SIGNATURES],
 }
@@ -32,6 +36,7 @@ impl EmailLinks {
         EmailLinks {
             unsubscribe: link(public_url, UNSUBSCRIBE, delivery, unsubscribe),
             answers: link(public_url, ANSWERS, delivery, answers),
+            mine: link(public_url, MINE, delivery, answers),
             signatures,
         }
     }

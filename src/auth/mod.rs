@@ -436,6 +436,12 @@ impl Links {
         self.target(ANSWERS, token)
     }
 
+    /// Returns the delivery whose link opens the page of its person. It has the signature of the link for answers: both are in the same
+    /// email, and what is stored of an email has room for two signatures.
+    pub fn mine_target(&self, token: &str) -> Option<i64> {
+        self.answers_target(token)
+    }
+
     /// Returns the delivery of a link in an email, whatever the link is for. Returns `None` if this instance did not sign it.
     pub fn target_of_any(&self, token: &str) -> Option<i64> {
         self.unsubscribe_target(token)
@@ -482,6 +488,18 @@ impl Links {
             *hidden = *pad ^ key;
         }
         URL_SAFE_NO_PAD.encode(masked)
+    }
+
+    /// Returns a text with its signature for one purpose. No other purpose accepts it.
+    pub fn signed_for(&self, purpose: &str, text: &str) -> String {
+        format!("{text}.{}", self.sign(&format!("{purpose}:{text}")))
+    }
+
+    /// Returns the text that this instance signed for a purpose. `None` if it did not sign it.
+    pub fn opened<'a>(&self, purpose: &str, signed: &'a str) -> Option<&'a str> {
+        let (text, signature) = signed.rsplit_once('.')?;
+        self.holds(&format!("{purpose}:{text}"), signature)
+            .then_some(text)
     }
 
     /// Returns the key of a message about what was just done. Only Candor can make it.

@@ -26,6 +26,7 @@ codes! {
     SignatureInvalid = "signature_invalid",
     Forbidden = "forbidden",
     RoleMissing = "role_missing",
+    OriginNotAllowed = "origin_not_allowed",
     FormExpired = "form_expired",
     NotFound = "not_found",
     MethodNotAllowed = "method_not_allowed",

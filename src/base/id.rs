@@ -102,6 +102,8 @@ uuid_id!(/// The ID of an API token. It is not the secret.
     TokenId, "a token");
 uuid_id!(/// The ID of a time stamp of the audit trail.
     TimeStampId, "a time stamp");
+uuid_id!(/// The ID of a feed key, with which a product's backend signs the tokens of its users. It is not the secret.
+    FeedKeyId, "a feed key");
 uuid_id!(/// The ID of an endpoint, which is a system of an account that is called about incidents.
     EndpointId, "an endpoint");
 uuid_id!(/// The ID of a source of the directory.

@@ -1160,6 +1160,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     settings,
     counters,
     api_tokens,
+    feed_keys,
+    feed_reads,
+    person_choices,
     idempotency_keys,
     audit_checkpoints,
     audit_events,
@@ -1550,6 +1553,34 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    feed_keys (id) {
+        id -> Text,
+        name -> Text,
+        secret -> Text,
+        origins -> Text,
+        created_at -> BigInt,
+        revoked_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    feed_reads (person_key) {
+        person_key -> BigInt,
+        read_up_to -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    person_choices (person_key) {
+        person_key -> BigInt,
+        locale -> Nullable<Text>,
+        time_zone -> Nullable<Text>,
+        updated_at -> BigInt,
+    }
+}
+
 diesel::joinable!(directory_runs -> directory_sources (source_id));
 diesel::joinable!(endpoints -> accounts (account_key));
 diesel::joinable!(operator_messages -> operators (operator_id));
@@ -1562,6 +1593,8 @@ diesel::joinable!(recovery_states -> resources (resource_key));
 diesel::joinable!(recovery_attested -> recovery_attestations (attestation_id));
 diesel::joinable!(members -> accounts (account_key));
 diesel::joinable!(members -> people (person_key));
+diesel::joinable!(person_choices -> people (person_key));
+diesel::joinable!(feed_reads -> people (person_key));
 diesel::joinable!(collaborators -> resources (resource_key));
 diesel::joinable!(collaborators -> people (person_key));
 diesel::joinable!(erasure_marks -> erasures (erasure_id));

@@ -307,6 +307,7 @@ fn again(
         unsubscribe_url: &links.unsubscribe,
         answers_url: &links.answers,
         languages: has_language.then_some(languages.as_str()),
+        mine_url: &links.mine,
         date: recorded.date,
         audit: &context.checkpoint,
     };

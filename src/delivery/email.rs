@@ -56,6 +56,8 @@ pub struct Addressing<'a> {
     pub answers_url: &'a str,
     /// The languages of the email. Emails of the form 1 did not name them.
     pub languages: Option<&'a str>,
+    /// The URL of the page of the recipient.
+    pub mine_url: &'a str,
     /// The value of the Date header.
     pub date: Timestamp,
     /// The checkpoint of the audit trail: its origin, its size and its root.

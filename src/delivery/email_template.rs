@@ -104,6 +104,7 @@ impl Prepared {
         let urls = Urls {
             unsubscribe: addressing.unsubscribe_url.to_owned(),
             answers: addressing.answers_url.to_owned(),
+            mine: addressing.mine_url.to_owned(),
         };
         let context = compose::context(&self.content, own, optional, urls, &self.voice);
         email::build(addressing, &self.template.render(&context)?)
@@ -130,6 +131,7 @@ impl Prepared {
         let urls = Urls {
             unsubscribe: mark(SLOT_UNSUBSCRIBE),
             answers: mark(SLOT_ANSWERS),
+            mine: mark(SLOT_MINE),
         };
         let context = compose::context(&self.content, &marked, optional, urls, &self.voice);
         let rendered = self.template.render_raw(&context)?;
@@ -154,12 +156,13 @@ const SLOT_WHAT: usize = 1;
 const SLOT_REASON: usize = 2;
 const SLOT_UNSUBSCRIBE: usize = 3;
 const SLOT_ANSWERS: usize = 4;
-const SLOT_WRONG_SUBJECT: usize = 5;
-const SLOT_RESTORED: usize = 6;
-const SLOT_AFFECTED: usize = 7;
-const SLOT_LEFT: usize = 8;
-const SLOT_SUMMARY: usize = 9;
-const SLOT_RESOURCES: usize = 10;
+const SLOT_MINE: usize = 5;
+const SLOT_WRONG_SUBJECT: usize = 6;
+const SLOT_RESTORED: usize = 7;
+const SLOT_AFFECTED: usize = 8;
+const SLOT_LEFT: usize = 9;
+const SLOT_SUMMARY: usize = 10;
+const SLOT_RESOURCES: usize = 11;
 /// The number of personal values of one resource.
 const PER_RESOURCE: usize = 5;
 
@@ -177,6 +180,7 @@ fn mark(slot: usize) -> String {
 struct Links<'a> {
     unsubscribe: &'a str,
     answers: &'a str,
+    mine: &'a str,
 }
 
 impl<'a> Links<'a> {
@@ -184,6 +188,7 @@ impl<'a> Links<'a> {
         Links {
             unsubscribe: addressing.unsubscribe_url,
             answers: addressing.answers_url,
+            mine: addressing.mine_url,
         }
     }
 }
@@ -192,7 +197,7 @@ impl<'a> Links<'a> {
 fn values<'a>(own: &'a RecipientContext, links: Links<'a>) -> impl Iterator<Item = &'a str> {
     [own.name.as_str(), own.what.as_str(), own.reason.as_str()]
         .into_iter()
-        .chain([links.unsubscribe, links.answers])
+        .chain([links.unsubscribe, links.answers, links.mine])
         .chain([own.wrong_subject.as_deref().unwrap_or_default()])
         .chain(figures(own))
         .chain(own.resources.iter().flat_map(|resource| {
@@ -235,6 +240,7 @@ fn shape(own: &RecipientContext, optional: bool) -> Vec<u8> {
     let links = Links {
         unsubscribe: "-",
         answers: "-",
+        mine: "-",
     };
     key.extend(values(own, links).map(|value| u8::from(value.is_empty())));
     for name in own.values.keys() {

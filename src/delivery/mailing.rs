@@ -227,6 +227,7 @@ impl Writer {
             unsubscribe_url: &links.unsubscribe,
             answers_url: &links.answers,
             languages: Some(&languages),
+            mine_url: &links.mine,
             date: self.clock.now(),
             audit: &context.checkpoint,
         };

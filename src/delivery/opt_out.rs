@@ -105,6 +105,34 @@ pub fn opt_in(tx: &mut Tx<'_>, delivery: i64) -> Result<()> {
     Ok(())
 }
 
+/// Sets whether a person gets optional notices at their present address. An address that bounced, or whose person reported an email as
+/// spam, stays suppressed until an operator lifts it.
+///
+/// # Errors
+/// `NotFound` if the person does not exist.
+pub fn choose(tx: &mut Tx<'_>, person: &str, wants: bool) -> Result<()> {
+    let address = normal_address(&person::get(tx.conn, person)?.email);
+    if address.is_empty() {
+        return Ok(());
+    }
+    let stored = of(tx.conn, &address)?.map(|one| one.reason);
+    match (wants, stored) {
+        (false, None) => {
+            put(tx, &address, SuppressionReason::OptedOut)?;
+            tx.record(Event::new(Action::OptedOut, "person", person));
+        }
+        (true, Some(SuppressionReason::OptedOut)) => {
+            diesel::delete(o::table.find(&address)).execute(tx.conn)?;
+            tx.record(
+                Event::new(Action::OptedIn, "person", person)
+                    .before(json!({"reason": SuppressionReason::OptedOut})),
+            );
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Returns whether the person of a delivery has opted out of optional notices.
 ///
 /// # Errors

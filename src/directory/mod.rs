@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod contact;
+pub mod choices;
 pub mod dependants;
 pub mod endpoint;
 pub mod erased;

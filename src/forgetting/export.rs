@@ -18,6 +18,7 @@ use crate::db::schema::{
     feedback as f, hook_requests as h, incident_people as ip, incidents as i, members as m,
     notice_recipients as nr, notice_values as nv, notices as n, opt_outs as oo, resources as r,
 };
+use crate::directory::choices::{self, Choices};
 use crate::directory::person::{self, Person};
 use crate::directory::{forget, normal_address};
 
@@ -42,6 +43,8 @@ pub struct Export {
     pub reports: Vec<Value>,
     /// The answers of the person.
     pub answers: Vec<Value>,
+    /// What the person chose on their page: the language and the time zone.
+    pub choices: Choices,
     /// The suppressed addresses of the person.
     pub suppressions: Vec<Value>,
     /// The incidents that the person was added to directly.
@@ -78,6 +81,7 @@ pub fn export(tx: &mut Tx<'_>, id: &ExternalId) -> Result<Export> {
         emergency_notices: emergencies(conn, id)?,
         reports: reports(conn, &found.report_ids())?,
         answers: answers(conn, id)?,
+        choices: choices::of(conn, key)?,
         suppressions: suppressions(conn, &found)?,
         named_in_incidents: named(conn, key)?,
         errors: errors(conn, key)?,

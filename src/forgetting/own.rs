@@ -13,8 +13,8 @@ use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{
     comparison_blocks as cb, comparison_listings as cl, comparisons as c, emergency_recipients as mr,
-    erasure_marks as em, hook_requests as h, idempotency_keys as ik, notice_values as nv, opt_outs as oo,
-    shared_recipients as sr,
+    erasure_marks as em, feed_reads as fr, hook_requests as h, idempotency_keys as ik, notice_values as nv,
+    opt_outs as oo, people as p, person_choices as pc, shared_recipients as sr,
 };
 use crate::directory::erased::{MarkOf, Marks};
 
@@ -40,6 +40,10 @@ pub(super) struct Own {
     pub emergencies: Vec<String>,
     /// The recipients of which the person is one of the further people: the notice and the position.
     pub shared: Vec<(String, i64)>,
+    /// What the person chose: the key of the person.
+    pub chosen: Vec<i64>,
+    /// Up to when the person has read the feed: the key of the person.
+    pub read: Vec<i64>,
 }
 
 impl Own {
@@ -53,6 +57,8 @@ impl Own {
             self.listings.len(),
             self.emergencies.len(),
             self.shared.len(),
+            self.chosen.len(),
+            self.read.len(),
         ]
         .into_iter()
         .sum::<usize>() as i64
@@ -87,7 +93,19 @@ pub(super) fn find(conn: &mut Conn, needles: &Needles, own: &BTreeSet<String>) -
         .order((sr::notice_id, sr::ordinal))
         .select((sr::notice_id, sr::ordinal))
         .load(conn)?;
+    let chosen = pc::table
+        .inner_join(p::table)
+        .filter(p::id.eq(&needles.id))
+        .select(pc::person_key)
+        .load(conn)?;
+    let read = fr::table
+        .inner_join(p::table)
+        .filter(p::id.eq(&needles.id))
+        .select(fr::person_key)
+        .load(conn)?;
     Ok(Own {
+        chosen,
+        read,
         emergencies,
         shared,
         suppressed,
@@ -181,6 +199,8 @@ pub(super) fn remove(conn: &mut Conn, own: &Own, needles: &Needles) -> Result<()
     for address in &own.suppressed {
         diesel::delete(oo::table.find(address)).execute(conn)?;
     }
+    diesel::delete(pc::table.filter(pc::person_key.eq_any(&own.chosen))).execute(conn)?;
+    diesel::delete(fr::table.filter(fr::person_key.eq_any(&own.read))).execute(conn)?;
     for (notice, person) in &own.values {
         diesel::delete(nv::table.find((notice, person))).execute(conn)?;
     }

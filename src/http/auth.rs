@@ -134,7 +134,8 @@ pub(super) async fn record(
     Ok(())
 }
 
-fn bearer(req: &ServiceRequest) -> Option<String> {
+/// Returns the token of a request.
+pub(super) fn bearer(req: &ServiceRequest) -> Option<String> {
     let value = req.headers().get("authorization")?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme

@@ -103,6 +103,11 @@ impl Paths {
         Paths(documented.chain(others).chain(pages).collect())
     }
 
+    /// Returns whether a path accepts a method.
+    pub(super) fn accept(&self, method: &Method, path: &str) -> bool {
+        self.methods(path).contains(method.as_str())
+    }
+
     fn methods(&self, path: &str) -> BTreeSet<&'static str> {
         let matching = self.0.iter().filter(|(pattern, _)| pattern.is_match(path));
         matching

@@ -10,7 +10,7 @@ use super::problem::{Answer, Problem};
 use crate::base::error::Error;
 use crate::base::id::{
     AlertRuleId, AttestationId, BackupId, CheckId, ComparisonId, EmergencyId, EndpointId, ErasureId,
-    ExternalId, HeartbeatId, IncidentId, IntegrationId, MuteId, NextStepId, NoticeId, OperatorId, PolicyId,
+    ExternalId, FeedKeyId, HeartbeatId, IncidentId, IntegrationId, MuteId, NextStepId, NoticeId, OperatorId, PolicyId,
     PostId, RunId, SourceId, TimeStampId, TokenId,
 };
 use crate::directory::ResourceRef;
@@ -84,6 +84,7 @@ own_ids! {
     EmergencyId: "emergency notice", Self::parse;
     EndpointId: "endpoint", Self::parse;
     ErasureId: "erasure", Self::parse;
+    FeedKeyId: "feed key", Self::parse;
     HeartbeatId: "heartbeat", Self::parse;
     IncidentId: "incident", Self::parse;
     IntegrationId: "integration", Self::parse;

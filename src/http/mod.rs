@@ -17,6 +17,7 @@ mod customer_page;
 pub mod edge;
 pub mod error_page;
 pub mod extract;
+pub mod feed;
 pub mod feedback;
 mod hook_refusal;
 pub mod hooks;
@@ -25,6 +26,8 @@ mod ids;
 pub mod language;
 mod merged;
 pub mod metrics;
+pub mod mine;
+mod mine_view;
 mod now;
 pub mod page;
 pub mod pages;
@@ -98,6 +101,17 @@ fn documented() -> (
         .service(public::unsubscribe_page)
         .service(public::unsubscribe)
         .service(public::subscribe_again)
+        .service(feed::routes())
+        .service(feed::script)
+        .service(mine::show)
+        .service(mine::open_token)
+        .service(mine::download)
+        .service(mine::save)
+        .service(mine::end)
+        .service(mine::show_link)
+        .service(mine::open_link)
+        .service(mine::show_ticket)
+        .service(mine::open_ticket)
         .service(answers::show)
         .service(answers::answer)
         .split_for_parts()

@@ -19,6 +19,7 @@ use crate::auth::Links;
 use crate::auth::uses::TokenUses;
 use crate::backup::BackupSettings;
 use crate::base::time::{Clock, Timestamp};
+use crate::customer::hints::Hints;
 use crate::db::Db;
 use crate::db::foreign::Limit;
 use crate::delivery::endpoints::Endpoints;
@@ -93,6 +94,8 @@ pub struct App {
     pub used_integrations: UsedIntegrations,
     /// The queue of answers by link that wait to be stored.
     pub answers: AnswerQueue,
+    /// The streams of the feed in this process.
+    pub feed: Arc<Hints>,
     /// The time that every body of a request gets at least.
     pub body_grace: std::time::Duration,
     /// The number of threads that answer requests.

@@ -456,6 +456,8 @@ pub struct Urls {
     pub unsubscribe: String,
     /// The page for answering, without the chosen answer.
     pub answers: String,
+    /// The page of the recipient: what affects them, what they were told, and their preferences.
+    pub mine: String,
 }
 
 impl Urls {
@@ -464,6 +466,7 @@ impl Urls {
         Urls {
             unsubscribe: format!("{public_url}/unsubscribe/…"),
             answers: format!("{public_url}/answers/…"),
+            mine: format!("{public_url}/mine/link/…"),
         }
     }
 }
@@ -568,6 +571,7 @@ pub fn context(
         optional,
         answers: content.phase.asks().then(|| MailAnswers::at(&urls.answers)),
         unsubscribe_url: urls.unsubscribe,
+        mine_url: urls.mine,
         late: began.filter(|_| recipient.late).map(|(_, began)| MailLate {
             began: moment(*began),
         }),

@@ -260,7 +260,8 @@ pub struct PayloadTimes {
 }
 
 impl PayloadTimes {
-    fn of(content: &Content) -> Self {
+    /// Returns the times that a notice shows.
+    pub fn of(content: &Content) -> Self {
         let at = |wanted: &str| {
             content
                 .times

@@ -30,7 +30,7 @@ use crate::base::language::Language;
 use crate::base::text::{hex, undirected};
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
-use crate::directory::{check_address, normal_address, person};
+use crate::directory::{check_address, choices, normal_address, person};
 use crate::incident::{self, metrics, recovery, report};
 use crate::notice::template::{MailResource, Phase};
 use crate::words::Texts;
@@ -655,6 +655,10 @@ fn follow_through(
         }
         let frozen: Vec<&NotifiedAddress> = adding.iter().map(|(notified, _)| *notified).collect();
         let contexts = contexts(conn, &frozen)?;
+        let zones = choices::time_zones(
+            conn,
+            &adding.iter().map(|(_, one)| one.id.as_str()).collect::<Vec<_>>(),
+        )?;
         for (notified, person) in adding {
             let context: RecipientContext = serde_json::from_str(
                 contexts
@@ -664,6 +668,8 @@ fn follow_through(
             more.push(Recipient {
                 address: person.email,
                 context: RecipientContext {
+                    // A choice of the person since then takes precedence.
+                    time_zone: zones.get(&person.id).cloned().or(context.time_zone),
                     people: vec![person.id],
                     name: undirected(&person.name).into_owned(),
                     reason: Texts::of_phrases().with(reason, context.language, &[]),

@@ -1,7 +1,7 @@
 //! Secrets at rest: which stored secrets are encrypted, and the rotation of their key. `base::sealed` encrypts them.
 //!
 //! These are the secrets of integrations and endpoints, the URLs and secrets of directory sources, which contain passwords, the URLs of
-//! operators' webhooks, and the keys that Candor makes itself. API tokens, hooks and heartbeats need no encryption, because only their
+//! operators' webhooks, the secrets of feed keys, and the keys that Candor makes itself. API tokens, hooks and heartbeats need no encryption, because only their
 //! hashes are stored.
 
 use diesel::prelude::*;
@@ -13,7 +13,8 @@ use crate::base::sealed::{is_current, is_on, open, seal};
 use crate::db::Conn;
 use crate::db::own_key::OwnKey;
 use crate::db::schema::{
-    directory_sources as s, endpoints as e, integrations as i, operators as o, settings as own,
+    directory_sources as s, endpoints as e, feed_keys as f, integrations as i, operators as o,
+    settings as own,
 };
 
 /// A stored secret.
@@ -59,6 +60,10 @@ fn all(conn: &mut Conn) -> Result<Vec<Stored>> {
     let rows: Vec<(String, Option<String>)> = e::table.order(e::id).select((e::id, e::secret)).load(conn)?;
     for (id, secret) in rows {
         add("endpoints", "secret", &id, secret);
+    }
+    let rows: Vec<(String, String)> = f::table.order(f::id).select((f::id, f::secret)).load(conn)?;
+    for (id, secret) in rows {
+        add("feed_keys", "secret", &id, Some(secret));
     }
     let rows: Vec<(String, Option<String>)> =
         o::table.order(o::id).select((o::id, o::webhook_url)).load(conn)?;
@@ -121,6 +126,9 @@ pub fn rotate(tx: &mut Tx<'_>) -> Result<usize> {
                 .execute(tx.conn)?,
             ("endpoints", _) => diesel::update(e::table.find(id))
                 .set(e::secret.eq(Some(text)))
+                .execute(tx.conn)?,
+            ("feed_keys", _) => diesel::update(f::table.find(id))
+                .set(f::secret.eq(text))
                 .execute(tx.conn)?,
             ("operators", _) => diesel::update(o::table.find(id))
                 .set(o::webhook_url.eq(Some(text)))

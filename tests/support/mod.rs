@@ -18,6 +18,7 @@ pub mod mysql_server;
 mod notices;
 mod postgres;
 pub mod postgres_proxy;
+pub mod product;
 pub mod receiver;
 pub mod recovery;
 pub mod shop;

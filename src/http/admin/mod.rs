@@ -28,6 +28,7 @@ mod done;
 mod draft_actions;
 mod draft_forms;
 mod error_page;
+mod feed_keys;
 mod feedback;
 mod field;
 mod filled;
@@ -139,6 +140,7 @@ pub fn pages() -> Vec<Page> {
     operators::routes(&mut pages);
     status_page::routes(&mut pages);
     tokens::routes(&mut pages);
+    feed_keys::routes(&mut pages);
     settings::routes(&mut pages);
     system::routes(&mut pages);
     backups::routes(&mut pages);

@@ -8,6 +8,7 @@ use super::signed_in::SignedIn;
 use super::view::{count, grouped};
 use crate::auth::{self, Role};
 use crate::automation::policy;
+use crate::customer::keys;
 use crate::http::App;
 use crate::http::admin_page::Pages;
 use crate::http::problem::Answer;
@@ -26,7 +27,7 @@ const COUNTED: i64 = 500;
 
 async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let sending = app.sending.clone();
-    let (policies, operators, own, limits, tokens, components) = app
+    let (policies, operators, own, limits, tokens, components, feed_keys) = app
         .db
         .read(move |conn| {
             let mut own = 0_usize;
@@ -40,6 +41,7 @@ async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
                 limits::read(conn, &sending)?,
                 auth::list(conn, None, COUNTED)?.len(),
                 component::all(conn)?.len(),
+                keys::list(conn, None, COUNTED)?.len(),
             ))
         })
         .await?;
@@ -109,6 +111,18 @@ async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
             "/admin/tokens",
             "With which people sign in and programs use the API.",
             Some(tokens),
+        ));
+    }
+    if admin {
+        let keys = match feed_keys {
+            0 => "no key: no product shows notices".to_owned(),
+            keys => count(keys, "key", "keys"),
+        };
+        items.push(item(
+            "In the product",
+            "/admin/feed-keys",
+            "The keys with which your product shows its users the notices to them.",
+            Some(keys),
         ));
     }
     items.push(item("Audit", "/admin/audit", "Who did what, and when.", None));

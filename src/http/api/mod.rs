@@ -22,6 +22,7 @@ pub mod drafts;
 pub mod emergency;
 pub mod endpoints;
 pub mod evidence;
+pub mod feed_keys;
 pub mod feedback;
 pub mod forgetting;
 pub mod history;
@@ -106,6 +107,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .wrap(from_fn(idempotency::guard))
         .wrap(from_fn(auth::guard))
         .configure(tokens::routes)
+        .configure(feed_keys::routes)
         .configure(search::routes)
         .configure(directory::routes)
         .configure(people::routes)

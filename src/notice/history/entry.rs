@@ -62,6 +62,15 @@ pub struct HistoryEntry {
     pub reason: String,
     #[serde(skip)]
     pub(super) ordinal: i64,
+    /// Whether the recipient can opt out of the notice.
+    #[serde(skip)]
+    pub(super) optional: bool,
+    /// When the server accepted the email.
+    #[serde(skip)]
+    pub(super) sent_at: Option<Timestamp>,
+    /// The frozen data of the recipient, as JSON.
+    #[serde(skip)]
+    pub(super) context: String,
 }
 
 impl HistoryEntry {

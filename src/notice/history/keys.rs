@@ -83,6 +83,14 @@ pub(super) fn push(to: &mut Statement, source: &Source, window: Window<'_>) {
         .push(&window.limit.to_string());
 }
 
+/// Adds a query for all places of the emails to a person.
+pub(super) fn push_all_of_person(to: &mut Statement, person: &str) {
+    to.push("SELECT notice_id, ordinal FROM notice_recipients WHERE channel = 'email' AND person_id = ")
+        .text(person)
+        .push(" UNION SELECT notice_id, ordinal FROM shared_recipients WHERE person_id = ")
+        .text(person);
+}
+
 /// Adds the query for the places of one table. A limit stands in its own query, so that no more of the index is read.
 fn part(to: &mut Statement, table: &str, condition: impl Fn(&mut Statement), window: Window<'_>) {
     to.push("SELECT notice_id, ordinal FROM (SELECT notice_id, ordinal FROM ")

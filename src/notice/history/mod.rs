@@ -20,7 +20,9 @@ mod keys;
 mod list;
 mod members;
 mod rows;
+mod told;
 
 pub use entry::{HistoryAnswer, HistoryCorrection, HistoryEntry, HistoryIncident, Place};
 pub use keys::newest_of_person;
 pub use list::{Told, Wanted, list};
+pub use told::{Tally, ToldNotice, tally, told};

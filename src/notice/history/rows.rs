@@ -33,6 +33,8 @@ struct Row {
     channel: String,
     #[diesel(sql_type = Text)]
     context: String,
+    #[diesel(sql_type = Bool)]
+    optional: bool,
     #[diesel(sql_type = Text)]
     phase: String,
     #[diesel(sql_type = Text)]
@@ -87,6 +89,8 @@ impl Row {
         Ok(HistoryEntry {
             people: frozen.people.into_iter().map(Cow::into_owned).collect(),
             reason,
+            optional: self.optional,
+            sent_at: self.sent_at,
             phase: Phase::parse(&self.phase).map_err(Error::internal)?,
             incident: HistoryIncident {
                 id: self.incident_id,
@@ -113,6 +117,7 @@ impl Row {
             corrected: None,
             corrects: None,
             ordinal: self.ordinal,
+            context: self.context,
         })
     }
 }
@@ -125,7 +130,7 @@ pub(super) fn read(
 ) -> Result<(Vec<HistoryEntry>, Option<Place>)> {
     let mut statement = Statement::default();
     statement.push(
-        "SELECT k.notice_id, k.ordinal, r.person_id, r.name, r.address, r.channel, r.context, n.phase, n.state AS notice_state, \
+        "SELECT k.notice_id, k.ordinal, r.person_id, r.name, r.address, r.channel, r.context, r.optional, n.phase, n.state AS notice_state, \
              COALESCE(n.queued_at, n.created_at) AS queued_at, n.incident_id, i.number, i.title, i.drill, \
              d.id AS delivery, d.state, d.sent_at FROM (",
     );

@@ -67,6 +67,7 @@ impl Shape {
                     ("reason", Shape::Plain),
                     ("optional", Shape::Plain),
                     ("unsubscribe_url", Shape::Plain),
+                    ("mine_url", Shape::Plain),
                     ("answers", Shape::Answers),
                     ("late", Shape::Late),
                     ("corrects", Shape::Corrects),

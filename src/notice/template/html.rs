@@ -17,9 +17,10 @@ const ATTRIBUTES: [&str; 15] = [
     "summary", "title", "valign", "width",
 ];
 /// The variables with links that Candor makes, or that its settings contain. A link begins with its scheme and contains no unescaped value of a customer.
-const LINKS: [&str; 5] = [
+const LINKS: [&str; 6] = [
     "support_url",
     "unsubscribe_url",
+    "mine_url",
     "answers.works",
     "answers.broken",
     "answers.help",

@@ -189,6 +189,8 @@ pub struct MailContext {
     pub optional: bool,
     /// The URL for opting out.
     pub unsubscribe_url: String,
+    /// The URL of the page of the recipient: what affects them, what they were told, and their preferences.
+    pub mine_url: String,
     /// The links with which the recipient answers. Empty in a report and in a correction, which do not ask.
     pub answers: Option<MailAnswers>,
     /// Set if other people were notified before, and this is the first email about the incident to the recipient.
@@ -589,7 +591,7 @@ pub fn finish_subject(rendered: &str) -> Result<String> {
 
 /// The parts of a [`MailContext`] that differ between the recipients of a notice, and all names that can
 /// refer to them. Of the recovery, these are its fields: its name is also that of a phase, which a template may compare.
-const PERSONAL: [&str; 28] = [
+const PERSONAL: [&str; 29] = [
     "t",
     "values",
     "restored",
@@ -602,6 +604,7 @@ const PERSONAL: [&str; 28] = [
     "what",
     "reason",
     "unsubscribe_url",
+    "mine_url",
     "answers",
     "works",
     "broken",
@@ -795,6 +798,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         reason: "You receive this because you own Acme, to which the affected resources belong.".to_owned(),
         optional: phase.optional(),
         unsubscribe_url: "https://candor.example.com/unsubscribe/sample".to_owned(),
+        mine_url: "https://candor.example.com/mine/link/sample".to_owned(),
         answers: phase
             .asks()
             .then(|| MailAnswers::at("https://candor.example.com/answers/sample")),

@@ -2,7 +2,7 @@
 
 /// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects, but without the keys of
 /// the sentences in `t`.
-pub(super) const NAMES: [&str; 52] = [
+pub(super) const NAMES: [&str; 53] = [
     "phase",
     "incident",
     "number",
@@ -30,6 +30,7 @@ pub(super) const NAMES: [&str; 52] = [
     "reason",
     "optional",
     "unsubscribe_url",
+    "mine_url",
     "answers",
     "headline",
     "update",

@@ -1,0 +1,271 @@
+//! The page of one person: what affects the person now, what the person was told and answered, and what the person chose. The owner of an
+//! account sees what its people were told too.
+
+use std::collections::{BTreeMap, HashMap};
+
+use diesel::prelude::*;
+use serde::Serialize;
+
+use super::feed::{self, FeedNotice};
+use super::pass::Visitor;
+use super::phase_words;
+use super::preferences::{self, Preferences};
+use super::status::{self, FeedIncident};
+use crate::audience::OWNER;
+use crate::auth::Links;
+use crate::base::error::Result;
+use crate::base::language::Language;
+use crate::base::time::Timestamp;
+use crate::db::Conn;
+use crate::db::schema::{
+    accounts as a, incident_resources as ir, incidents as i, members as m, recovery_states as rs,
+    resources as r,
+};
+use crate::directory::{choices, person};
+use crate::incident::recovery;
+use crate::notice::DeliveryState;
+use crate::notice::history::{self, HistoryAnswer, Wanted};
+use crate::notice::template::Phase;
+
+/// The largest number of notices that the page lists.
+const TOLD: i64 = 100;
+/// The largest number of accounts of an owner.
+const ACCOUNTS: i64 = 20;
+/// The largest number of emails to the people of an account that are looked at.
+const OF_ACCOUNT: i64 = 500;
+
+/// Everything on the page of a person.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Mine {
+    /// The ID of the person.
+    pub person: String,
+    /// The name of the person.
+    pub name: String,
+    /// When this was read.
+    pub as_of: Timestamp,
+    /// The open incidents of which the person was told.
+    pub incidents: Vec<MyIncident>,
+    /// The newest notices to the person.
+    pub notices: Vec<MyNotice>,
+    /// Whether there are more notices than those.
+    pub more_notices: bool,
+    /// The accounts that the person owns.
+    pub accounts: Vec<MyAccount>,
+    /// What the person chose, and what applies.
+    pub preferences: Preferences,
+}
+
+/// An open incident with the person's own resources.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct MyIncident {
+    /// The incident.
+    #[serde(flatten)]
+    pub incident: FeedIncident,
+    /// The first of the person's own resources that the last notice named.
+    pub affected: Vec<MyResource>,
+}
+
+/// One of the person's own resources.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct MyResource {
+    /// The type.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// The ID.
+    pub id: String,
+    /// The name that the notice used.
+    pub name: String,
+    /// `impaired`, `recovering` or `recovered`; `affected` if the incident has no recovery states; `not_affected` if the incident does not
+    /// affect it any more.
+    pub state: String,
+}
+
+/// A notice with the person's answer.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct MyNotice {
+    /// The notice.
+    #[serde(flatten)]
+    pub notice: FeedNotice,
+    /// The last answer of the person. Null if there is none.
+    pub answer: Option<HistoryAnswer>,
+}
+
+/// An account that the person owns.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct MyAccount {
+    /// The ID of the account.
+    pub id: String,
+    /// The name of the account.
+    pub name: String,
+    /// What the people of the account were told, the newest first.
+    pub notices: Vec<AccountNotice>,
+}
+
+/// A notice to people of an account.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct AccountNotice {
+    /// The number of the incident.
+    pub incident: i64,
+    /// The phase of the notice.
+    pub phase: Phase,
+    /// The phase in the language of the reader.
+    pub title: String,
+    /// When it was sent first.
+    pub at: Timestamp,
+    /// The number of people of the account who were sent it.
+    pub people: usize,
+    /// Whether the incident is open.
+    pub open: bool,
+    /// How many of the account's affected resources are restored. Null if the incident is not open or has no recovery states.
+    pub recovery: Option<AccountRecovery>,
+}
+
+/// How many of the affected resources of an account are restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct AccountRecovery {
+    /// The number of affected resources, restored or not.
+    pub affected: usize,
+    /// The number of restored resources.
+    pub recovered: usize,
+}
+
+/// Returns everything on the page of a person.
+///
+/// # Errors
+/// An error of the database.
+pub fn of(conn: &mut Conn, visitor: &Visitor, links: &Links, now: Timestamp) -> Result<Mine> {
+    let applied = choices::applied(conn, visitor.key)?;
+    let person = person::get(conn, &visitor.person)?;
+    let (told, next) = history::told(conn, &visitor.person, None, TOLD)?;
+    let read_up_to = super::read::mark(conn, visitor.key)?;
+    let notices = told
+        .iter()
+        .map(|one| {
+            Ok(MyNotice {
+                notice: feed::shown(one, applied.language, read_up_to, links)?,
+                answer: one.entry.answer.clone(),
+            })
+        })
+        .collect::<Result<_>>()?;
+    Ok(Mine {
+        name: person.name,
+        person: person.id,
+        as_of: now,
+        incidents: incidents(conn, visitor, applied.language)?,
+        notices,
+        more_notices: next.is_some(),
+        accounts: accounts(conn, visitor, applied.language)?,
+        preferences: preferences::of(conn, visitor)?,
+    })
+}
+
+fn incidents(conn: &mut Conn, visitor: &Visitor, language: Language) -> Result<Vec<MyIncident>> {
+    let mut found = Vec::new();
+    for open in status::open(conn, &visitor.person)? {
+        let in_use = recovery::in_use(conn, &open.incident.id)?;
+        let mut affected = Vec::new();
+        for resource in feed::texts(&open.last).resources {
+            let stored: Option<(Option<Timestamp>, Option<String>)> = ir::table
+                .inner_join(r::table)
+                .left_join(
+                    rs::table.on(rs::incident_id
+                        .eq(ir::incident_id)
+                        .and(rs::resource_key.eq(ir::resource_key))),
+                )
+                .filter(ir::incident_id.eq(open.incident.id.as_str()))
+                .filter(r::type_.eq(&resource.type_))
+                .filter(r::id.eq(&resource.id))
+                .select((ir::removed_at, rs::state.nullable()))
+                .first(conn)
+                .optional()?;
+            let state = match stored {
+                None | Some((Some(_), _)) => "not_affected".to_owned(),
+                Some((None, Some(state))) => state,
+                Some((None, None)) if in_use => recovery::State::Impaired.as_str().to_owned(),
+                Some((None, None)) => "affected".to_owned(),
+            };
+            affected.push(MyResource {
+                type_: resource.type_,
+                id: resource.id,
+                name: resource.label,
+                state,
+            });
+        }
+        found.push(MyIncident {
+            incident: status::shown(&open, language)?,
+            affected,
+        });
+    }
+    Ok(found)
+}
+
+/// Returns what the people of the accounts that a person owns were told. It names none of them.
+fn accounts(conn: &mut Conn, visitor: &Visitor, language: Language) -> Result<Vec<MyAccount>> {
+    let owned: Vec<(String, String)> = m::table
+        .inner_join(a::table)
+        .filter(m::person_key.eq(visitor.key))
+        .filter(m::role.eq(OWNER))
+        .filter(m::gone_at.is_null())
+        .filter(a::gone_at.is_null())
+        .order(a::name)
+        .select((a::id, a::name))
+        .limit(ACCOUNTS)
+        .load(conn)?;
+    let mut found = Vec::new();
+    for (id, name) in owned {
+        let wanted = Wanted {
+            account: Some(id.clone()),
+            ..Wanted::default()
+        };
+        let told = history::list(conn, &wanted, None, OF_ACCOUNT)?;
+        let mut order: Vec<String> = Vec::new();
+        let mut notices: BTreeMap<String, AccountNotice> = BTreeMap::new();
+        for entry in told.entries {
+            let sent = matches!(entry.state, DeliveryState::Sent | DeliveryState::Bounced);
+            if entry.drill || entry.endpoint.is_some() || !sent {
+                continue;
+            }
+            let key = entry.notice.to_string();
+            let people = entry.people.len();
+            match notices.get_mut(&key) {
+                Some(notice) => {
+                    notice.people += people;
+                    notice.at = notice.at.min(entry.at);
+                }
+                None => {
+                    order.push(key.clone());
+                    let notice = AccountNotice {
+                        incident: entry.incident.number,
+                        phase: entry.phase,
+                        title: phase_words::name(entry.phase, language)?.to_owned(),
+                        at: entry.at,
+                        people,
+                        open: false,
+                        recovery: None,
+                    };
+                    notices.insert(key, notice);
+                }
+            }
+        }
+        let mut notices: Vec<AccountNotice> =
+            order.into_iter().filter_map(|key| notices.remove(&key)).collect();
+        mark_open(conn, &mut notices)?;
+        found.push(MyAccount { id, name, notices });
+    }
+    Ok(found)
+}
+
+fn mark_open(conn: &mut Conn, notices: &mut [AccountNotice]) -> Result<()> {
+    let numbers: Vec<i64> = notices.iter().map(|notice| notice.incident).collect();
+    let statuses: HashMap<i64, String> = i::table
+        .filter(i::number.eq_any(&numbers))
+        .select((i::number, i::status))
+        .load(conn)?
+        .into_iter()
+        .collect();
+    for notice in notices {
+        let status = statuses.get(&notice.incident).map(String::as_str);
+        notice.open = status.is_some_and(|status| !matches!(status, "resolved" | "merged"));
+    }
+    Ok(())
+}
