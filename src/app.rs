@@ -46,6 +46,7 @@ use crate::egress::client::Client;
 use crate::emergency::copy::{Copies, CopySettings};
 use crate::feedback::Keys;
 use crate::http::App;
+use crate::http::brand::BrandReadings;
 use crate::http::pages::Pages;
 use crate::http::refusals::{Refusals, Summaries};
 use crate::http::stats::{FeedbackStats, HttpStats};
@@ -197,6 +198,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     };
     work.start(refusals, Wake::Never);
     work.start(StoredUses { app: app.clone() }, Wake::Never);
+    work.start(BrandReadings { app: app.clone() }, Wake::Never);
     let handle = server.handle();
     let serving = tokio::spawn(server);
     Ok(Running {
@@ -302,6 +304,8 @@ async fn prepare(
         .name
         .clone()
         .unwrap_or_else(|| from.email.domain().to_owned());
+    let pages = Pages::default();
+    pages.brand.refresh(&db).await?;
     let conditions = Arc::new(ConditionCache::new(db.clone()));
     let post = Post {
         exit: exit.clone(),
@@ -374,7 +378,7 @@ async fn prepare(
         audience_cache: Arc::default(),
         plans: Arc::default(),
         post: post.clone(),
-        pages: Pages,
+        pages,
         delivers: config.workers,
         lifetime: config.delivery_lifetime,
     });

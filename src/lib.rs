@@ -16,6 +16,7 @@ pub mod db;
 pub mod audit;
 
 pub mod auth;
+pub mod brand;
 pub mod config;
 pub mod egress;
 pub mod listing;

@@ -150,6 +150,7 @@ mod templates_have_versions;
 mod the_audience_equals_a_naive_reference;
 mod the_audience_is_read_once;
 mod the_audit_chain_holds;
+mod the_brand_is_in_what_customers_read;
 mod the_commands_speak_for_programs;
 mod the_database_is_gone;
 mod the_database_may_go_away;

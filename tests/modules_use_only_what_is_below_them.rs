@@ -11,6 +11,7 @@ const ORDER: &[&str] = &[
     "db",
     "audit",
     "auth",
+    "brand",
     "egress",
     "time_stamps",
     "work",

@@ -644,6 +644,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    brand_logos (sha256) {
+        sha256 -> Text,
+        media -> Text,
+        content -> Binary,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
     sending_settings (digest) {
         digest -> Text,
         body -> Text,
@@ -1210,6 +1219,7 @@ diesel::allow_tables_to_appear_in_same_query!(
     deliveries,
     delivery_counts,
     delivery_attempts,
+    brand_logos,
     sending_settings,
     sending_contexts,
     delivery_receipts,

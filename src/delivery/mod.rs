@@ -30,6 +30,7 @@ pub mod outcome_log;
 pub mod outcome_record;
 pub mod queue;
 pub mod refusal;
+mod sender;
 pub mod sending_context;
 pub mod sending_settings;
 pub mod sent_message;

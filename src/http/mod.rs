@@ -12,6 +12,7 @@ pub mod api;
 pub mod audience_cache;
 pub mod auth;
 pub mod beats;
+pub mod brand;
 mod client;
 pub mod edge;
 pub mod error_page;
@@ -91,6 +92,8 @@ fn documented() -> (
         .service(metrics::healthz)
         .service(metrics::readyz)
         .service(metrics::metrics)
+        .service(brand::logo)
+        .service(brand::color)
         .service(public::status)
         .service(public::unsubscribe_page)
         .service(public::unsubscribe)

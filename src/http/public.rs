@@ -45,7 +45,7 @@ pub async fn status(app: web::Data<App>) -> Answer<Declared> {
             })
         })
         .collect();
-    let title = format!("{}: incident reports", app.sending.sender);
+    let title = format!("{}: incident reports", app.company());
     let page = app.pages.answer(
         "public/status",
         &json!({"company": app.sending.sender, "title": title, "reports": reports, "at": app.clock().now().for_people(None)}),

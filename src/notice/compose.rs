@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::branding::FrozenBrand;
 use super::progress;
 use crate::audience::{OWNER, Reason};
 use crate::base::id::NoticeId;
@@ -72,6 +73,9 @@ pub struct Content {
     /// Whether the emails to those whose own resources are not all restored say so. Only a resolution says it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub acknowledges_impaired: bool,
+    /// What the emails show of the brand, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brand: Option<FrozenBrand>,
 }
 
 /// The notice that a correction is about.
@@ -439,5 +443,6 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         }),
         drill: content.drill,
         values,
+        brand: content.brand.as_ref().map(FrozenBrand::for_mail),
     }
 }

@@ -17,6 +17,8 @@ mod approvals;
 mod asked;
 mod authors;
 mod belongs;
+pub mod brand_preview;
+pub mod branding;
 mod break_glass;
 mod changes;
 mod claims;

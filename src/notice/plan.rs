@@ -6,6 +6,7 @@ use diesel::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::asked;
+use super::branding::FrozenBrand;
 use super::compose::{self, Content, CorrectedNotice, DETECTED, RESOLVED, RecipientContext, STARTED};
 use super::endpoints::{self, EndpointRecipient};
 use super::impaired::{self, StillImpaired};
@@ -26,6 +27,7 @@ use crate::audience::{self, Addressee, At, Counts, Rule};
 use crate::base::count::counted;
 use crate::base::error::{Error, Result};
 use crate::base::text::{hex, undirected};
+use crate::brand;
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
 use crate::directory::{check_address, normal_address, person};
@@ -721,6 +723,9 @@ pub(super) fn content(
         }
         _ => None,
     };
+    let brand = brand::read(conn)?;
+    let frozen = FrozenBrand::of(&brand, &sending.public_url);
+    let name = frozen.as_ref().and_then(|brand| brand.name.clone());
     Ok(Content {
         phase,
         number: incident.number,
@@ -730,7 +735,7 @@ pub(super) fn content(
         action: row.action()?.map(|action| action.for_mail()),
         times: shown,
         report,
-        sender: sending.sender.clone(),
+        sender: name.unwrap_or_else(|| sending.sender.clone()),
         corrects: wrong.map(|wrong| CorrectedNotice {
             notice: wrong.id.clone(),
             sent_at: wrong.queued_at.unwrap_or(wrong.created_at),
@@ -739,9 +744,10 @@ pub(super) fn content(
         headline: words::headline(row, &incident),
         update: words::update_number(conn, row, phase)?,
         next_update: row.next_update_due_at,
-        support_url: sending.support_url.clone(),
+        support_url: brand.settings.support_url.clone().or_else(|| sending.support_url.clone()),
         values: values::used(row, &template.values())?,
         acknowledges_impaired: row.acknowledge_impaired,
+        brand: frozen,
     })
 }
 

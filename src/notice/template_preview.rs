@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::branding::FrozenBrand;
 use super::compose::{self, Content, DETECTED, RESOLVED, RecipientContext, STARTED};
 use super::sending::Sending;
 use super::templates::{self, TemplateView};
@@ -97,6 +98,9 @@ pub fn of_incident(
         let detail = "affects nobody with an address; choose another incident";
         return Err(Error::invalid("/incident", detail));
     }
+    let brand = brand::read(conn)?;
+    let frozen = FrozenBrand::of(&brand, &sending.public_url);
+    let name = frozen.as_ref().and_then(|brand| brand.name.clone());
     Ok(OfIncident {
         content: Content {
             phase,
@@ -107,15 +111,16 @@ pub fn of_incident(
             action: None,
             times: shown,
             report: None,
-            sender: sending.sender.clone(),
+            sender: name.unwrap_or_else(|| sending.sender.clone()),
             corrects: None,
             drill: found.drill,
             headline: found.headline,
             update: None,
             next_update: None,
-            support_url: sending.support_url.clone(),
+            support_url: brand.settings.support_url.clone().or_else(|| sending.support_url.clone()),
             values: Vec::new(),
             acknowledges_impaired: false,
+            brand: frozen,
         },
         people,
     })

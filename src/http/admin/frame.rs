@@ -75,6 +75,7 @@ const PARTS: [Part; 6] = [
             link("Templates", "/admin/templates"),
             link("Policies", "/admin/automation"),
             admin("Limits", "/admin/limits"),
+            admin("Brand", "/admin/brand"),
             link("Operators", "/admin/operators"),
             admin("Tokens", "/admin/tokens"),
             link("Audit", "/admin/audit"),

@@ -19,6 +19,7 @@ mod audit;
 mod audit_proof;
 mod automation;
 mod backups;
+mod brand;
 mod check;
 mod choices;
 mod corrections;
@@ -115,6 +116,7 @@ pub fn pages() -> Vec<Page> {
     notices::routes(&mut pages);
     approving::routes(&mut pages);
     limits::routes(&mut pages);
+    brand::routes(&mut pages);
     sending::routes(&mut pages);
     corrections::routes(&mut pages);
     write::routes(&mut pages);

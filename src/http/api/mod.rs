@@ -11,6 +11,7 @@ pub mod audit;
 pub mod audit_proofs;
 pub mod automation;
 pub mod backups;
+pub mod brand;
 mod comparison_fetch;
 pub mod comparisons;
 pub mod corrections;
@@ -126,6 +127,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(notices::routes)
         .configure(drafts::routes)
         .configure(limits::routes)
+        .configure(brand::routes)
         .configure(recipients::routes)
         .configure(mail::routes)
         .configure(recovery::routes)

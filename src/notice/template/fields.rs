@@ -36,6 +36,8 @@ pub(super) enum Shape {
     Values,
     /// How much of what is affected of the recipient is restored.
     Recovery,
+    /// The brand of the sender.
+    Brand,
     /// A text, a number, a truth value or a list of texts. It has no fields.
     Plain,
     /// A value whose kind is known only when the template is rendered.
@@ -74,6 +76,7 @@ impl Shape {
                     ("next_update", Shape::Plain),
                     ("support_url", Shape::Plain),
                     ("values", Shape::Values),
+                    ("brand", Shape::Brand),
                 ],
             ),
             Shape::Incident => (
@@ -125,6 +128,15 @@ impl Shape {
                     ("affected", Shape::Plain),
                     ("left", Shape::Plain),
                     ("summary", Shape::Plain),
+                ],
+            ),
+            Shape::Brand => (
+                "the brand",
+                &[
+                    ("color", Shape::Plain),
+                    ("logo", Shape::Plain),
+                    ("postal_address", Shape::Plain),
+                    ("footer", Shape::Plain),
                 ],
             ),
             Shape::Values => ("the values", &[]),

@@ -197,6 +197,21 @@ pub struct MailContext {
     pub recovery: Option<MailRecovery>,
     /// Whether the email is part of a drill. Candor marks every email of a drill, whatever its template shows.
     pub drill: bool,
+    /// The brand of the sender, if it has more than a name and a page for help.
+    pub brand: Option<MailBrand>,
+}
+
+/// The brand in an email.
+#[derive(Clone, Debug, Serialize)]
+pub struct MailBrand {
+    /// The colour, such as `#0b5cad`. White text on it can be read.
+    pub color: Option<String>,
+    /// The https URL of the logo.
+    pub logo: Option<String>,
+    /// The lines of the postal address.
+    pub postal_address: Vec<String>,
+    /// The lines of the footer.
+    pub footer: Vec<String>,
 }
 
 /// What an email to a recipient who was found late says in addition.
@@ -794,6 +809,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
             _ => None,
         },
         drill: false,
+        brand: None,
     };
     let many = MailContext {
         subject: Some("A subject of the operator's own".to_owned()),
@@ -816,6 +832,12 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         optional: !phase.optional(),
         late: matches!(phase, Phase::Detection | Phase::Update | Phase::Recovery).then(|| MailLate {
             began: "14 March 2024, 06:51 UTC (09:51 EAT)".to_owned(),
+        }),
+        brand: Some(MailBrand {
+            color: Some("#0b5cad".to_owned()),
+            logo: Some("https://candor.example.com/brand/logo/sample".to_owned()),
+            postal_address: vec!["1 High Street".to_owned(), "Nairobi".to_owned()],
+            footer: vec!["Quickbyte Ltd, registered in Kenya".to_owned()],
         }),
         ..base.clone()
     };

@@ -1,7 +1,7 @@
 //! The names of everything that a template can show.
 
 /// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects.
-pub(super) const NAMES: [&str; 47] = [
+pub(super) const NAMES: [&str; 52] = [
     "phase",
     "incident",
     "number",
@@ -49,4 +49,9 @@ pub(super) const NAMES: [&str; 47] = [
     "left",
     "summary",
     "finding",
+    "brand",
+    "color",
+    "logo",
+    "postal_address",
+    "footer",
 ];
