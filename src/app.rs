@@ -51,6 +51,7 @@ use crate::http::pages::Pages;
 use crate::http::refusals::{Refusals, Summaries};
 use crate::http::stats::{FeedbackStats, HttpStats};
 use crate::http::token_uses::StoredUses;
+use crate::maintenance::runner::Maintenances;
 use crate::notice::{Sending, templates};
 use crate::operators::mail::Post;
 use crate::operators::worker as operators;
@@ -506,6 +507,7 @@ async fn start_background(
     work.start(checks, Wake::Never);
     work.start(policies, Wake::Commit(db.written()));
     work.start(waves, Wake::Never);
+    work.start(Maintenances { db: db.clone() }, Wake::Never);
     operators::start(work, operators);
     if config.smtp_url.is_none() {
         tracing::warn!(

@@ -33,6 +33,7 @@ pub mod watch;
 pub mod audience;
 pub mod comparison;
 pub mod incident;
+pub mod maintenance;
 pub mod search;
 
 pub mod answers;

@@ -15,6 +15,14 @@ const WITHOUT: &[(&str, &str)] = &[
         "GET /answers/{token}",
         "It is a page for customers, behind the links in emails.",
     ),
+    (
+        "GET /brand/color/{file}",
+        "It is a file of the public pages.",
+    ),
+    (
+        "GET /brand/logo/{sha256}",
+        "It is a file of the public pages and of emails.",
+    ),
     ("GET /healthz", "Monitoring calls it."),
     (
         "GET /heartbeats/{token}",

@@ -19,6 +19,7 @@ const ORDER: &[&str] = &[
     "directory",
     "backup",
     "incident",
+    "maintenance",
     "comparison",
     "search",
     "alert",

@@ -4,6 +4,7 @@ use super::enums::word_enum;
 
 word_enum! {
     /// A language of the built-in texts for customers.
+    #[derive(PartialOrd, Ord)]
     Language, "a language" {
         /// English. It is used where no other language is known.
         En = "en",

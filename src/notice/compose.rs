@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::branding::FrozenBrand;
+use super::planned_mail::{Attachment, FrozenMaintenance};
 use super::progress;
 use crate::audience::{OWNER, Reason};
 use crate::base::id::NoticeId;
@@ -24,6 +25,8 @@ use crate::notice::template::{
 pub(super) const STARTED: &str = "Started";
 pub(super) const DETECTED: &str = "Detected";
 pub(super) const RESOLVED: &str = "Resolved";
+pub(super) const STARTS: &str = "Starts";
+pub(super) const ENDS: &str = "Ends";
 
 /// The number of resources that an email lists by name.
 const LISTED: usize = 25;
@@ -76,6 +79,18 @@ pub struct Content {
     /// What the emails show of the brand, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brand: Option<FrozenBrand>,
+    /// The planned maintenance, in the phase `maintenance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<FrozenMaintenance>,
+}
+
+impl Content {
+    /// Returns the file that the emails have besides their texts, if there is one.
+    pub fn attachment(&self) -> Option<Attachment> {
+        // The file is the same for everybody, so it shows no message with values of the recipients.
+        let message = Some(self.message.as_str()).filter(|_| self.values.is_empty());
+        self.maintenance.as_ref()?.calendar(&self.sender, message)
+    }
 }
 
 /// The notice that a correction is about.
@@ -444,5 +459,9 @@ pub fn context(content: &Content, recipient: &RecipientContext, optional: bool, 
         drill: content.drill,
         values,
         brand: content.brand.as_ref().map(FrozenBrand::for_mail),
+        maintenance: content
+            .maintenance
+            .as_ref()
+            .map(|planned| planned.for_mail(zone.as_ref())),
     }
 }

@@ -11,6 +11,7 @@ use super::templates::{self, TemplateView};
 use crate::audience::{self, At, Rule};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
+use crate::brand;
 use crate::db::Conn;
 use crate::incident;
 use crate::incident::metrics;
@@ -121,6 +122,7 @@ pub fn of_incident(
             values: Vec::new(),
             acknowledges_impaired: false,
             brand: frozen,
+            maintenance: None,
         },
         people,
     })
@@ -200,6 +202,7 @@ fn mixed(
         update: sample.update,
         next_update: sample.next_update.clone(),
         values: sample.values.clone(),
+        maintenance: sample.maintenance.clone(),
         ..real
     }
 }

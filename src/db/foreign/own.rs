@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 110] = [
+pub(super) const TABLES: [&str; 112] = [
     "account_history",
     "account_label_history",
     "accounts",
@@ -82,6 +82,8 @@ pub(super) const TABLES: [&str; 110] = [
     "incident_titles",
     "incidents",
     "integrations",
+    "maintenance_notices",
+    "maintenances",
     "member_history",
     "members",
     "merged_links",

@@ -142,7 +142,7 @@ async fn replace(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
 }
 
 async fn put_logo(app: web::Data<App>, sent: Upload) -> Answer<HttpResponse> {
-    let (by, content) = sent.content("logo")?;
+    let (by, content) = sent.content("file")?;
     let mut bytes = Vec::new();
     content
         .take(MAX_SIZE as u64 + 1)

@@ -43,7 +43,10 @@ const PARTS: [Part; 6] = [
     },
     Part {
         link: link("Incidents", "/admin/incidents"),
-        within: &[],
+        within: &[
+            link("Incidents", "/admin/incidents"),
+            link("Planned maintenance", "/admin/maintenances"),
+        ],
     },
     Part {
         link: link("Customers", "/admin/directory"),

@@ -50,6 +50,7 @@ mod integrations;
 mod kept;
 mod limits;
 mod mail_as_sent;
+mod maintenances;
 mod matchers;
 mod merging;
 mod mute_forms;
@@ -129,6 +130,7 @@ pub fn pages() -> Vec<Page> {
     integration_try::routes(&mut pages);
     integrations::routes(&mut pages);
     rules::routes(&mut pages);
+    maintenances::routes(&mut pages);
     mutes::routes(&mut pages);
     mute_forms::routes(&mut pages);
     watching::routes(&mut pages);

@@ -27,6 +27,7 @@ pub mod history;
 pub mod incidents;
 pub mod limits;
 pub mod mail;
+pub mod maintenances;
 mod merges;
 pub mod mutes;
 mod notice_values;
@@ -125,6 +126,7 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(comparison_fetch::routes)
         .configure(audience::routes)
         .configure(notices::routes)
+        .configure(maintenances::routes)
         .configure(drafts::routes)
         .configure(limits::routes)
         .configure(brand::routes)

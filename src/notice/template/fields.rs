@@ -38,6 +38,8 @@ pub(super) enum Shape {
     Recovery,
     /// The brand of the sender.
     Brand,
+    /// The planned maintenance.
+    Maintenance,
     /// A text, a number, a truth value or a list of texts. It has no fields.
     Plain,
     /// A value whose kind is known only when the template is rendered.
@@ -77,6 +79,7 @@ impl Shape {
                     ("support_url", Shape::Plain),
                     ("values", Shape::Values),
                     ("brand", Shape::Brand),
+                    ("maintenance", Shape::Maintenance),
                 ],
             ),
             Shape::Incident => (
@@ -128,6 +131,18 @@ impl Shape {
                     ("affected", Shape::Plain),
                     ("left", Shape::Plain),
                     ("summary", Shape::Plain),
+                ],
+            ),
+            Shape::Maintenance => (
+                "the maintenance",
+                &[
+                    ("change", Shape::Plain),
+                    ("title", Shape::Plain),
+                    ("starts", Shape::Plain),
+                    ("ends", Shape::Plain),
+                    ("was_starts", Shape::Plain),
+                    ("was_ends", Shape::Plain),
+                    ("components", Shape::Plain),
                 ],
             ),
             Shape::Brand => (

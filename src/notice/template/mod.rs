@@ -52,18 +52,21 @@ word_enum! {
         Report = "report",
         /// A notice reached people whom the incident does not affect, and this one tells them so.
         Correction = "correction",
+        /// A planned maintenance is announced, moved, cancelled, has begun or is over.
+        Maintenance = "maintenance",
     }
 }
 
 impl Phase {
-    /// All phases, in the order in which they happen. A correction can happen at any time.
-    pub const ALL: [Phase; 6] = [
+    /// All phases, in the order in which they happen. A correction can happen at any time, and a maintenance is no incident.
+    pub const ALL: [Phase; 7] = [
         Phase::Detection,
         Phase::Update,
         Phase::Recovery,
         Phase::Resolution,
         Phase::Report,
         Phase::Correction,
+        Phase::Maintenance,
     ];
 
     /// Returns whether a person may opt out of the notices of this phase. Notices of the other phases are
@@ -73,11 +76,12 @@ impl Phase {
     }
 
     /// Returns whether the emails of this phase ask whether the service works for the recipient. A report does not ask, because
-    /// it comes after the end of the incident. A correction does not ask, because the incident does not affect its readers.
+    /// it comes after the end of the incident. A correction does not ask, because the incident does not affect its readers, and a
+    /// maintenance is no problem that somebody works on.
     pub fn asks(self) -> bool {
         match self {
             Phase::Detection | Phase::Update | Phase::Recovery | Phase::Resolution => true,
-            Phase::Report | Phase::Correction => false,
+            Phase::Report | Phase::Correction | Phase::Maintenance => false,
         }
     }
 }
@@ -120,6 +124,7 @@ impl Source {
             Phase::Resolution => builtin!("resolution"),
             Phase::Report => builtin!("report"),
             Phase::Correction => builtin!("correction"),
+            Phase::Maintenance => builtin!("maintenance"),
         };
         Source {
             subject: subject.to_owned(),
@@ -146,9 +151,9 @@ impl Source {
 /// All data that an email can show. Nothing in it is interpreted as a template.
 #[derive(Clone, Debug, Serialize)]
 pub struct MailContext {
-    /// The phase: detection, update, recovery, resolution, report or correction.
+    /// The phase: detection, update, recovery, resolution, report, correction or maintenance.
     pub phase: Phase,
-    /// The incident, without its internal title.
+    /// The incident, without its internal title. In the phase `maintenance`, its number is that of the maintenance.
     pub incident: MailIncident,
     /// The subject that the operator wrote, if there is one.
     pub subject: Option<String>,
@@ -199,6 +204,27 @@ pub struct MailContext {
     pub drill: bool,
     /// The brand of the sender, if it has more than a name and a page for help.
     pub brand: Option<MailBrand>,
+    /// The planned maintenance, in the phase `maintenance`.
+    pub maintenance: Option<MailMaintenance>,
+}
+
+/// A planned maintenance in an email.
+#[derive(Clone, Debug, Serialize)]
+pub struct MailMaintenance {
+    /// What the email says about it: announced, moved, cancelled, begun or over.
+    pub change: &'static str,
+    /// What is maintained.
+    pub title: String,
+    /// When it starts, in the time zone of the recipient and in UTC.
+    pub starts: String,
+    /// When it ends, in the time zone of the recipient and in UTC.
+    pub ends: String,
+    /// When it was to start before it was moved. Empty if it was not.
+    pub was_starts: Option<String>,
+    /// When it was to end before it was moved. Empty if it was not.
+    pub was_ends: Option<String>,
+    /// The IDs of the components of the status page that it affects.
+    pub components: Vec<String>,
 }
 
 /// The brand in an email.
@@ -755,6 +781,18 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
             _ => format!("{restored} of your {affected} affected files are restored so far."),
         },
     };
+    let maintenance = |change: &'static str| {
+        let was = |text: &str| (change == "moved").then(|| text.to_owned());
+        (phase == Phase::Maintenance).then(|| MailMaintenance {
+            change,
+            title: "Maintenance of the database".to_owned(),
+            starts: "21 March 2024, 01:00 (Africa/Nairobi), 20 March 2024, 22:00 UTC".to_owned(),
+            ends: "21 March 2024, 03:00 (Africa/Nairobi), 00:00 UTC".to_owned(),
+            was_starts: was("20 March 2024, 01:00 (Africa/Nairobi), 19 March 2024, 22:00 UTC"),
+            was_ends: was("20 March 2024, 03:00 (Africa/Nairobi), 00:00 UTC"),
+            components: vec!["uploads".to_owned()],
+        })
+    };
     let base = MailContext {
         phase,
         incident: MailIncident {
@@ -810,6 +848,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         },
         drill: false,
         brand: None,
+        maintenance: maintenance("announced"),
     };
     let many = MailContext {
         subject: Some("A subject of the operator's own".to_owned()),
@@ -825,7 +864,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         more_resources: 131,
         recovery: match phase {
             Phase::Recovery => Some(recovery(156, 156)),
-            Phase::Correction => None,
+            Phase::Correction | Phase::Maintenance => None,
             _ => Some(recovery(12, 156)),
         },
         times: Vec::new(),
@@ -839,6 +878,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
             postal_address: vec!["1 High Street".to_owned(), "Nairobi".to_owned()],
             footer: vec!["Quickbyte Ltd, registered in Kenya".to_owned()],
         }),
+        maintenance: maintenance("moved"),
         ..base.clone()
     };
     let bare = MailContext {
@@ -847,6 +887,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         paragraphs: Vec::new(),
         report: None,
         recovery: None,
+        maintenance: maintenance("cancelled"),
         corrects: base.corrects.clone().map(|corrects| MailCorrects {
             subject: String::new(),
             ..corrects

@@ -1,7 +1,7 @@
 //! The names of everything that a template can show.
 
 /// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects.
-pub(super) const NAMES: [&str; 52] = [
+pub(super) const NAMES: [&str; 59] = [
     "phase",
     "incident",
     "number",
@@ -54,4 +54,11 @@ pub(super) const NAMES: [&str; 52] = [
     "logo",
     "postal_address",
     "footer",
+    "maintenance",
+    "change",
+    "starts",
+    "ends",
+    "was_starts",
+    "was_ends",
+    "components",
 ];
