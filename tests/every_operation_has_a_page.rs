@@ -15,10 +15,7 @@ const WITHOUT: &[(&str, &str)] = &[
         "GET /answers/{token}",
         "It is a page for customers, behind the links in emails.",
     ),
-    (
-        "GET /brand/color/{file}",
-        "It is a file of the public pages.",
-    ),
+    ("GET /brand/color/{file}", "It is a file of the public pages."),
     (
         "GET /brand/logo/{sha256}",
         "It is a file of the public pages and of emails.",

@@ -3,8 +3,8 @@
 //!
 //! The process in which the brand changes shows the change at once. Another process shows it after the next reading.
 
-use std::sync::{Arc, RwLock};
 use std::sync::PoisonError;
+use std::sync::{Arc, RwLock};
 
 use serde::Serialize;
 
@@ -68,7 +68,11 @@ struct Cached {
 impl BrandCache {
     /// Returns what a page shows.
     pub fn shown(&self) -> Arc<Shown> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).shown.clone()
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .shown
+            .clone()
     }
 
     /// Reads the brand again.

@@ -122,7 +122,11 @@ mod tests {
 
     #[test]
     fn the_nearest_color_is_just_dark_enough() {
-        for (light, dark) in [("#777777", "#767676"), ("#ffffff", "#767676"), ("#0b5cad", "#0b5cad")] {
+        for (light, dark) in [
+            ("#777777", "#767676"),
+            ("#ffffff", "#767676"),
+            ("#0b5cad", "#0b5cad"),
+        ] {
             assert_eq!(color(light).darkened().to_string(), dark);
         }
         for light in ["#ff8800", "#ffee00", "#00ccff", "#ff66cc"] {
@@ -134,7 +138,9 @@ mod tests {
 
     #[test]
     fn only_six_digits_are_a_color() {
-        for wrong in ["", "#", "red", "0b5cad", "#0b5ca", "#0b5cad0", "#0b5caé", "#+b5cad", "#0B5CAD;"] {
+        for wrong in [
+            "", "#", "red", "0b5cad", "#0b5ca", "#0b5cad0", "#0b5caé", "#+b5cad", "#0B5CAD;",
+        ] {
             assert!(Color::parse(wrong).is_err(), "{wrong}");
         }
         assert_eq!(color("#0B5CAD").to_string(), "#0b5cad");

@@ -90,7 +90,9 @@ fn png(bytes: &[u8]) -> Result<(u32, u32), String> {
     let mut rest = bytes.get(PNG.len()..).unwrap_or_default();
     let (mut size, mut has_data) = (None, false);
     loop {
-        let (head, behind) = rest.split_first_chunk::<8>().ok_or_else(|| broken("it has no end"))?;
+        let (head, behind) = rest
+            .split_first_chunk::<8>()
+            .ok_or_else(|| broken("it has no end"))?;
         let [a, b, c, d, kind @ ..] = *head;
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
         let (data, behind) = behind
@@ -178,7 +180,11 @@ mod tests {
         for (width, height) in [(15, 40), (40, 15), (2049, 40), (0, 40), (u32::MAX, 40)] {
             assert!(Image::parse(of_size(width, height)).is_err(), "{width} {height}");
         }
-        assert!(Image::parse(vec![0; MAX_SIZE + 1]).unwrap_err().contains("256 KiB"));
+        assert!(
+            Image::parse(vec![0; MAX_SIZE + 1])
+                .unwrap_err()
+                .contains("256 KiB")
+        );
         assert!(Image::parse(b"GIF89a".to_vec()).unwrap_err().contains("neither"));
     }
 }

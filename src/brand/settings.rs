@@ -120,7 +120,8 @@ fn reply_to(text: &str) -> Checked {
     let mailbox = Mailbox::parse(text)?;
     if !mailbox.local().is_ascii() {
         return Err(
-            "must have only ASCII characters before the @, because not every mail server accepts others".to_owned(),
+            "must have only ASCII characters before the @, because not every mail server accepts others"
+                .to_owned(),
         );
     }
     Ok(mailbox.address())
@@ -172,10 +173,20 @@ mod tests {
         let Err(Error::Invalid { errors, .. }) = wrong.checked() else {
             panic!("must be refused");
         };
-        let pointers: Vec<_> = errors.iter().filter_map(|error| error.pointer.as_deref()).collect();
+        let pointers: Vec<_> = errors
+            .iter()
+            .filter_map(|error| error.pointer.as_deref())
+            .collect();
         assert_eq!(
             pointers,
-            ["/name", "/color", "/reply_to", "/support_url", "/postal_address", "/footer"]
+            [
+                "/name",
+                "/color",
+                "/reply_to",
+                "/support_url",
+                "/postal_address",
+                "/footer"
+            ]
         );
     }
 

@@ -44,9 +44,9 @@ pub(super) fn check(text: &str) -> Result<(u32, u32), String> {
         size: None,
     };
     reader.document()?;
-    reader
-        .size
-        .ok_or_else(|| "is an SVG without a size: give it a viewBox, or a width and a height in pixels".to_owned())
+    reader.size.ok_or_else(|| {
+        "is an SVG without a size: give it a viewBox, or a width and a height in pixels".to_owned()
+    })
 }
 
 struct Reader<'a> {
@@ -98,9 +98,13 @@ impl<'a> Reader<'a> {
                     return Err(wrong("a comment contains --"));
                 }
             } else if text.starts_with("<!") {
-                return Err(wrong("it has a document type or CDATA, which may hold other text; remove it"));
+                return Err(wrong(
+                    "it has a document type or CDATA, which may hold other text; remove it",
+                ));
             } else if text.starts_with("<?") {
-                return Err(wrong("it has a processing instruction, which may load a style; remove it"));
+                return Err(wrong(
+                    "it has a processing instruction, which may load a style; remove it",
+                ));
             } else if text.starts_with("</") {
                 self.skip(2);
                 let name = self.until(">")?.trim_end();
@@ -241,7 +245,9 @@ fn check_attribute(name: &str, value: &str) -> Result<(), String> {
         )));
     }
     if matches!(name, "href" | "xlink:href") && !value.starts_with('#') {
-        return Err(wrong("a link leads outside; it may lead only to a part of the image, such as #a"));
+        return Err(wrong(
+            "a link leads outside; it may lead only to a part of the image, such as #a",
+        ));
     }
     if name == "style" {
         return check_style(value);
@@ -252,7 +258,17 @@ fn check_attribute(name: &str, value: &str) -> Result<(), String> {
 /// Checks a style: no rule that loads anything, and no escape that could hide one.
 fn check_style(style: &str) -> Result<(), String> {
     let lower = style.to_ascii_lowercase();
-    for refused in ["@", "\\", "expression", "javascript:", "behavior", "-moz-binding", "image(", "image-set(", "src("] {
+    for refused in [
+        "@",
+        "\\",
+        "expression",
+        "javascript:",
+        "behavior",
+        "-moz-binding",
+        "image(",
+        "image-set(",
+        "src(",
+    ] {
         if lower.contains(refused) {
             return Err(wrong(format!("a style contains {refused}")));
         }
@@ -267,8 +283,14 @@ fn check_urls(value: &str) -> Result<(), String> {
         let Some(target) = behind.trim_start().strip_prefix('(') else {
             continue;
         };
-        if !target.trim_start().trim_start_matches(['"', '\'']).starts_with('#') {
-            return Err(wrong("url(…) leads outside; it may lead only to a part of the image, such as url(#a)"));
+        if !target
+            .trim_start()
+            .trim_start_matches(['"', '\''])
+            .starts_with('#')
+        {
+            return Err(wrong(
+                "url(…) leads outside; it may lead only to a part of the image, such as url(#a)",
+            ));
         }
     }
     Ok(())
@@ -276,8 +298,14 @@ fn check_urls(value: &str) -> Result<(), String> {
 
 /// Replaces the character references that every program knows.
 fn unescaped(text: &str) -> Result<String, String> {
-    if let Some(c) = text.chars().find(|c| c.is_control() && !matches!(c, '\t' | '\r' | '\n')) {
-        return Err(wrong(format!("it contains the control character U+{:04X}", u32::from(c))));
+    if let Some(c) = text
+        .chars()
+        .find(|c| c.is_control() && !matches!(c, '\t' | '\r' | '\n'))
+    {
+        return Err(wrong(format!(
+            "it contains the control character U+{:04X}",
+            u32::from(c)
+        )));
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -318,7 +346,10 @@ fn size(width: Option<&str>, height: Option<&str>, view: Option<&str>) -> Option
     if let (Some(width), Some(height)) = (width.and_then(pixels), height.and_then(pixels)) {
         return Some((width, height));
     }
-    let numbers: Vec<&str> = view?.split([' ', ',', '\n', '\t']).filter(|part| !part.is_empty()).collect();
+    let numbers: Vec<&str> = view?
+        .split([' ', ',', '\n', '\t'])
+        .filter(|part| !part.is_empty())
+        .collect();
     match numbers.as_slice() {
         [_, _, width, height] => Some((pixels(width)?, pixels(height)?)),
         _ => None,

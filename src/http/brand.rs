@@ -20,17 +20,28 @@ const KEEP: &str = "public, max-age=31536000, immutable";
 const SVG_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
 
 /// Answers with a file that never changes, or with 304 if the caller has it.
-fn fixed(req: &HttpRequest, etag: &str, media: &str, policy: Option<&str>, body: impl FnOnce() -> Vec<u8>) -> HttpResponse {
+fn fixed(
+    req: &HttpRequest,
+    etag: &str,
+    media: &str,
+    policy: Option<&str>,
+    body: impl FnOnce() -> Vec<u8>,
+) -> HttpResponse {
     let tag = format!("\"{etag}\"");
     let known = req.headers().get_all(IF_NONE_MATCH).any(|value| {
         let value = value.to_str().unwrap_or_default();
-        value.trim() == "*" || value.split(',').any(|one| one.trim().trim_start_matches("W/") == tag)
+        value.trim() == "*"
+            || value
+                .split(',')
+                .any(|one| one.trim().trim_start_matches("W/") == tag)
     });
     let mut response = match known {
         true => HttpResponse::NotModified(),
         false => HttpResponse::Ok(),
     };
-    response.insert_header((CACHE_CONTROL, KEEP)).insert_header((ETAG, tag));
+    response
+        .insert_header((CACHE_CONTROL, KEEP))
+        .insert_header((ETAG, tag));
     if let Some(policy) = policy {
         response.insert_header((CONTENT_SECURITY_POLICY, policy));
     }
@@ -48,7 +59,9 @@ pub async fn logo(app: web::Data<App>, req: HttpRequest, sha256: web::Path<Strin
     let wanted = sha256.clone();
     let (media, content) = app.db.read(move |conn| brand::image(conn, &wanted)).await?;
     let policy = (media == Media::Svg).then_some(SVG_POLICY);
-    Ok(Declared(fixed(&req, &sha256, media.media_type(), policy, || content)))
+    Ok(Declared(fixed(&req, &sha256, media.media_type(), policy, || {
+        content
+    })))
 }
 
 /// Returns the style with a colour, for the public pages.
@@ -65,9 +78,13 @@ pub async fn color(req: HttpRequest, file: web::Path<String>) -> Answer<Declared
         white = Color::WHITE,
     );
     let etag = color.to_string();
-    Ok(Declared(fixed(&req, etag.trim_start_matches('#'), "text/css; charset=utf-8", None, || {
-        style.into_bytes()
-    })))
+    Ok(Declared(fixed(
+        &req,
+        etag.trim_start_matches('#'),
+        "text/css; charset=utf-8",
+        None,
+        || style.into_bytes(),
+    )))
 }
 
 /// Reads what the public pages show of the brand, because another process may have changed it.

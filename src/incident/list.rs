@@ -32,7 +32,9 @@ pub struct Filter {
 /// Returns the incidents that match the filter, newest first, below the given number.
 pub fn list(conn: &mut Conn, filter: &Filter, below: Option<i64>, limit: i64) -> Result<Vec<Incident>> {
     // A planned maintenance has a negative number.
-    let mut query = i::table.filter(i::number.gt(0)).into_boxed::<crate::db::Backend>();
+    let mut query = i::table
+        .filter(i::number.gt(0))
+        .into_boxed::<crate::db::Backend>();
     if let Some(status) = filter.status {
         query = query.filter(i::status.eq(status.as_str()));
     }

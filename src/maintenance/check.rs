@@ -99,7 +99,10 @@ fn check_times(errors: &mut Vec<FieldError>, starts: Timestamp, ends: Timestamp,
     if ends <= starts {
         errors.push(FieldError::at("/ends_at", "must be after starts_at"));
     } else if ends > starts.plus(LONGEST) {
-        errors.push(FieldError::at("/ends_at", "must be at most 31 days after starts_at"));
+        errors.push(FieldError::at(
+            "/ends_at",
+            "must be at most 31 days after starts_at",
+        ));
     }
 }
 

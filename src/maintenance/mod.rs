@@ -9,5 +9,6 @@ mod stored;
 
 pub use check::{Cancel, Move, NewMaintenance, Said};
 pub use stored::{
-    Maintenance, MaintenanceState, begin, cancel, count, create, current_and_upcoming, finish, get, list, locked, reschedule,
+    Maintenance, MaintenanceState, begin, cancel, count, create, current_and_upcoming, finish, get, list,
+    locked, reschedule,
 };

@@ -146,7 +146,12 @@ pub fn locked(tx: &mut Tx<'_>, id: &IncidentId) -> Result<Maintenance> {
 ///
 /// # Errors
 /// An error of the database.
-pub fn list(conn: &mut Conn, state: Option<MaintenanceState>, below: Option<i64>, limit: i64) -> Result<Vec<Maintenance>> {
+pub fn list(
+    conn: &mut Conn,
+    state: Option<MaintenanceState>,
+    below: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Maintenance>> {
     let mut query = m::table.into_boxed::<crate::db::Backend>();
     if let Some(state) = state {
         query = query.filter(m::state.eq(state));
@@ -254,7 +259,10 @@ fn wrong_state(one: &Maintenance, what: &str) -> Error {
         MaintenanceState::Over => "is over",
         MaintenanceState::Cancelled => "is cancelled",
     };
-    Error::Conflict(format!("maintenance {} {state}, so it cannot be {what}", one.number))
+    Error::Conflict(format!(
+        "maintenance {} {state}, so it cannot be {what}",
+        one.number
+    ))
 }
 
 /// Gives a maintenance other times. It tells nobody.
@@ -298,7 +306,10 @@ fn recorded(tx: &mut Tx<'_>, action: Action, before: &Maintenance) -> Result<Mai
 /// `NotFound` if it does not exist, `Conflict` if it is over or cancelled.
 pub fn cancel(tx: &mut Tx<'_>, id: &IncidentId) -> Result<Maintenance> {
     let before = locked(tx, id)?;
-    if !matches!(before.state, MaintenanceState::Scheduled | MaintenanceState::InProgress) {
+    if !matches!(
+        before.state,
+        MaintenanceState::Scheduled | MaintenanceState::InProgress
+    ) {
         return Err(wrong_state(&before, "cancelled"));
     }
     diesel::update(m::table.find(id.as_str()))
@@ -359,7 +370,10 @@ const AT_ONCE: i64 = 50;
 /// An error of the database.
 pub(super) fn advance(tx: &mut Tx<'_>) -> Result<usize> {
     let due = |conn: &mut Conn, state, now: Timestamp| -> Result<Vec<IncidentId>> {
-        let due = m::table.filter(m::state.eq(state)).select(m::incident_id).limit(AT_ONCE);
+        let due = m::table
+            .filter(m::state.eq(state))
+            .select(m::incident_id)
+            .limit(AT_ONCE);
         Ok(match state {
             MaintenanceState::Scheduled => due.filter(m::starts_at.le(now)).load(conn)?,
             _ => due.filter(m::ends_at.le(now)).load(conn)?,

@@ -25,18 +25,33 @@ pub fn brand_preview(conn: &mut Conn, sending: &Sending) -> Result<Rendered> {
         && mail.logo.is_some()
     {
         let (media, content) = brand::image(conn, &logo.sha256)?;
-        mail.logo = Some(format!("data:{};base64,{}", media.media_type(), STANDARD.encode(content)));
+        mail.logo = Some(format!(
+            "data:{};base64,{}",
+            media.media_type(),
+            STANDARD.encode(content)
+        ));
     }
     let [sample, ..] = template.samples(Phase::Detection);
-    template.render(&MailContext {
-        sender: brand.settings.name.clone().unwrap_or_else(|| sending.sender.clone()),
-        support_url: brand.settings.support_url.clone().or_else(|| sending.support_url.clone()),
-        headline: Some("Some files cannot be opened".to_owned()),
-        brand: mail,
-        ..sample
-    })
-    .map_err(|error| match error {
-        Error::Invalid { detail, .. } => Error::Conflict(format!("the template of a detection cannot be rendered: {detail}")),
-        other => other,
-    })
+    template
+        .render(&MailContext {
+            sender: brand
+                .settings
+                .name
+                .clone()
+                .unwrap_or_else(|| sending.sender.clone()),
+            support_url: brand
+                .settings
+                .support_url
+                .clone()
+                .or_else(|| sending.support_url.clone()),
+            headline: Some("Some files cannot be opened".to_owned()),
+            brand: mail,
+            ..sample
+        })
+        .map_err(|error| match error {
+            Error::Invalid { detail, .. } => Error::Conflict(format!(
+                "the template of a detection cannot be rendered: {detail}"
+            )),
+            other => other,
+        })
 }

@@ -103,7 +103,11 @@ fn line(out: &mut String, text: &str) {
 /// Returns a time in UTC.
 fn utc(at: Timestamp) -> String {
     let text = at.to_string();
-    let mut digits: String = text.chars().take(19).filter(|c| !matches!(c, '-' | ':')).collect();
+    let mut digits: String = text
+        .chars()
+        .take(19)
+        .filter(|c| !matches!(c, '-' | ':'))
+        .collect();
     digits.push('Z');
     digits
 }
@@ -167,12 +171,21 @@ mod tests {
         }
         let unfolded = text.replace("\r\n ", "");
         let expected = long.replace('\\', "\\\\").replace(',', "\\,").replace(';', "\\;");
-        assert!(unfolded.contains(&format!("SUMMARY:{expected}\r\n")), "{unfolded}");
-        assert!(unfolded.contains("DESCRIPTION:One\\nEND:VEVENT\\nTwo\r\n"), "{unfolded}");
+        assert!(
+            unfolded.contains(&format!("SUMMARY:{expected}\r\n")),
+            "{unfolded}"
+        );
+        assert!(
+            unfolded.contains("DESCRIPTION:One\\nEND:VEVENT\\nTwo\r\n"),
+            "{unfolded}"
+        );
         assert_eq!(unfolded.matches("\r\nEND:VEVENT\r\n").count(), 1);
         assert!(unfolded.contains("DTSTART:20240320T200000Z\r\n"), "{unfolded}");
         assert!(unfolded.contains("DTSTAMP:20240314T081100Z\r\n"), "{unfolded}");
-        assert!(unfolded.contains("ORGANIZER;CN=\"Quick 'Byte'\":https://"), "{unfolded}");
+        assert!(
+            unfolded.contains("ORGANIZER;CN=\"Quick 'Byte'\":https://"),
+            "{unfolded}"
+        );
     }
 
     #[test]

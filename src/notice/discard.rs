@@ -11,8 +11,9 @@ use crate::audit::{Action, Event, Tx};
 use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::db::schema::{
-    answer_reminders as r, automation_recovery_runs as rr, automation_runs as ar, discarded_notices as dn, maintenance_notices as m,
-    notice_approvals as a, notice_authors as w, notice_corrections as c, notice_values as v, notices as n,
+    answer_reminders as r, automation_recovery_runs as rr, automation_runs as ar, discarded_notices as dn,
+    maintenance_notices as m, notice_approvals as a, notice_authors as w, notice_corrections as c,
+    notice_values as v, notices as n,
 };
 
 /// Discards a draft.

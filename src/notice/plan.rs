@@ -7,7 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::asked;
 use super::branding::FrozenBrand;
-use super::compose::{self, Content, CorrectedNotice, DETECTED, ENDS, RESOLVED, RecipientContext, STARTED, STARTS};
+use super::compose::{
+    self, Content, CorrectedNotice, DETECTED, ENDS, RESOLVED, RecipientContext, STARTED, STARTS,
+};
 use super::endpoints::{self, EndpointRecipient};
 use super::impaired::{self, StillImpaired};
 use super::notified::{EmailState, NotifiedAddress, contexts};
@@ -762,7 +764,11 @@ pub(super) fn content(
         },
         update: words::update_number(conn, row, phase)?,
         next_update: row.next_update_due_at,
-        support_url: brand.settings.support_url.clone().or_else(|| sending.support_url.clone()),
+        support_url: brand
+            .settings
+            .support_url
+            .clone()
+            .or_else(|| sending.support_url.clone()),
         values: values::used(row, &template.values())?,
         acknowledges_impaired: row.acknowledge_impaired,
         brand: frozen,

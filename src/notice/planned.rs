@@ -101,7 +101,11 @@ pub fn plan(tx: &mut Tx<'_>, new: &NewMaintenance) -> Result<PlannedMaintenance>
 pub fn reschedule(tx: &mut Tx<'_>, id: &IncidentId, to: &Move) -> Result<PlannedMaintenance> {
     let before = maintenance::locked(tx, id)?;
     let moved = maintenance::reschedule(tx, id, to)?;
-    let message = to.message.as_deref().map_or(moved.message.as_str(), str::trim).to_owned();
+    let message = to
+        .message
+        .as_deref()
+        .map_or(moved.message.as_str(), str::trim)
+        .to_owned();
     let told = told(tx.conn, id)?;
     drop_drafts(tx, id)?;
     let saying = Saying {
@@ -131,7 +135,12 @@ pub fn cancel(tx: &mut Tx<'_>, id: &IncidentId, cancelled: &Cancel) -> Result<Pl
             sequence: after.sequence,
             was: None,
         };
-        draft(tx, &after, saying, cancelled.message.as_deref().unwrap_or_default().trim())?;
+        draft(
+            tx,
+            &after,
+            saying,
+            cancelled.message.as_deref().unwrap_or_default().trim(),
+        )?;
     }
     with_notices(tx.conn, after)
 }
@@ -173,10 +182,14 @@ pub fn say(tx: &mut Tx<'_>, id: &IncidentId, said: &Said) -> Result<PlannedMaint
         return refused("nobody was told of it, so nobody needs to be told that it is cancelled");
     }
     if change == Change::Moved && told_before == Some(times) {
-        return refused("its announcement was sent with the times that it has now; move or cancel it, or draft a catch-up");
+        return refused(
+            "its announcement was sent with the times that it has now; move or cancel it, or draft a catch-up",
+        );
     }
     if change != Change::Moved && was_said(tx.conn, id, change, planned.sequence)? {
-        return refused("a notice that says this was sent; draft a catch-up of it for those who did not get it");
+        return refused(
+            "a notice that says this was sent; draft a catch-up of it for those who did not get it",
+        );
     }
     drop_drafts(tx, id)?;
     let saying = Saying {

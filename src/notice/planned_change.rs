@@ -73,7 +73,11 @@ pub(super) fn current(of: &Maintenance, was_told: bool) -> Change {
 }
 
 /// Returns what a notice freezes of its maintenance. `None` if it is about an incident.
-pub(super) fn frozen(conn: &mut Conn, row: &Row, sending: &Sending) -> Result<Option<(FrozenMaintenance, i64)>> {
+pub(super) fn frozen(
+    conn: &mut Conn,
+    row: &Row,
+    sending: &Sending,
+) -> Result<Option<(FrozenMaintenance, i64)>> {
     if row.phase()? != Phase::Maintenance {
         return Ok(None);
     }

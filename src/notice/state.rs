@@ -336,11 +336,7 @@ pub(super) fn queue(tx: &mut Tx<'_>, row: &Row, frozen: Frozen<'_>) -> Result<()
                 stop(tx, &earlier, Some("the maintenance changed"), frozen.domain)?;
             }
         }
-        Phase::Recovery
-        | Phase::Resolution
-        | Phase::Report
-        | Phase::Correction
-        | Phase::Maintenance => {}
+        Phase::Recovery | Phase::Resolution | Phase::Report | Phase::Correction | Phase::Maintenance => {}
     }
     tell_workers(tx.conn, None)?;
     tx.record(

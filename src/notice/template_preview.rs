@@ -118,7 +118,11 @@ pub fn of_incident(
             headline: found.headline,
             update: None,
             next_update: None,
-            support_url: brand.settings.support_url.clone().or_else(|| sending.support_url.clone()),
+            support_url: brand
+                .settings
+                .support_url
+                .clone()
+                .or_else(|| sending.support_url.clone()),
             values: Vec::new(),
             acknowledges_impaired: false,
             brand: frozen,

@@ -152,7 +152,14 @@ async fn put_logo(app: web::Data<App>, sent: Upload) -> Answer<HttpResponse> {
         Ok(_) => Ok(done(&app, PATH, "The logo is saved.")),
         Err(Error::Invalid { errors, .. }) => {
             let said: Vec<String> = errors.into_iter().map(|error| error.detail).collect();
-            page(&app, &by, None, Some(said.join("; ")), StatusCode::UNPROCESSABLE_ENTITY).await
+            page(
+                &app,
+                &by,
+                None,
+                Some(said.join("; ")),
+                StatusCode::UNPROCESSABLE_ENTITY,
+            )
+            .await
         }
         Err(other) => Err(other.into()),
     }

@@ -120,14 +120,12 @@ const MOVE: &[Field] = &[
     .optional(),
 ];
 
-const CANCEL: &[Field] = &[
-    Field::long_text(
-        "message",
-        "Message",
-        "The text of the email. If empty, it says only that the maintenance is cancelled.",
-    )
-    .optional(),
-];
+const CANCEL: &[Field] = &[Field::long_text(
+    "message",
+    "Message",
+    "The text of the email. If empty, it says only that the maintenance is cancelled.",
+)
+.optional()];
 
 const WRITE: &[Field] = &[Field::long_text(
     "message",
@@ -200,11 +198,7 @@ fn path_of(id: &IncidentId) -> String {
     format!("{PATH}/{id}")
 }
 
-async fn list(
-    app: web::Data<App>,
-    by: SignedIn,
-    asked: params::Form<params::Paged>,
-) -> Answer<HttpResponse> {
+async fn list(app: web::Data<App>, by: SignedIn, asked: params::Form<params::Paged>) -> Answer<HttpResponse> {
     let at = asked.0.cursor;
     let below: Option<i64> = cursor(at.as_deref())?;
     let (open, rows) = app
@@ -265,9 +259,7 @@ async fn show(app: web::Data<App>, by: SignedIn, InPath(id): InPath<MaintenanceI
     let may = by.0.role.covers(Role::Operator);
     let (movable, cancellable) = can_change(one.state);
     let title = format!("Maintenance {}: {}", one.number, one.title);
-    let ask = |label: &str, last: &str, text: &str| {
-        json!({"label": label, "button": label, "fields": [], "action": format!("{path}/{last}"), "text": text})
-    };
+    let ask = |label: &str, last: &str, text: &str| json!({"label": label, "button": label, "fields": [], "action": format!("{path}/{last}"), "text": text});
     let by_hand = match one.state {
         MaintenanceState::Scheduled => Some(ask(
             "Begin now",
@@ -371,10 +363,20 @@ fn at(one: &Maintenance, last: &str, button: &'static str) -> Use<'static> {
 fn move_page(app: &App, by: &SignedIn, one: &Maintenance, form: Form) -> Answer<HttpResponse> {
     let explained = "A notice with the new times is drafted, for those whom it affects and those who were told before. A draft that is not sent yet is replaced.";
     let title = format!("Move maintenance {}", one.number);
-    form.page(app, by, (&title, PART), explained, &at(one, "move", "Move maintenance"))
+    form.page(
+        app,
+        by,
+        (&title, PART),
+        explained,
+        &at(one, "move", "Move maintenance"),
+    )
 }
 
-async fn new_times(app: web::Data<App>, by: SignedIn, InPath(id): InPath<MaintenanceId>) -> Answer<HttpResponse> {
+async fn new_times(
+    app: web::Data<App>,
+    by: SignedIn,
+    InPath(id): InPath<MaintenanceId>,
+) -> Answer<HttpResponse> {
     let one = found(&app, id.0).await?;
     let shown_in = zone(by.zone()).unwrap_or(jiff::tz::TimeZone::UTC);
     let form = Form::new(MOVE)
@@ -416,12 +418,20 @@ fn cancel_page(app: &App, by: &SignedIn, one: &Maintenance, form: Form) -> Answe
     )
 }
 
-async fn ask_cancel(app: web::Data<App>, by: SignedIn, InPath(id): InPath<MaintenanceId>) -> Answer<HttpResponse> {
+async fn ask_cancel(
+    app: web::Data<App>,
+    by: SignedIn,
+    InPath(id): InPath<MaintenanceId>,
+) -> Answer<HttpResponse> {
     let one = found(&app, id.0).await?;
     cancel_page(&app, &by, &one, Form::new(CANCEL))
 }
 
-async fn cancel(app: web::Data<App>, sent: Filled, InPath(id): InPath<MaintenanceId>) -> Answer<HttpResponse> {
+async fn cancel(
+    app: web::Data<App>,
+    sent: Filled,
+    InPath(id): InPath<MaintenanceId>,
+) -> Answer<HttpResponse> {
     let (by, form) = (sent.by, Form::read(CANCEL, sent.fields)?);
     let (actor, one) = (by.0.actor(), found(&app, id.0.clone()).await?);
     let store = async |said: Cancel| {
@@ -438,9 +448,17 @@ async fn cancel(app: web::Data<App>, sent: Filled, InPath(id): InPath<Maintenanc
 
 fn write_page(app: &App, by: &SignedIn, one: &Maintenance, form: Form) -> Answer<HttpResponse> {
     let (word, _) = state(one.state);
-    let explained = format!("The maintenance is {word}. The notice says so, and goes to those whom it affects and those who were told before.");
+    let explained = format!(
+        "The maintenance is {word}. The notice says so, and goes to those whom it affects and those who were told before."
+    );
     let title = format!("Write about maintenance {}", one.number);
-    form.page(app, by, (&title, PART), &explained, &at(one, "write", "Save draft"))
+    form.page(
+        app,
+        by,
+        (&title, PART),
+        &explained,
+        &at(one, "write", "Save draft"),
+    )
 }
 
 async fn write(app: web::Data<App>, by: SignedIn, InPath(id): InPath<MaintenanceId>) -> Answer<HttpResponse> {
@@ -453,9 +471,7 @@ async fn say(app: web::Data<App>, sent: Filled, InPath(id): InPath<MaintenanceId
     let (actor, one) = (by.0.actor(), found(&app, id.0.clone()).await?);
     let store = async |said: Said| {
         let id = id.0.clone();
-        app.db
-            .write(&actor, move |tx| planned::say(tx, &id, &said))
-            .await
+        app.db.write(&actor, move |tx| planned::say(tx, &id, &said)).await
     };
     match form.save(app.clock().now(), store).await? {
         Saved::Done(planned) => Ok(next(&app, &planned, "The draft is saved.")),
@@ -471,7 +487,11 @@ async fn begin(app: web::Data<App>, sent: Filled, InPath(id): InPath<Maintenance
     Ok(done(&app, &path, "The maintenance has begun."))
 }
 
-async fn finish(app: web::Data<App>, sent: Filled, InPath(id): InPath<MaintenanceId>) -> Answer<HttpResponse> {
+async fn finish(
+    app: web::Data<App>,
+    sent: Filled,
+    InPath(id): InPath<MaintenanceId>,
+) -> Answer<HttpResponse> {
     let actor = sent.actor();
     sent.fields.finish()?;
     let path = path_of(&id.0);

@@ -13,7 +13,11 @@ use crate::http::extract::{Json, is_media, read_body};
 use crate::http::problem::{Answer, Problem};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
-    config.service(read).service(replace).service(put_logo).service(remove_logo);
+    config
+        .service(read)
+        .service(replace)
+        .service(put_logo)
+        .service(remove_logo);
 }
 
 /// Returns the brand.
@@ -45,7 +49,12 @@ pub(in crate::http) async fn store(app: &App, by: &Actor, new: BrandSettings) ->
 /// event handler, or a reference to anything outside is refused.
 #[utoipa::path(tag = "Brand", security(("token" = ["admin"])), request_body(content = Vec<u8>, content_type = "image/png"))]
 #[put("/brand/logo")]
-async fn put_logo(app: web::Data<App>, by: By, req: HttpRequest, payload: web::Payload) -> Answer<Json<Brand>> {
+async fn put_logo(
+    app: web::Data<App>,
+    by: By,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Answer<Json<Brand>> {
     if !is_media(&req, "image/png") && !is_media(&req, "image/svg+xml") {
         return Err(Problem::UnsupportedMedia("image/png or image/svg+xml"));
     }

@@ -32,7 +32,11 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 /// Plans a maintenance, and drafts its announcement to those whom it affects. Nothing is sent before the draft is sent.
 #[utoipa::path(tag = "Maintenance", security(("token" = ["operator"])))]
 #[post("/maintenances")]
-async fn plan(app: web::Data<App>, by: By, body: Json<NewMaintenance>) -> Answer<Created<PlannedMaintenance>> {
+async fn plan(
+    app: web::Data<App>,
+    by: By,
+    body: Json<NewMaintenance>,
+) -> Answer<Created<PlannedMaintenance>> {
     let planned = app.db.write(&by.0, move |tx| planned::plan(tx, &body.0)).await?;
     Ok(Created(planned))
 }
@@ -136,7 +140,9 @@ async fn begin(
     by: By,
     InPath(id): InPath<MaintenanceId>,
 ) -> Answer<Json<PlannedMaintenance>> {
-    Ok(Json(app.db.write(&by.0, move |tx| planned::begin(tx, &id.0)).await?))
+    Ok(Json(
+        app.db.write(&by.0, move |tx| planned::begin(tx, &id.0)).await?,
+    ))
 }
 
 /// Ends a planned maintenance before its time. At its time, it ends by itself. Nobody is told.
@@ -147,7 +153,9 @@ async fn finish(
     by: By,
     InPath(id): InPath<MaintenanceId>,
 ) -> Answer<Json<PlannedMaintenance>> {
-    Ok(Json(app.db.write(&by.0, move |tx| planned::finish(tx, &id.0)).await?))
+    Ok(Json(
+        app.db.write(&by.0, move |tx| planned::finish(tx, &id.0)).await?,
+    ))
 }
 
 /// Drafts a notice that says what is true of a planned maintenance now: that it is planned, was moved or cancelled, has begun, or is over. An
