@@ -48,6 +48,7 @@ use crate::egress::client::Client;
 use crate::emergency::copy::{Copies, CopySettings};
 use crate::feedback::Keys;
 use crate::http::App;
+use crate::http::brand::BrandReadings;
 use crate::http::pages::Pages;
 use crate::http::refusals::{Refusals, Summaries};
 use crate::http::stats::{FeedbackStats, HttpStats};
@@ -55,6 +56,7 @@ use crate::http::status::cache::{StatusPages, StatusUpdates};
 use crate::http::status::export::StatusExports;
 use crate::http::status::site::Site;
 use crate::http::token_uses::StoredUses;
+use crate::maintenance::runner::Maintenances;
 use crate::notice::{Sending, templates};
 use crate::operators::mail::Post;
 use crate::operators::worker as operators;
@@ -210,6 +212,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
         Watching::new(app.feed.clone(), app.db.clone()),
         Wake::Commit(app.db.written()),
     );
+    work.start(BrandReadings { app: app.clone() }, Wake::Never);
     let handle = server.handle();
     let serving = tokio::spawn(server);
     Ok(Running {
@@ -312,6 +315,8 @@ async fn prepare(
         .clone()
         .unwrap_or_else(|| from.email.domain().to_owned());
     let site = site(config, public_url.clone())?;
+    let pages = Pages::default();
+    pages.brand.refresh(&db).await?;
     let conditions = Arc::new(ConditionCache::new(db.clone()));
     let post = Post {
         exit: exit.clone(),
@@ -386,7 +391,7 @@ async fn prepare(
         audience_cache: Arc::default(),
         plans: Arc::default(),
         post: post.clone(),
-        pages: Pages,
+        pages,
         status: StatusPages::new(&db, site),
         delivers: config.workers,
         lifetime: config.delivery_lifetime,
@@ -535,6 +540,7 @@ async fn start_background(
     if let Some(relays) = app.relays.clone().filter(|relays| relays.second().is_some()) {
         work.start(MailServers::new(db.clone(), relays), Wake::Never);
     }
+    work.start(Maintenances { db: db.clone() }, Wake::Never);
     operators::start(work, operators);
     if config.smtp_url.is_none() {
         tracing::warn!(

@@ -16,6 +16,7 @@ pub mod db;
 pub mod audit;
 
 pub mod auth;
+pub mod brand;
 pub mod config;
 pub mod egress;
 pub mod listing;
@@ -32,6 +33,7 @@ pub mod watch;
 pub mod audience;
 pub mod comparison;
 pub mod incident;
+pub mod maintenance;
 pub mod search;
 pub mod status;
 

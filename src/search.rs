@@ -213,6 +213,8 @@ fn in_order<K: Eq + Hash, T>(keys: &[K], rows: Vec<(K, T)>) -> Vec<T> {
 fn incidents(conn: &mut Conn, keys: &[i64]) -> Result<Vec<FoundIncident>> {
     let rows: Vec<(i64, IncidentId, String, String, String)> = i::table
         .filter(i::number.eq_any(keys))
+        // A planned maintenance has a negative number.
+        .filter(i::number.gt(0))
         .select((i::number, i::id, i::title, i::severity, i::status))
         .load(conn)?;
     let rows = rows.into_iter().map(|(number, id, title, severity, status)| {

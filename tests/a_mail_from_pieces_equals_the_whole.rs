@@ -4,12 +4,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candor::base::id::NoticeId;
+use candor::base::id::{IncidentId, NoticeId};
 use candor::base::language::Language;
 use candor::base::time::Timestamp;
+use candor::brand::{Brand, BrandSettings};
 use candor::delivery::email::Addressing;
 use candor::delivery::email_template::Prepared;
+use candor::maintenance::{Maintenance, MaintenanceState};
+use candor::notice::branding::FrozenBrand;
 use candor::notice::compose::{Content, CorrectedNotice, RecipientContext, TranslatedTexts};
+use candor::notice::planned_mail::{Change, FrozenMaintenance};
 use candor::notice::template::{
     MailAction, MailRecovery, MailReport, MailResource, MailSection, Phase, Source, Template,
 };
@@ -138,6 +142,49 @@ fn corrected(phase: Phase) -> Option<CorrectedNotice> {
     })
 }
 
+/// What a notice freezes of a brand with everything.
+fn branded(there: bool) -> Option<FrozenBrand> {
+    let settings = BrandSettings {
+        name: Some("Quickbyte".to_owned()),
+        color: Some("#0b5cad".to_owned()),
+        postal_address: Some("1 High Street\nNairobi".to_owned()),
+        footer: Some("A < B".to_owned()),
+        ..BrandSettings::default()
+    };
+    let brand = Brand { settings, logo: None };
+    FrozenBrand::of(&brand, "https://candor.example").filter(|_| there)
+}
+
+/// What a notice of a planned maintenance freezes of it.
+fn planned(phase: Phase) -> Option<FrozenMaintenance> {
+    let at = Timestamp::parse("2024-03-14T06:56:00Z").unwrap();
+    let planned = Maintenance {
+        id: IncidentId::of_maintenance(at),
+        number: 1,
+        title: "Move <of> the database".to_owned(),
+        message: String::new(),
+        starts_at: at,
+        ends_at: at.plus(std::time::Duration::from_secs(3_600)),
+        state: MaintenanceState::Scheduled,
+        sequence: 0,
+        components: Vec::new(),
+        resources: 1,
+        began_at: None,
+        over_at: None,
+        created_by: "Ann".to_owned(),
+        created_at: at,
+        updated_at: at,
+    };
+    let frozen = FrozenMaintenance::new(
+        planned,
+        Change::Announced,
+        None,
+        "candor.example",
+        "https://candor.example",
+    );
+    (phase == Phase::Maintenance).then_some(frozen)
+}
+
 fn content(phase: Phase) -> impl Strategy<Value = Content> {
     (
         prop_oneof![Just(None), "[a-z <&]{1,250}[a-z]".prop_map(Some)],
@@ -194,6 +241,8 @@ fn content(phase: Phase) -> impl Strategy<Value = Content> {
                 translations: [Language::De, Language::Ja]
                     .map(|language| (language, translated(language)))
                     .into(),
+                brand: branded(promises),
+                maintenance: planned(phase),
             },
         )
 }
@@ -372,6 +421,8 @@ fn the_built_in_mails_are_made_from_pieces() {
             acknowledges_impaired: false,
             language: Language::En,
             translations: BTreeMap::new(),
+            brand: branded(true),
+            maintenance: planned(phase),
         };
         let prepared = Prepared::new(content, Arc::new(template));
         let from = "help@quickbyte.example".parse().unwrap();

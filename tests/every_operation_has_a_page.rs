@@ -22,6 +22,11 @@ const WITHOUT: &[(&str, &str)] = &[
     ),
     ("GET /feed/v1/status", "The pages of a product read it."),
     ("GET /feed/v1/stream", "The pages of a product listen to it."),
+    ("GET /brand/color/{file}", "It is a file of the public pages."),
+    (
+        "GET /brand/logo/{sha256}",
+        "It is a file of the public pages and of emails.",
+    ),
     ("GET /healthz", "Monitoring calls it."),
     (
         "GET /heartbeats/{token}",

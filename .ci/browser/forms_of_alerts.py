@@ -258,3 +258,42 @@ def a_heartbeat_is_created_changed_and_deleted(d):
     late = d.tab(page)
     d.asked(f"{page}/delete", "This cannot be undone.", "The heartbeat is deleted.", "No heartbeats.")
     d.stale(late, at(f"{page}/delete"), "heartbeat")
+
+
+@form(
+    "/maintenances", "/maintenances/{id}/move", "/maintenances/{id}/cancel", "/maintenances/{id}/write", "/maintenances/{id}/begin", "/maintenances/{id}/finish",
+    template=("form.html.hbs", "ask.html.hbs"),
+)
+def a_maintenance_is_planned_moved_and_cancelled(d):
+    d.open("/admin/maintenances/new")
+    where = at("/admin/maintenances")
+    typed = {"title": "", "starts_at": d.later(hours=24), "ends_at": d.later(hours=23), "resources": "savanna", "message": "We move it."}
+    d.refused(where, typed, "\u201csavanna\u201d", at="resources")
+    d.refused(where, {"resources": "project nowhere", "title": "Move"}, "must be after starts_at", at="ends_at")
+    d.refused(where, {"ends_at": d.later(hours=25)}, "nowhere", at="resources")
+    d.accepted(where, {"resources": "project savanna"}, "Nobody is told before you send this draft.", "Notice of maintenance")
+    made = d.items("/maintenances")[0]
+    page = f"/admin/maintenances/{made['id']}"
+    d.open(f"{page}/move")
+    move = at(f"{page}/move")
+    d.refused(move, {"starts_at": d.later(hours=30), "ends_at": d.later(hours=29)}, "must be after starts_at", at="ends_at")
+    d.accepted(move, {"ends_at": d.later(hours=31)}, "The maintenance is moved.", "Notice of maintenance")
+    late = d.tab(page)
+    d.open(page)
+    d.asked(f"{page}/begin", "It begins by itself at its time.", "The maintenance has begun.", "in progress")
+    d.stale(late, at(f"{page}/begin"), "has begun")
+    d.open(f"{page}/write")
+    write = at(f"{page}/write")
+    d.refused(write, {"message": ""}, "must not be empty", at="message")
+    d.accepted(write, {"message": "It has begun."}, "The draft is saved.", "Notice of maintenance")
+    d.open(page)
+    d.asked(f"{page}/finish", "It ends by itself at its time.", "The maintenance is over.", "over")
+    planned = {"title": "Other", "starts_at": d.later(hours=24) + ":00Z", "ends_at": d.later(hours=25) + ":00Z", "affected": [{"type": "project", "id": "savanna"}], "message": "We move it."}
+    other = d.call("POST", "/maintenances", planned)
+    page = f"/admin/maintenances/{other['id']}"
+    late = d.tab(page)
+    d.open(f"{page}/cancel")
+    cancel = at(f"{page}/cancel")
+    d.refused(cancel, {"message": "x" * 20_001}, "longer than", at="message")
+    d.accepted(cancel, {"message": ""}, "The maintenance is cancelled.", "cancelled")
+    d.stale(late, at(f"{page}/begin"), "cancelled")

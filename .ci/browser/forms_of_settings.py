@@ -276,3 +276,22 @@ def a_component_is_created_changed_and_deleted(d):
     d.accepted(at(one), {"name": "Find", "selector": ""}, "The component is saved.", "Find")
     d.open(one)
     d.asked(f"{one}/delete", "Posts that name it stay.", "The component is deleted.")
+@form("/brand", "/brand/logo", "/brand/logo/delete", template=("form.html.hbs", "brand.html.hbs", "ask.html.hbs"))
+def the_brand_is_changed(d):
+    page = "/admin/brand"
+    d.open(page)
+    where = at(page)
+    typed = {"name": "Quickbyte", "color": "#ffee00", "reply_to": "help", "support_url": "help", "postal_address": "1 High Street", "footer": "Quickbyte Ltd"}
+    d.refused(where, typed, "nearest color", at="color")
+    d.says_at("reply_to", "", where)
+    d.says_at("support_url", "", where)
+    d.accepted(where, {"color": "#0b5cad", "reply_to": "", "support_url": ""}, "The brand is saved.", lambda: expect(d.page.locator("[name=color]")).to_have_value("#0b5cad"))
+    logo = at(f"{page}/logo")
+    file = lambda text: {"name": "logo.svg", "mimeType": "image/svg+xml", "buffer": text.encode()}
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 80 20">'
+    d.refused(logo, {"file": file(f"{head}<script>1</script></svg>")}, "which is not allowed", kept=False)
+    d.accepted(logo, {"file": file(f'{head}<path d="M0 0h80v20z"/></svg>')}, "The logo is saved.", "SVG, 80 by 20 pixels")
+    late = d.tab(page)
+    d.asked(f"{page}/logo/delete", "Emails that were sent still show the logo.", "The logo is removed.", "There is no logo")
+    d.stale(late, at(f"{page}/logo/delete"), "logo")
+    d.call("PUT", "/brand", {})

@@ -656,6 +656,45 @@ diesel::table! {
 }
 
 diesel::table! {
+    maintenances (incident_id) {
+        incident_id -> Text,
+        number -> BigInt,
+        title -> Text,
+        message -> Text,
+        starts_at -> BigInt,
+        ends_at -> BigInt,
+        state -> Text,
+        sequence -> BigInt,
+        components -> Text,
+        began_at -> Nullable<BigInt>,
+        over_at -> Nullable<BigInt>,
+        created_by -> Text,
+        created_at -> BigInt,
+        updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    maintenance_notices (notice_id) {
+        notice_id -> Text,
+        incident_id -> Text,
+        change -> Text,
+        sequence -> BigInt,
+        was_starts_at -> Nullable<BigInt>,
+        was_ends_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    brand_logos (sha256) {
+        sha256 -> Text,
+        media -> Text,
+        content -> Binary,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
     sending_settings (digest) {
         digest -> Text,
         body -> Text,
@@ -1228,6 +1267,9 @@ diesel::allow_tables_to_appear_in_same_query!(
     delivery_counts,
     delivery_attempts,
     mail_servers,
+    maintenances,
+    maintenance_notices,
+    brand_logos,
     sending_settings,
     sending_contexts,
     delivery_receipts,

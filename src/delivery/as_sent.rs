@@ -12,6 +12,7 @@ use diesel::prelude::*;
 use super::dkim;
 use super::email::{self, Addressing, FORM, WITH_LANGUAGE};
 use super::queue::{self, Stored};
+use super::sender;
 use super::sending_context::{self, SendingContext};
 use super::sending_settings::SendingSettings;
 use super::sent_message::{hash, split};
@@ -293,11 +294,13 @@ fn again(
     let frozen = stored.prepare_again(&settings.partials, voice)?;
     let languages = frozen.prepared.languages(&own);
     let links = EmailLinks::with(&settings.public_url, delivery, links);
-    let (from, reply_to) = (settings.from(), settings.reply_to());
+    let (set_from, set_reply_to) = (settings.from(), settings.reply_to());
+    let brand = frozen.content.brand.as_ref();
+    let (from, reply_to) = sender::of(brand, &set_from, set_reply_to.as_ref());
     let thread = email::thread(&frozen.incident, from.email.domain());
     let addressing = Addressing {
         from: &from,
-        reply_to: reply_to.as_ref(),
+        reply_to: reply_to.as_deref(),
         // Only the envelope contains it.
         return_path: None,
         name: &own.name,

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use lettre::Address;
 use lettre::address::Envelope;
-use lettre::message::header::{ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue};
+use lettre::message::header::{
+    ContentDisposition, ContentTransferEncoding, ContentType, Header, HeaderName, HeaderValue,
+};
 use lettre::message::{Body, Mailbox, MultiPart, MultiPartKind, SinglePart};
 
 use super::header;
@@ -18,6 +20,7 @@ use crate::base::error::{Error, Result};
 use crate::base::mailbox;
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
+use crate::notice::planned_mail::Attachment;
 use crate::notice::template::Rendered;
 
 /// An email that is ready to be handed over.
@@ -85,6 +88,8 @@ pub fn thread(incident: &str, domain: &str) -> String {
 /// The boundary between the two bodies. Quoted-printable text never contains `=_`, so no body can contain the
 /// boundary.
 const BOUNDARY: &str = "=_candor_alternative";
+/// The boundary between the bodies and a file. Base64 never contains `=_` either.
+const OUTER_BOUNDARY: &str = "=_candor_mixed";
 
 macro_rules! text_header {
     ($type:ident, $name:literal) => {
@@ -156,12 +161,27 @@ pub(super) fn file_name(message_id: &str) -> String {
     message_id.replace(['@', '/'], "_")
 }
 
+/// Returns the part of an email with a file. It is always base64, so that its lines are short and its line ends stay.
+fn file(attachment: &Attachment) -> Result<SinglePart> {
+    let kind = ContentType::parse(&attachment.media).map_err(Error::internal)?;
+    let body = Body::new_with_encoding(attachment.content.clone(), ContentTransferEncoding::Base64)
+        .map_err(|_| Error::internal("a file could not be encoded"))?;
+    Ok(SinglePart::builder()
+        .header(kind)
+        .header(ContentDisposition::attachment(attachment.name))
+        .body(body))
+}
+
 /// Builds an email with a text body and an HTML body, with the thread of the incident, and with one-click
 /// unsubscribing.
 ///
 /// # Errors
 /// `Internal` if the address is not valid for an envelope, although it was checked when it was frozen.
-pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
+pub fn build(
+    addressing: &Addressing<'_>,
+    rendered: &Rendered,
+    attachment: Option<&Attachment>,
+) -> Result<Mail> {
     let to = envelope_address(addressing.address)?;
     let (seconds, _) = addressing.date.unix();
     let part = |kind: ContentType, text: &str| {
@@ -180,6 +200,19 @@ pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
     if let Some(languages) = addressing.languages {
         builder = builder.header(ContentLanguage(languages.to_owned()));
     }
+    let texts = MultiPart::builder()
+        .kind(MultiPartKind::Alternative)
+        .boundary(BOUNDARY)
+        .singlepart(part(ContentType::TEXT_PLAIN, &rendered.text)?)
+        .singlepart(part(ContentType::TEXT_HTML, &rendered.html)?);
+    let content = match attachment {
+        None => texts,
+        Some(attachment) => MultiPart::builder()
+            .kind(MultiPartKind::Mixed)
+            .boundary(OUTER_BOUNDARY)
+            .multipart(texts)
+            .singlepart(file(attachment)?),
+    };
     let message = builder
         .raw_header(header::mailbox("To", &mailbox(addressing.name, to.clone())))
         .date(std::time::UNIX_EPOCH + Duration::from_secs(seconds))
@@ -191,13 +224,7 @@ pub fn build(addressing: &Addressing<'_>, rendered: &Rendered) -> Result<Mail> {
         .header(AutoSubmitted("auto-generated".to_owned()))
         .raw_header(header::words(AUDIT, addressing.audit))
         .raw_header(header::text("Subject", &rendered.subject))
-        .multipart(
-            MultiPart::builder()
-                .kind(MultiPartKind::Alternative)
-                .boundary(BOUNDARY)
-                .singlepart(part(ContentType::TEXT_PLAIN, &rendered.text)?)
-                .singlepart(part(ContentType::TEXT_HTML, &rendered.html)?),
-        )
+        .multipart(content)
         .map_err(Error::internal)?;
     Ok(Mail {
         from: addressing.return_path.unwrap_or(&addressing.from.email).clone(),

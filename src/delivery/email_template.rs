@@ -23,6 +23,7 @@ use super::email::{self, Addressing, Mail};
 use super::header;
 use crate::base::error::Result;
 use crate::notice::compose::{self, Content, RecipientContext, Urls};
+use crate::notice::planned_mail::Attachment;
 use crate::notice::template::{self, MailRecovery, MailResource, Rendered, Template, Voice};
 
 /// The first character of a mark. It is a private-use character. If a text contains such a character, each
@@ -38,6 +39,8 @@ pub struct Prepared {
     content: Content,
     template: Arc<Template>,
     voice: Voice,
+    /// The file that each email has besides its texts.
+    attachment: Option<Attachment>,
     /// Whether emails may be built from pieces.
     pieces: bool,
     shapes: Mutex<HashMap<Vec<u8>, Option<Arc<EmailTemplate>>>>,
@@ -49,6 +52,7 @@ impl Prepared {
         let marked = serde_json::to_string(&content).is_ok_and(|text| is_marked(&text));
         Prepared {
             pieces: template.shows_only() && !marked,
+            attachment: content.attachment(),
             content,
             template,
             voice: Voice::current(),
@@ -65,6 +69,7 @@ impl Prepared {
     /// Prepares one email that was already sent, with the sentences that it had then.
     pub fn again(content: Content, template: Arc<Template>, voice: Voice) -> Self {
         Prepared {
+            attachment: content.attachment(),
             content,
             template,
             voice,
@@ -107,7 +112,11 @@ impl Prepared {
             mine: addressing.mine_url.to_owned(),
         };
         let context = compose::context(&self.content, own, optional, urls, &self.voice);
-        email::build(addressing, &self.template.render(&context)?)
+        email::build(
+            addressing,
+            &self.template.render(&context)?,
+            self.attachment.as_ref(),
+        )
     }
 
     /// Returns the email_template for emails of this shape. Returns `None` if they cannot be built from pieces.
@@ -135,7 +144,7 @@ impl Prepared {
         };
         let context = compose::context(&self.content, &marked, optional, urls, &self.voice);
         let rendered = self.template.render_raw(&context)?;
-        let email_template = EmailTemplate::new(&rendered, addressing)?;
+        let email_template = EmailTemplate::new(&rendered, addressing, self.attachment.as_ref())?;
         let whole = self.plain(own, optional, addressing)?;
         let sound = email_template.fill(own, addressing)?.message == whole.message;
         if !sound {
@@ -436,7 +445,11 @@ struct EmailTemplate {
 }
 
 impl EmailTemplate {
-    fn new(rendered: &Rendered, addressing: &Addressing<'_>) -> Result<EmailTemplate> {
+    fn new(
+        rendered: &Rendered,
+        addressing: &Addressing<'_>,
+        attachment: Option<&Attachment>,
+    ) -> Result<EmailTemplate> {
         // The frame is taken from an email that lettre made. The two words are the placeholders of the
         // bodies.
         let words = ("candor-text-body", "candor-html-body");
@@ -447,6 +460,7 @@ impl EmailTemplate {
                 text: words.0.to_owned(),
                 html: words.1.to_owned(),
             },
+            attachment,
         )?
         .message;
         let apart = || crate::base::error::Error::internal("a mail did not come apart");

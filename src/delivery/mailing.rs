@@ -13,6 +13,7 @@ use super::dkim::Signer;
 use super::email::{self, Addressing, Mail};
 use super::outbox;
 use super::outcome::Outcome;
+use super::sender;
 use super::sending_settings::SendingSettings;
 use super::sent_message::SentMessage;
 use super::smtp::{self, Relays};
@@ -216,9 +217,11 @@ impl Writer {
             None => None,
         };
         let languages = task.notice.prepared.languages(own);
+        let brand = task.notice.content.brand.as_ref();
+        let (from, reply_to) = sender::of(brand, &self.from, self.reply_to.as_ref());
         let addressing = Addressing {
-            from: &self.from,
-            reply_to: self.reply_to.as_ref(),
+            from: &from,
+            reply_to: reply_to.as_deref(),
             return_path: return_path.as_ref(),
             name: &own.name,
             address: &claimed.address,

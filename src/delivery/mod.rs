@@ -35,6 +35,7 @@ pub mod outcome_record;
 pub mod queue;
 pub mod refusal;
 mod secret_url;
+mod sender;
 pub mod sending_context;
 pub mod sending_settings;
 pub mod sent_message;

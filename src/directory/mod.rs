@@ -7,8 +7,8 @@
 //! widens an audience.
 
 pub mod account;
-pub mod contact;
 pub mod choices;
+pub mod contact;
 pub mod dependants;
 pub mod endpoint;
 pub mod erased;

@@ -10,8 +10,8 @@ use super::problem::{Answer, Problem};
 use crate::base::error::Error;
 use crate::base::id::{
     AlertRuleId, AttestationId, BackupId, CheckId, ComparisonId, EmergencyId, EndpointId, ErasureId,
-    ExternalId, FeedKeyId, HeartbeatId, IncidentId, IntegrationId, MuteId, NextStepId, NoticeId, OperatorId, PolicyId,
-    PostId, RunId, SourceId, TimeStampId, TokenId,
+    ExternalId, FeedKeyId, HeartbeatId, IncidentId, IntegrationId, MuteId, NextStepId, NoticeId, OperatorId,
+    PolicyId, PostId, RunId, SourceId, TimeStampId, TokenId,
 };
 use crate::directory::ResourceRef;
 use crate::directory::contact::ContactKind;
@@ -86,7 +86,8 @@ own_ids! {
     ErasureId: "erasure", Self::parse;
     FeedKeyId: "feed key", Self::parse;
     HeartbeatId: "heartbeat", Self::parse;
-    IncidentId: "incident", Self::parse;
+    IncidentId: "incident", incident;
+    MaintenanceId: "planned maintenance", maintenance;
     IntegrationId: "integration", Self::parse;
     NextStepId: "next step", Self::parse;
     NoticeId: "notice", Self::parse;
@@ -119,13 +120,34 @@ pub enum IncidentName {
 impl FromPath for IncidentName {
     fn take(parameters: &mut Parameters<'_>) -> Answer<Self> {
         let (_, text) = parameters.next()?;
-        match text.parse() {
-            Ok(number) => Ok(IncidentName::Number(number)),
-            Err(_) => own("incident", IncidentId::parse(&text)).map(IncidentName::Id),
+        match text.parse::<i64>() {
+            // A planned maintenance has a negative number.
+            Ok(number) if number > 0 => Ok(IncidentName::Number(number)),
+            _ => own("incident", incident(&text)).map(IncidentName::Id),
         }
     }
 }
 
+/// Parses the ID of an incident. That of a planned maintenance is none.
+fn incident(text: &str) -> Result<IncidentId, String> {
+    let id = IncidentId::parse(text)?;
+    match id.is_of_maintenance() {
+        true => Err("the ID of a planned maintenance".to_owned()),
+        false => Ok(id),
+    }
+}
+
+/// Parses the ID of a planned maintenance.
+fn maintenance(text: &str) -> Result<MaintenanceId, String> {
+    let id = IncidentId::parse(text)?;
+    match id.is_of_maintenance() {
+        true => Ok(MaintenanceId(id)),
+        false => Err("not the ID of a planned maintenance".to_owned()),
+    }
+}
+
+/// The ID of a planned maintenance.
+pub struct MaintenanceId(pub IncidentId);
 /// The ID of a silence.
 pub struct SilenceId(pub MuteId);
 /// The ID of a maintenance window.

@@ -12,6 +12,7 @@ pub mod api;
 pub mod audience_cache;
 pub mod auth;
 pub mod beats;
+pub mod brand;
 mod client;
 mod customer_page;
 pub mod edge;
@@ -98,6 +99,8 @@ fn documented() -> (
         .service(metrics::readyz)
         .service(metrics::metrics)
         .configure(status::routes)
+        .service(brand::logo)
+        .service(brand::color)
         .service(public::unsubscribe_page)
         .service(public::unsubscribe)
         .service(public::subscribe_again)

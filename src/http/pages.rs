@@ -12,11 +12,13 @@ use handlebars::{
     html_escape,
 };
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::{ago, static_files, template_source};
 use crate::base::error::{Error, Result};
 use crate::base::mailbox;
+use crate::brand::BrandCache;
 
 macro_rules! sources {
     ($($name:literal),+ $(,)?) => {
@@ -45,6 +47,8 @@ sources! {
     "public/mine-open",
     "public/mine-closed",
     "public/mine",
+    "public/brand",
+    "public/brand-sample",
     "admin/layout",
     "admin/time",
     "admin/clock",
@@ -104,6 +108,10 @@ sources! {
     "admin/notice/break-glass",
     "admin/break-glass",
     "admin/limits",
+    "admin/brand",
+    "admin/maintenances",
+    "admin/maintenance",
+    "admin/maintenance-row",
     "admin/notice/sending",
     "admin/directory",
     "admin/accounts",
@@ -268,8 +276,11 @@ pub(super) fn report_file(name: &str, html: String) -> HttpResponse {
 
 /// The templates of all pages. They are compiled when the first page is rendered, because many processes, such as those of the
 /// commands, never render one.
-#[derive(Clone, Copy)]
-pub struct Pages;
+#[derive(Clone, Default)]
+pub struct Pages {
+    /// The brand, which every public page shows.
+    pub brand: BrandCache,
+}
 
 /// The compiled pages of this process.
 static COMPILED: OnceLock<Handlebars<'static>> = OnceLock::new();
@@ -311,17 +322,33 @@ impl Pages {
         name: &str,
         data: &impl Serialize,
     ) -> std::result::Result<HttpResponse, Problem> {
-        let html = self.render(name, data)?;
-        let policy = match name.starts_with("public/") {
-            true => PUBLIC_POLICY,
-            false => POLICY,
+        let pages = Pages::compiled()?;
+        let (html, policy) = match name.starts_with("public/") {
+            true => (pages.render(name, &self.branded(data)?), PUBLIC_POLICY),
+            false => (pages.render(name, data), POLICY),
         };
+        let html = html.map_err(Error::internal)?;
         Ok(HttpResponse::build(status)
             .content_type("text/html; charset=utf-8")
             .insert_header(("content-security-policy", policy))
             .insert_header(("x-content-type-options", "nosniff"))
             .insert_header(("cache-control", "no-store"))
             .body(html))
+    }
+}
+
+impl Pages {
+    /// Returns the data of a public page with the brand, whose name replaces the one of the settings.
+    fn branded(&self, data: &impl Serialize) -> Result<Value> {
+        let mut data = serde_json::to_value(data)?;
+        let shown = self.brand.shown();
+        if let Some(fields) = data.as_object_mut() {
+            if let Some(name) = &shown.name {
+                fields.insert("company".to_owned(), json!(name));
+            }
+            fields.insert("brand".to_owned(), json!(*shown));
+        }
+        Ok(data)
     }
 }
 

@@ -133,4 +133,10 @@ impl App {
     pub fn clock(&self) -> &Clock {
         self.db.clock()
     }
+
+    /// Returns the name of the company, as customers know it.
+    pub fn company(&self) -> String {
+        let brand = self.pages.brand.shown();
+        brand.name.clone().unwrap_or_else(|| self.sending.sender.clone())
+    }
 }

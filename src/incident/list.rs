@@ -31,7 +31,10 @@ pub struct Filter {
 
 /// Returns the incidents that match the filter, newest first, below the given number.
 pub fn list(conn: &mut Conn, filter: &Filter, below: Option<i64>, limit: i64) -> Result<Vec<Incident>> {
-    let mut query = i::table.into_boxed::<crate::db::Backend>();
+    // A planned maintenance has a negative number.
+    let mut query = i::table
+        .filter(i::number.gt(0))
+        .into_boxed::<crate::db::Backend>();
     if let Some(status) = filter.status {
         query = query.filter(i::status.eq(status.as_str()));
     }
@@ -102,6 +105,7 @@ pub fn count_resolved_since(conn: &mut Conn, since: Timestamp, most: i64) -> Res
 /// Returns the newest incident.
 pub fn newest(conn: &mut Conn) -> Result<Option<Incident>> {
     let row: Option<IncidentRow> = i::table
+        .filter(i::number.gt(0))
         .order(i::number.desc())
         .limit(1)
         .fixed()

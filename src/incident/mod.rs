@@ -18,6 +18,7 @@ mod naming;
 pub mod next_step;
 mod open;
 mod patch;
+pub mod planned;
 pub(crate) mod reasons;
 pub mod recovery;
 pub mod report;

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::branding::FrozenBrand;
+use super::planned_mail::{Attachment, FrozenMaintenance};
 use super::progress;
 use crate::audience::{OWNER, Reason};
 use crate::base::id::NoticeId;
@@ -26,6 +28,8 @@ use crate::words::Texts;
 pub(super) const STARTED: &str = "Started";
 pub(super) const DETECTED: &str = "Detected";
 pub(super) const RESOLVED: &str = "Resolved";
+pub(super) const STARTS: &str = "Starts";
+pub(super) const ENDS: &str = "Ends";
 
 /// The number of resources that an email lists by name.
 const LISTED: usize = 25;
@@ -81,6 +85,12 @@ pub struct Content {
     /// The same texts in other languages.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub translations: BTreeMap<Language, TranslatedTexts>,
+    /// What the emails show of the brand, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brand: Option<FrozenBrand>,
+    /// The planned maintenance, in the phase `maintenance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<FrozenMaintenance>,
 }
 
 /// The texts of the operator in one language. What is not there is not shown: an email in another language is no better with it.
@@ -109,6 +119,13 @@ struct Said<'a> {
 }
 
 impl Content {
+    /// Returns the file that the emails have besides their texts, if there is one.
+    pub fn attachment(&self) -> Option<Attachment> {
+        // The file is the same for everybody, so it shows no message with values of the recipients.
+        let message = Some(self.message.as_str()).filter(|_| self.values.is_empty());
+        self.maintenance.as_ref()?.calendar(&self.sender, message)
+    }
+
     /// Returns the language in which a reader of these languages gets the texts of the operator: the first one that they are written in,
     /// or else the language of the notice.
     pub fn language_for(&self, (language, second): (Language, Option<Language>)) -> Language {
@@ -383,7 +400,6 @@ fn why(reasons: &[Reason], language: Language) -> String {
         let names = and(&shared, language);
         parts.push(Texts::of_phrases().with("reason_works_on", language, &[("names", &names)]));
     }
-    }
     if reasons.iter().any(|reason| reason.seen.is_some()) {
         parts.push(phrase("reason_error", language));
     }
@@ -586,6 +602,11 @@ pub fn context(
         rtl: language.direction() == "rtl",
         message_language: (said.language != language).then_some(said.language),
         t: BTreeMap::new(),
+        brand: content.brand.as_ref().map(FrozenBrand::for_mail),
+        maintenance: content
+            .maintenance
+            .as_ref()
+            .map(|planned| planned.for_mail(moment)),
     };
     mail.t = voice.sentences(&mail);
     mail

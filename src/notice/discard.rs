@@ -12,7 +12,8 @@ use crate::base::error::Result;
 use crate::base::id::NoticeId;
 use crate::db::schema::{
     answer_reminders as r, automation_recovery_runs as rr, automation_runs as ar, discarded_notices as dn,
-    notice_approvals as a, notice_authors as w, notice_corrections as c, notice_values as v, notices as n,
+    maintenance_notices as m, notice_approvals as a, notice_authors as w, notice_corrections as c,
+    notice_values as v, notices as n,
 };
 
 /// Discards a draft.
@@ -33,6 +34,7 @@ pub fn discard(tx: &mut Tx<'_>, id: &NoticeId) -> Result<()> {
     diesel::delete(w::table.filter(w::notice_id.eq(id.as_str()))).execute(tx.conn)?;
     diesel::delete(a::table.filter(a::notice_id.eq(id.as_str()))).execute(tx.conn)?;
     diesel::delete(c::table.filter(c::notice_id.eq(id.as_str()))).execute(tx.conn)?;
+    diesel::delete(m::table.find(id.as_str())).execute(tx.conn)?;
     diesel::delete(r::table.filter(r::notice_id.eq(id.as_str()))).execute(tx.conn)?;
     // The decision of the policy that drafted it stays.
     diesel::update(ar::table.filter(ar::notice_id.eq(id.as_str())))

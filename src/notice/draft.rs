@@ -149,6 +149,10 @@ pub(super) fn check_parts(
 /// `customer_action`, and a correction needs `corrects`). `Conflict` if a resolution is drafted for an incident that is not
 /// resolved.
 pub fn draft(tx: &mut Tx<'_>, incident: &IncidentId, new: &NewNotice) -> Result<Notice> {
+    if new.phase == Phase::Maintenance {
+        let detail = "is not for an incident: plan, move or cancel a maintenance, which drafts its notice";
+        return Err(Error::invalid("/phase", detail));
+    }
     check_new(tx.conn, new)?;
     check_promise(new.phase, new.next_update_due_at, tx.now)?;
     check_phase(tx.conn, incident, new.phase)?;

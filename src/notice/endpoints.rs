@@ -211,7 +211,7 @@ fn candidates(
         })
         .collect();
     match phase {
-        Phase::Resolution | Phase::Report => {
+        Phase::Resolution | Phase::Report | Phase::Maintenance => {
             let all: Vec<&NotifiedEndpoint> = notified.iter().collect();
             follow_through(conn, &all, &mut endpoints)?;
         }

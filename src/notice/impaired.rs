@@ -273,7 +273,7 @@ impl<'a> Truth<'a> {
             Phase::Update => said
                 .recovery
                 .is_some_and(|said| number(&said.restored) > restored),
-            Phase::Detection | Phase::Report | Phase::Correction => false,
+            Phase::Detection | Phase::Report | Phase::Correction | Phase::Maintenance => false,
         })
     }
 }

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::compose::Content;
+use super::planned_mail::Change;
 use crate::base::id::{EndpointId, NoticeId};
 use crate::base::language::Language;
 use crate::base::time::Timestamp;
@@ -130,7 +131,7 @@ impl From<&ResourceRef> for PayloadRef {
 /// The body of a request to an endpoint.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Payload {
-    /// The kind of the payload: `incident.notice` or `endpoint.test`.
+    /// The kind of the payload: `incident.notice`, `maintenance.notice` or `endpoint.test`.
     #[serde(rename = "type")]
     pub type_: &'static str,
     /// When the notice was queued. It is the same in every attempt. Null in a preview.
@@ -142,8 +143,11 @@ pub struct Payload {
 /// The content of a payload.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct PayloadData {
-    /// The incident. Null in a test.
+    /// The incident. Null in a test and for a maintenance.
     pub incident: Option<PayloadIncident>,
+    /// The planned maintenance, if the notice is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<PayloadMaintenance>,
     /// The notice. Null in a test.
     pub notice: Option<PayloadNotice>,
     /// The account that the endpoint belongs to.
@@ -169,6 +173,23 @@ pub struct PayloadIncident {
     pub number: i64,
     /// The severity: critical, major or minor.
     pub severity: String,
+}
+
+/// The planned maintenance in a payload.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct PayloadMaintenance {
+    /// The number of the maintenance.
+    pub number: i64,
+    /// What the notice says: announced, moved, cancelled, begun or over.
+    pub change: Change,
+    /// What is maintained.
+    pub title: String,
+    /// When it starts.
+    pub starts_at: Timestamp,
+    /// When it ends.
+    pub ends_at: Timestamp,
+    /// How often it was moved or cancelled.
+    pub sequence: i64,
 }
 
 /// The notice in a payload.
@@ -290,12 +311,23 @@ pub fn payload(
         false => hide(text, VALUE),
     };
     Payload {
-        type_: "incident.notice",
+        type_: match content.maintenance {
+            Some(_) => "maintenance.notice",
+            None => "incident.notice",
+        },
         timestamp: at,
         data: PayloadData {
-            incident: Some(PayloadIncident {
+            incident: content.maintenance.is_none().then(|| PayloadIncident {
                 number: content.number,
                 severity: content.severity.clone(),
+            }),
+            maintenance: content.maintenance.as_ref().map(|planned| PayloadMaintenance {
+                number: content.number,
+                change: planned.change,
+                title: planned.title.clone(),
+                starts_at: planned.times.starts_at,
+                ends_at: planned.times.ends_at,
+                sequence: planned.sequence,
             }),
             notice: Some(PayloadNotice {
                 id: notice.clone(),
@@ -326,6 +358,7 @@ pub fn test(account: PayloadAccount, language: Language, at: Timestamp) -> Paylo
         timestamp: Some(at),
         data: PayloadData {
             incident: None,
+            maintenance: None,
             notice: None,
             account,
             resources: Vec::new(),

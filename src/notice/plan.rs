@@ -6,11 +6,15 @@ use diesel::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::asked;
-use super::compose::{self, Content, CorrectedNotice, DETECTED, RESOLVED, RecipientContext, STARTED};
+use super::branding::FrozenBrand;
+use super::compose::{
+    self, Content, CorrectedNotice, DETECTED, ENDS, RESOLVED, RecipientContext, STARTED, STARTS,
+};
 use super::endpoints::{self, EndpointRecipient};
 use super::impaired::{self, StillImpaired};
 use super::notified::{EmailState, NotifiedAddress, contexts};
 use super::placeholder;
+use super::planned_change;
 use super::recipients::{Recipient, Recipients};
 use super::relapses::{ToldRestored, is_complete};
 use super::reminders;
@@ -28,6 +32,7 @@ use crate::base::count::counted;
 use crate::base::error::{Error, Result};
 use crate::base::language::Language;
 use crate::base::text::{hex, undirected};
+use crate::brand;
 use crate::db::Conn;
 use crate::db::schema::opt_outs;
 use crate::directory::{check_address, choices, normal_address, person};
@@ -137,7 +142,7 @@ pub(super) fn plan_and_look(
         Phase::Detection | Phase::Recovery => Some(Covered::by(phase, episode, &counting)),
         _ if row.catch_up_of.is_some() => Some(Covered::by(phase, episode, &counting)),
         Phase::Resolution => Covered::by_merged(phase, episode, &counting),
-        Phase::Update | Phase::Report | Phase::Correction => None,
+        Phase::Update | Phase::Report | Phase::Correction | Phase::Maintenance => None,
     };
     let unanswered = asked::unanswered(conn, row, &notified)?;
     let before = NotifiedBefore {
@@ -399,6 +404,13 @@ fn candidates(
                 &mut recipients,
                 warnings,
             )?;
+        }
+        // Whoever was told of it hears that it is moved or cancelled.
+        Phase::Maintenance => {
+            let reason = "You receive this because we told you of this maintenance before.";
+            let all: Vec<&NotifiedAddress> = before.notified.iter().collect();
+            let covered = before.covered.as_ref();
+            follow_through(conn, &all, covered, reason, &mut recipients, warnings)?;
         }
         Phase::Update | Phase::Recovery | Phase::Correction => {}
     }
@@ -717,10 +729,17 @@ pub(super) fn content(
 ) -> Result<Content> {
     let incident = incident::get(conn, &row.incident_id)?;
     let times = metrics::metrics(conn, &row.incident_id, None)?.times;
-    let mut shown = vec![
-        (STARTED.to_owned(), times.started_at),
-        (DETECTED.to_owned(), times.detected_at),
-    ];
+    let planned = planned_change::frozen(conn, row, sending)?;
+    let mut shown = match &planned {
+        Some((planned, _)) => vec![
+            (STARTS.to_owned(), planned.times.starts_at),
+            (ENDS.to_owned(), planned.times.ends_at),
+        ],
+        None => vec![
+            (STARTED.to_owned(), times.started_at),
+            (DETECTED.to_owned(), times.detected_at),
+        ],
+    };
     if matches!(phase, Phase::Resolution | Phase::Report)
         && let Some(at) = times.resolved_at
     {
@@ -732,29 +751,41 @@ pub(super) fn content(
         }
         _ => None,
     };
+    let brand = brand::read(conn)?;
+    let frozen = FrozenBrand::of(&brand, &sending.public_url);
+    let name = frozen.as_ref().and_then(|brand| brand.name.clone());
     Ok(Content {
         phase,
-        number: incident.number,
+        number: planned.as_ref().map_or(incident.number, |(_, number)| *number),
         severity: incident.severity.as_str().to_owned(),
         subject: row.subject.clone(),
         message: row.message.clone(),
         action: row.action()?.map(|action| action.for_mail()),
         times: shown,
         report,
-        sender: sending.sender.clone(),
+        sender: name.unwrap_or_else(|| sending.sender.clone()),
         corrects: wrong.map(|wrong| CorrectedNotice {
             notice: wrong.id.clone(),
             sent_at: wrong.queued_at.unwrap_or(wrong.created_at),
         }),
         drill: incident.drill,
-        headline: words::headline(row, &incident),
+        headline: match &planned {
+            Some((planned, _)) if row.headline.is_none() => Some(planned.title.clone()),
+            _ => words::headline(row, &incident),
+        },
         update: words::update_number(conn, row, phase)?,
         next_update: row.next_update_due_at,
-        support_url: sending.support_url.clone(),
+        support_url: brand
+            .settings
+            .support_url
+            .clone()
+            .or_else(|| sending.support_url.clone()),
         values: values::used(row, &template.values())?,
         acknowledges_impaired: row.acknowledge_impaired,
         language: sending.language,
         translations: translation::for_mail(row)?,
+        brand: frozen,
+        maintenance: planned.map(|(planned, _)| planned),
     })
 }
 

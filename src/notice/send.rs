@@ -13,6 +13,7 @@ use super::digest::changed;
 use super::draft::check_phase;
 use super::endpoints::EndpointRecipient;
 use super::plan::{Plan, Sending, is_anybody_missing, plan};
+use super::planned_change;
 use super::row::{EMAIL, Row, locked, row};
 use super::state::{self, Frozen, MANY, NoticeState, insert_draft, require_draft};
 use super::view::{Notice, get};
@@ -66,6 +67,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, what: &SendNotice, sending: &Sending
     }
     check_phase(tx.conn, &row.incident_id, row.phase()?)?;
     corrections::check_sendable(tx.conn, &row)?;
+    planned_change::check(tx.conn, &row)?;
     let mut plan = plan(tx.conn, &row, sending)?;
     if plan.recipients.is_empty() && plan.endpoints.is_empty() {
         return Err(Error::invalid("", "the notice has no recipients"));
@@ -363,7 +365,7 @@ pub fn note_first_notified(tx: &mut Tx<'_>, id: &NoticeId, channel: &str) -> Res
         Phase::Detection | Phase::Update | Phase::Recovery | Phase::Resolution => timeline::Kind::Notified,
         Phase::Report => timeline::Kind::Reported,
         // A correction notifies nobody of the incident.
-        Phase::Correction => timeline::Kind::Note,
+        Phase::Correction | Phase::Maintenance => timeline::Kind::Note,
     };
     let text = match row.recipients {
         0 => format!(

@@ -188,7 +188,18 @@ pub(super) fn resolutions_being_sent(
         .load(conn)?)
 }
 
-/// Returns the stopped resolutions from before the episode of a sent notice. The workers must be told about
+/// Returns the earlier notices of the same planned maintenance that are still being sent.
+fn maintenance_being_sent(conn: &mut Conn, of: &Row) -> Result<Vec<NoticeId>> {
+    Ok(n::table
+        .filter(n::incident_id.eq(of.incident_id.as_str()))
+        .filter(n::id.ne(of.id.as_str()))
+        .filter(n::state.eq_any([NoticeState::Queued, NoticeState::Sending]))
+        .order(n::id)
+        .select(n::id)
+        .load(conn)?)
+}
+
+/// Returns the stopped resolutions from before the episode of a sent notice, and the stopped notices of the same maintenance. The workers must be told about
 /// them when that notice is stored. Otherwise deliveries that a worker has already claimed would still be
 /// sent.
 ///
@@ -196,6 +207,15 @@ pub(super) fn resolutions_being_sent(
 /// `NotFound` if the notice does not exist.
 pub fn stopped_before(conn: &mut Conn, id: &NoticeId) -> Result<Vec<NoticeId>> {
     let row = row(conn, id)?;
+    if row.phase == Phase::Maintenance.as_str() {
+        return Ok(n::table
+            .filter(n::incident_id.eq(row.incident_id.as_str()))
+            .filter(n::id.ne(row.id.as_str()))
+            .filter(n::state.eq(NoticeState::Stopped))
+            .order(n::id)
+            .select(n::id)
+            .load(conn)?);
+    }
     if row.episode == 1 {
         return Ok(Vec::new());
     }
@@ -310,7 +330,14 @@ pub(super) fn queue(tx: &mut Tx<'_>, row: &Row, frozen: Frozen<'_>) -> Result<()
                 stop(tx, &resolution, Some("the incident was reopened"), frozen.domain)?;
             }
         }
-        Phase::Recovery | Phase::Resolution | Phase::Report | Phase::Correction => {}
+        // What is still being sent says something else.
+        Phase::Maintenance if row.catch_up_of.is_none() => {
+            for earlier in maintenance_being_sent(tx.conn, row)? {
+                let earlier = super::row::row(tx.conn, &earlier)?;
+                stop(tx, &earlier, Some("the maintenance changed"), frozen.domain)?;
+            }
+        }
+        Phase::Recovery | Phase::Resolution | Phase::Report | Phase::Correction | Phase::Maintenance => {}
     }
     tell_workers(tx.conn, None)?;
     tx.record(

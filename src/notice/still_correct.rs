@@ -11,6 +11,7 @@ use diesel::prelude::*;
 use super::delivery_state::DeliveryState;
 use super::impaired::{self, Truth};
 use super::notified::{People, Shifts};
+use super::planned_change;
 use super::row::Row;
 use super::state::NoticeState;
 use super::{corrections, counts, reminders};
@@ -48,6 +49,9 @@ pub(super) fn why_not(conn: &mut Conn, row: &Row, now: Timestamp) -> Result<Opti
         // Somebody of the list may be affected now.
         let why = "a correction cannot be resumed; draft a new one, which goes to everybody who is not corrected yet";
         return Ok(Some(why.to_owned()));
+    }
+    if let Some(why) = planned_change::why_not(conn, row)? {
+        return Ok(Some(why));
     }
     if row.episode < incident::episode_of(conn, &row.incident_id)? {
         let why = "the incident was reopened after this notice was sent; draft a new notice, which goes to everybody who is \
@@ -134,7 +138,7 @@ fn rest_why_not(conn: &mut Conn, row: &Row, after: i64, rest: Rest) -> Result<Op
         Phase::Detection => row.episode == 1,
         Phase::Update => !reminders::is_one(conn, &row.id)?,
         Phase::Recovery => true,
-        Phase::Resolution | Phase::Report | Phase::Correction => false,
+        Phase::Resolution | Phase::Report | Phase::Correction | Phase::Maintenance => false,
     };
     // A single email can be sent again to somebody who is not affected any more.
     let for_the_affected = for_the_affected && rest == Rest::NotGot;

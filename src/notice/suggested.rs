@@ -26,5 +26,9 @@ pub fn suggested(phase: Phase) -> &'static str {
              does not happen again."
         }
         Phase::Correction => super::correct::MESSAGE,
+        Phase::Maintenance => {
+            "[What we do, and why.]\n\n\
+             [What does not work meanwhile, and what you can do before.]"
+        }
     }
 }

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::branding::FrozenBrand;
 use super::compose::{self, Content, DETECTED, RESOLVED, RecipientContext, STARTED};
 use super::sending::Sending;
 use super::templates::{self, TemplateView};
 use crate::audience::{self, At, Rule};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
+use crate::brand;
 use crate::db::Conn;
 use crate::incident;
 use crate::incident::metrics;
@@ -105,6 +107,9 @@ pub fn of_incident(
         let detail = "affects nobody with an address; choose another incident";
         return Err(Error::invalid("/incident", detail));
     }
+    let brand = brand::read(conn)?;
+    let frozen = FrozenBrand::of(&brand, &sending.public_url);
+    let name = frozen.as_ref().and_then(|brand| brand.name.clone());
     Ok(OfIncident {
         content: Content {
             phase,
@@ -115,17 +120,23 @@ pub fn of_incident(
             action: None,
             times: shown,
             report: None,
-            sender: sending.sender.clone(),
+            sender: name.unwrap_or_else(|| sending.sender.clone()),
             corrects: None,
             drill: found.drill,
             headline: found.headline,
             update: None,
             next_update: None,
-            support_url: sending.support_url.clone(),
+            support_url: brand
+                .settings
+                .support_url
+                .clone()
+                .or_else(|| sending.support_url.clone()),
             values: Vec::new(),
             acknowledges_impaired: false,
             language: sending.language,
             translations: BTreeMap::new(),
+            brand: frozen,
+            maintenance: None,
         },
         people,
     })
@@ -212,6 +223,7 @@ fn mixed(
         update: sample.update,
         next_update: sample.next_update.clone(),
         values: sample.values.clone(),
+        maintenance: sample.maintenance.clone(),
         ..real
     };
     mixed.t = voice.sentences(&mixed);

@@ -97,7 +97,7 @@ impl Letter<'_> {
             .map_err(|error| Error::internal(error.clone()))?;
         let data = json!({
             "phase": "operator", "language": "en", "direction": "ltr", "rtl": false, "message_language": null, "t": {}, "subject": self.message.title, "headline": null, "sender": self.sender,
-            "incident": {"number": null}, "reason": WHY, "support_url": null, "optional": false, "corrects": null,
+            "incident": {"number": null}, "reason": WHY, "support_url": null, "brand": null, "optional": false, "corrects": null,
             "unsubscribe_url": null, "action": {"required": false, "text": null},
             "paragraphs": self.lines(), "affected": self.affected(), "decision": self.decision,
             "link": self.message.link, "link_text": self.message.link_text,

@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 110] = [
+pub(super) const TABLES: [&str; 115] = [
     "account_history",
     "account_label_history",
     "accounts",
@@ -38,6 +38,7 @@ pub(super) const TABLES: [&str; 110] = [
     "automation_runs",
     "automation_told",
     "backups",
+    "brand_logos",
     "checks",
     "collaborator_history",
     "collaborators",
@@ -82,6 +83,8 @@ pub(super) const TABLES: [&str; 110] = [
     "incidents",
     "integrations",
     "mail_servers",
+    "maintenance_notices",
+    "maintenances",
     "member_history",
     "members",
     "merged_links",

@@ -107,7 +107,9 @@ impl Sender {
         // If no server could be connected to, the reason names all of them.
         let all: Option<Vec<_>> = unconnected.into_iter().collect();
         if let Some(all) = all.filter(|all| all.len() > 1) {
-            let reasons = all.iter().map(|(relay, reason)| format!("{}: {reason}", relay.name()));
+            let reasons = all
+                .iter()
+                .map(|(relay, reason)| format!("{}: {reason}", relay.name()));
             let reasons = reasons.collect::<Vec<_>>().join("; ");
             return Outcome::Retry(None, format!("{NO_CONNECTION}: {reasons}"));
         }

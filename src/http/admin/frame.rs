@@ -43,7 +43,10 @@ const PARTS: [Part; 6] = [
     },
     Part {
         link: link("Incidents", "/admin/incidents"),
-        within: &[],
+        within: &[
+            link("Incidents", "/admin/incidents"),
+            link("Planned maintenance", "/admin/maintenances"),
+        ],
     },
     Part {
         link: link("Customers", "/admin/directory"),
@@ -76,6 +79,7 @@ const PARTS: [Part; 6] = [
             link("Policies", "/admin/automation"),
             admin("Limits", "/admin/limits"),
             link("Status page", "/admin/status-page"),
+            admin("Brand", "/admin/brand"),
             link("Operators", "/admin/operators"),
             admin("Tokens", "/admin/tokens"),
             link("Audit", "/admin/audit"),

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::base::error::Result;
-use crate::base::id::NoticeId;
+use crate::base::id::{IncidentId, NoticeId};
 use crate::http::App;
 use crate::incident::Incident;
 use crate::notice::{self, Notice, Sample};
@@ -47,6 +47,9 @@ pub(super) async fn email(app: &App, id: NoticeId, ordinal: i64) -> Result<Sampl
 
 /// Returns the title of the page of a notice.
 pub(super) fn title(notice: &Notice, incident: &Incident) -> String {
+    if incident.id.is_of_maintenance() {
+        return format!("Notice of maintenance {}", -incident.number);
+    }
     format!(
         "{} notice of #{}",
         capital(notice.phase.as_str()),
@@ -54,10 +57,15 @@ pub(super) fn title(notice: &Notice, incident: &Incident) -> String {
     )
 }
 
-/// Returns a link to an incident.
+/// Returns a link to an incident, or to a planned maintenance, and to the list of all of them.
 pub(super) fn incident_link(incident: &Incident) -> Value {
+    let (list, list_path) = match incident.id.is_of_maintenance() {
+        true => ("Planned maintenance", "/admin/maintenances"),
+        false => ("Incidents", "/admin/incidents"),
+    };
     json!({
-        "number": incident.number, "title": incident.title, "path": format!("/admin/incidents/{}", incident.number),
+        "name": name(&incident.id, incident.number), "title": incident.title, "path": path(&incident.id, incident.number),
+        "list": list, "list_path": list_path,
     })
 }
 
@@ -67,6 +75,22 @@ pub(super) fn mail_view(id: &NoticeId, ordinal: i64, sample: &Sample) -> Value {
         "to": sample.to, "subject": sample.subject, "text": sample.text,
         "path": format!("/admin/notices/{id}/mail/{ordinal}"),
     })
+}
+
+/// Returns the path of an incident, or of a planned maintenance.
+pub(super) fn path(id: &IncidentId, number: i64) -> String {
+    match id.is_of_maintenance() {
+        true => format!("/admin/maintenances/{id}"),
+        false => format!("/admin/incidents/{number}"),
+    }
+}
+
+/// Returns what an incident or a planned maintenance is called.
+pub(super) fn name(id: &IncidentId, number: i64) -> String {
+    match id.is_of_maintenance() {
+        true => format!("maintenance {}", -number),
+        false => format!("#{number}"),
+    }
 }
 
 fn capital(word: &str) -> String {

@@ -8,6 +8,7 @@ use super::signed_in::SignedIn;
 use super::view::{count, grouped};
 use crate::auth::{self, Role};
 use crate::automation::policy;
+use crate::brand;
 use crate::customer::keys;
 use crate::http::App;
 use crate::http::admin_page::Pages;
@@ -27,7 +28,7 @@ const COUNTED: i64 = 500;
 
 async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let sending = app.sending.clone();
-    let (policies, operators, own, limits, tokens, components, feed_keys) = app
+    let (policies, operators, own, limits, brand, tokens, components, feed_keys) = app
         .db
         .read(move |conn| {
             let mut own = 0_usize;
@@ -39,6 +40,7 @@ async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
                 contact::list(conn)?,
                 own,
                 limits::read(conn, &sending)?,
+                brand::read(conn)?,
                 auth::list(conn, None, COUNTED)?.len(),
                 component::all(conn)?.len(),
                 keys::list(conn, None, COUNTED)?.len(),
@@ -86,6 +88,12 @@ async fn show(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
             "/admin/limits",
             "Above which numbers other people must approve a notice.",
             Some(limits),
+        ));
+        items.push(item(
+            "Brand",
+            "/admin/brand",
+            "Under which name, with which logo and in which color customers hear from you.",
+            Some(brand.settings.name.unwrap_or_else(|| app.sending.sender.clone())),
         ));
     }
     items.push(item(

@@ -16,6 +16,7 @@ use super::filled::Filled;
 use super::form::{Form, Saved, Use};
 use super::frame::Frame;
 use super::incident_forms::find;
+use super::notice_view::incident_link;
 use super::params;
 use super::signed_in::SignedIn;
 use super::upload::Upload;
@@ -175,9 +176,7 @@ async fn page(
     let data = json!({
         "page": Frame::new(app, by, title, PART),
         "title": title,
-        "incident": {
-            "number": incident.number, "title": incident.title, "path": format!("/admin/incidents/{}", incident.number),
-        },
+        "incident": incident_link(incident),
         "drill": incident.drill,
         "form": shown, "who": [who], "wrong_who": wrong_who,
         "preview": preview, "suggested": suggested,
@@ -206,7 +205,7 @@ async fn new(
         .await?;
     let phase = match asked.phase {
         // A correction begins on the page of the notice that it corrects.
-        None | Some(Phase::Correction) => next_phase(&incident, begun),
+        None | Some(Phase::Correction | Phase::Maintenance) => next_phase(&incident, begun),
         Some(phase) => phase,
     };
     let message = match asked.start.as_deref() {

@@ -12,6 +12,7 @@ pub mod audit_proofs;
 mod audit_tiles;
 pub mod automation;
 pub mod backups;
+pub mod brand;
 mod comparison_fetch;
 pub mod comparisons;
 mod contacts;
@@ -29,6 +30,7 @@ pub mod history;
 pub mod incidents;
 pub mod limits;
 pub mod mail;
+pub mod maintenances;
 mod merges;
 pub mod mutes;
 mod notice_values;
@@ -130,8 +132,10 @@ pub fn routes() -> utoipa_actix_web::scope::Scope<
         .configure(comparison_fetch::routes)
         .configure(audience::routes)
         .configure(notices::routes)
+        .configure(maintenances::routes)
         .configure(drafts::routes)
         .configure(limits::routes)
+        .configure(brand::routes)
         .configure(recipients::routes)
         .configure(mail::routes)
         .configure(recovery::routes)

@@ -103,7 +103,7 @@ pub(in crate::http) async fn as_format(
         .db
         .read(move |conn| Ok((report::get(conn, &id, reader)?, incident::get(conn, &id)?)))
         .await?;
-    let company = &app.sending.sender;
+    let company = &app.company();
     let name = format!("report-{}-{}", incident.number, reader.as_str());
     Ok(match format {
         ReportFormat::Json => HttpResponse::Ok().json(report),

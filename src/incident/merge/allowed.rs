@@ -22,6 +22,11 @@ fn refused(detail: String) -> Error {
 /// `Conflict` with the reason and its code.
 pub(super) fn check(conn: &mut Conn, from: &Incident, into: &Incident) -> Result<()> {
     let (a, b) = (from.number, into.number);
+    if into.id.is_of_maintenance() {
+        return Err(refused(format!(
+            "incident #{a} cannot be merged into a planned maintenance"
+        )));
+    }
     if from.id == into.id {
         return Err(refused(format!("incident #{a} cannot be merged into itself")));
     }

@@ -39,6 +39,10 @@ pub(super) enum Shape {
     Recovery,
     /// The fixed sentences in the language of the reader. Their keys are those of `templates/words/mail.toml`.
     Sentences,
+    /// The brand of the sender.
+    Brand,
+    /// The planned maintenance.
+    Maintenance,
     /// A text, a number, a truth value or a list of texts. It has no fields.
     Plain,
     /// A value whose kind is known only when the template is rendered.
@@ -83,6 +87,8 @@ impl Shape {
                     ("rtl", Shape::Plain),
                     ("message_language", Shape::Plain),
                     ("t", Shape::Sentences),
+                    ("brand", Shape::Brand),
+                    ("maintenance", Shape::Maintenance),
                 ],
             ),
             Shape::Incident => (
@@ -134,6 +140,27 @@ impl Shape {
                     ("affected", Shape::Plain),
                     ("left", Shape::Plain),
                     ("summary", Shape::Plain),
+                ],
+            ),
+            Shape::Maintenance => (
+                "the maintenance",
+                &[
+                    ("change", Shape::Plain),
+                    ("title", Shape::Plain),
+                    ("starts", Shape::Plain),
+                    ("ends", Shape::Plain),
+                    ("was_starts", Shape::Plain),
+                    ("was_ends", Shape::Plain),
+                    ("components", Shape::Plain),
+                ],
+            ),
+            Shape::Brand => (
+                "the brand",
+                &[
+                    ("color", Shape::Plain),
+                    ("logo", Shape::Plain),
+                    ("postal_address", Shape::Plain),
+                    ("footer", Shape::Plain),
                 ],
             ),
             Shape::Values => ("the values", &[]),

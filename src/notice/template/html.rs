@@ -25,6 +25,8 @@ const LINKS: [&str; 6] = [
     "answers.broken",
     "answers.help",
 ];
+/// The variables with the URL of an image that Candor serves.
+const IMAGES: [&str; 1] = ["brand.logo"];
 /// Elements whose content up to the end tag is text without entities and comments.
 const RAW: [&str; 6] = ["script", "style", "xmp", "iframe", "noembed", "noframes"];
 /// Elements whose content up to the end tag is text with entities.
@@ -41,6 +43,8 @@ enum Kind {
     End,
     /// The start tag of `<a>` or `<area>`, whose `href` may be a link of Candor.
     Link,
+    /// The start tag of `<img>`, whose `src` may be an image of Candor.
+    Image,
     /// The start tag of one of the [`RAW`] elements.
     Raw(&'static str),
     /// The start tag of one of the [`ESCAPABLE`] elements.
@@ -58,6 +62,8 @@ impl Kind {
             Kind::End
         } else if name == "a" || name == "area" {
             Kind::Link
+        } else if name == "img" {
+            Kind::Image
         } else if let Some(name) = among(&RAW) {
             Kind::Raw(name)
         } else if let Some(name) = among(&ESCAPABLE) {
@@ -136,7 +142,7 @@ fn behind(kind: Kind) -> Place {
         Kind::Raw(name) => content(name, false),
         Kind::Escapable(name) => content(name, true),
         Kind::Ambiguous(name) => Place::Unknown(name),
-        Kind::End | Kind::Link | Kind::Other => Place::Text,
+        Kind::End | Kind::Link | Kind::Image | Kind::Other => Place::Text,
     }
 }
 
@@ -525,7 +531,12 @@ fn show(shown: &HelperTemplate, place: Place) -> Result<Place, String> {
             attribute,
             begun,
             ..
-        } => is_harmless(attribute) || attribute == "href" && *kind == Kind::Link && !begun && is_link(shown),
+        } => {
+            let whole = |names: &[&str]| !begun && is_one_of(names, shown);
+            is_harmless(attribute)
+                || attribute == "href" && *kind == Kind::Link && whole(&LINKS)
+                || attribute == "src" && *kind == Kind::Image && whole(&IMAGES)
+        }
         _ => false,
     };
     if !allowed {
@@ -539,13 +550,14 @@ fn show(shown: &HelperTemplate, place: Place) -> Result<Place, String> {
     Ok(place.begun())
 }
 
-/// Returns whether an expression consists only of a link that Candor makes.
-fn is_link(shown: &HelperTemplate) -> bool {
-    shown.params.is_empty() && shown.hash.is_empty() && link_named(&shown.name).is_some()
+/// Returns whether an expression consists only of one of these URLs that Candor makes.
+fn is_one_of(names: &[&str], shown: &HelperTemplate) -> bool {
+    let named = || named(&shown.name).is_some_and(|name| names.contains(&name.as_str()));
+    shown.params.is_empty() && shown.hash.is_empty() && named()
 }
 
-/// Returns the link to which a name or a path such as `@root.unsubscribe_url` or `answers.works` refers.
-fn link_named(parameter: &Parameter) -> Option<&'static str> {
+/// Returns the variable to which a name or a path such as `@root.unsubscribe_url` or `answers.works` refers.
+fn named(parameter: &Parameter) -> Option<String> {
     let name = match parameter {
         Parameter::Name(name) => name.clone(),
         Parameter::Path(Path::Relative((segments, _))) => {
@@ -557,13 +569,14 @@ fn link_named(parameter: &Parameter) -> Option<&'static str> {
         }
         _ => return None,
     };
-    LINKS.into_iter().find(|link| *link == name)
+    Some(name)
 }
 
 /// The first name of the path to a link, if this is it. With another meaning of this name, the path would lead elsewhere.
 fn reserved(name: &str) -> Option<&'static str> {
     LINKS
         .into_iter()
+        .chain(IMAGES)
         .filter_map(|link| link.split('.').next())
         .find(|first| *first == name)
 }

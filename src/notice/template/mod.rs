@@ -55,18 +55,21 @@ word_enum! {
         Report = "report",
         /// A notice reached people whom the incident does not affect, and this one tells them so.
         Correction = "correction",
+        /// A planned maintenance is announced, moved, cancelled, has begun or is over.
+        Maintenance = "maintenance",
     }
 }
 
 impl Phase {
-    /// All phases, in the order in which they happen. A correction can happen at any time.
-    pub const ALL: [Phase; 6] = [
+    /// All phases, in the order in which they happen. A correction can happen at any time, and a maintenance is no incident.
+    pub const ALL: [Phase; 7] = [
         Phase::Detection,
         Phase::Update,
         Phase::Recovery,
         Phase::Resolution,
         Phase::Report,
         Phase::Correction,
+        Phase::Maintenance,
     ];
 
     /// Returns whether a person may opt out of the notices of this phase. Notices of the other phases are
@@ -76,11 +79,12 @@ impl Phase {
     }
 
     /// Returns whether the emails of this phase ask whether the service works for the recipient. A report does not ask, because
-    /// it comes after the end of the incident. A correction does not ask, because the incident does not affect its readers.
+    /// it comes after the end of the incident. A correction does not ask, because the incident does not affect its readers, and a
+    /// maintenance is no problem that somebody works on.
     pub fn asks(self) -> bool {
         match self {
             Phase::Detection | Phase::Update | Phase::Recovery | Phase::Resolution => true,
-            Phase::Report | Phase::Correction => false,
+            Phase::Report | Phase::Correction | Phase::Maintenance => false,
         }
     }
 }
@@ -123,6 +127,7 @@ impl Source {
             Phase::Resolution => builtin!("resolution"),
             Phase::Report => builtin!("report"),
             Phase::Correction => builtin!("correction"),
+            Phase::Maintenance => builtin!("maintenance"),
         };
         Source {
             subject: subject.to_owned(),
@@ -149,9 +154,9 @@ impl Source {
 /// All data that an email can show. Nothing in it is interpreted as a template.
 #[derive(Clone, Debug, Serialize)]
 pub struct MailContext {
-    /// The phase: detection, update, recovery, resolution, report or correction.
+    /// The phase: detection, update, recovery, resolution, report, correction or maintenance.
     pub phase: Phase,
-    /// The incident, without its internal title.
+    /// The incident, without its internal title. In the phase `maintenance`, its number is that of the maintenance.
     pub incident: MailIncident,
     /// The subject that the operator wrote, if there is one.
     pub subject: Option<String>,
@@ -212,6 +217,42 @@ pub struct MailContext {
     pub t: BTreeMap<String, String>,
     /// Whether the email is part of a drill. Candor marks every email of a drill, whatever its template shows.
     pub drill: bool,
+    /// The brand of the sender, if it has more than a name and a page for help.
+    pub brand: Option<MailBrand>,
+    /// The planned maintenance, in the phase `maintenance`.
+    pub maintenance: Option<MailMaintenance>,
+}
+
+/// A planned maintenance in an email.
+#[derive(Clone, Debug, Serialize)]
+pub struct MailMaintenance {
+    /// What the email says about it: announced, moved, cancelled, begun or over.
+    pub change: &'static str,
+    /// What is maintained.
+    pub title: String,
+    /// When it starts, in the time zone of the recipient and in UTC.
+    pub starts: String,
+    /// When it ends, in the time zone of the recipient and in UTC.
+    pub ends: String,
+    /// When it was to start before it was moved. Empty if it was not.
+    pub was_starts: Option<String>,
+    /// When it was to end before it was moved. Empty if it was not.
+    pub was_ends: Option<String>,
+    /// The IDs of the components of the status page that it affects.
+    pub components: Vec<String>,
+}
+
+/// The brand in an email.
+#[derive(Clone, Debug, Serialize)]
+pub struct MailBrand {
+    /// The colour, such as `#0b5cad`. White text on it can be read.
+    pub color: Option<String>,
+    /// The https URL of the logo.
+    pub logo: Option<String>,
+    /// The lines of the postal address.
+    pub postal_address: Vec<String>,
+    /// The lines of the footer.
+    pub footer: Vec<String>,
 }
 
 /// What an email to a recipient who was found late says in addition.
@@ -757,6 +798,18 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
             _ => format!("{restored} of your {affected} affected files are restored so far."),
         },
     };
+    let maintenance = |change: &'static str| {
+        let was = |text: &str| (change == "moved").then(|| text.to_owned());
+        (phase == Phase::Maintenance).then(|| MailMaintenance {
+            change,
+            title: "Maintenance of the database".to_owned(),
+            starts: "21 March 2024, 01:00 (Africa/Nairobi), 20 March 2024, 22:00 UTC".to_owned(),
+            ends: "21 March 2024, 03:00 (Africa/Nairobi), 00:00 UTC".to_owned(),
+            was_starts: was("20 March 2024, 01:00 (Africa/Nairobi), 19 March 2024, 22:00 UTC"),
+            was_ends: was("20 March 2024, 03:00 (Africa/Nairobi), 00:00 UTC"),
+            components: vec!["uploads".to_owned()],
+        })
+    };
     let base = MailContext {
         phase,
         incident: MailIncident {
@@ -817,6 +870,8 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         rtl: false,
         message_language: None,
         t: BTreeMap::new(),
+        brand: None,
+        maintenance: maintenance("announced"),
     };
     let many = MailContext {
         subject: Some("A subject of the operator's own".to_owned()),
@@ -832,7 +887,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         more_resources: 131,
         recovery: match phase {
             Phase::Recovery => Some(recovery(156, 156)),
-            Phase::Correction => None,
+            Phase::Correction | Phase::Maintenance => None,
             _ => Some(recovery(12, 156)),
         },
         times: Vec::new(),
@@ -840,6 +895,13 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         late: matches!(phase, Phase::Detection | Phase::Update | Phase::Recovery).then(|| MailLate {
             began: "14 March 2024, 09:51 EAT (06:51 UTC)".to_owned(),
         }),
+        brand: Some(MailBrand {
+            color: Some("#0b5cad".to_owned()),
+            logo: Some("https://candor.example.com/brand/logo/sample".to_owned()),
+            postal_address: vec!["1 High Street".to_owned(), "Nairobi".to_owned()],
+            footer: vec!["Quickbyte Ltd, registered in Kenya".to_owned()],
+        }),
+        maintenance: maintenance("moved"),
         ..base.clone()
     };
     let bare = MailContext {
@@ -848,6 +910,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
         paragraphs: Vec::new(),
         report: None,
         recovery: None,
+        maintenance: maintenance("cancelled"),
         corrects: base.corrects.clone().map(|corrects| MailCorrects {
             subject: String::new(),
             ..corrects

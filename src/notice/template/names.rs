@@ -2,7 +2,7 @@
 
 /// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects, but without the keys of
 /// the sentences in `t`.
-pub(super) const NAMES: [&str; 53] = [
+pub(super) const NAMES: [&str; 65] = [
     "phase",
     "incident",
     "number",
@@ -56,4 +56,16 @@ pub(super) const NAMES: [&str; 53] = [
     "rtl",
     "message_language",
     "t",
+    "brand",
+    "color",
+    "logo",
+    "postal_address",
+    "footer",
+    "maintenance",
+    "change",
+    "starts",
+    "ends",
+    "was_starts",
+    "was_ends",
+    "components",
 ];

@@ -1,7 +1,7 @@
 //! The partials that templates can use.
 
 /// The partials that templates may use, by name.
-pub(super) const PARTIALS: [(&str, &str); 12] = [
+pub(super) const PARTIALS: [(&str, &str); 14] = [
     (
         "layout.html",
         include_str!("../../../templates/email/layout.html.hbs"),
@@ -13,6 +13,14 @@ pub(super) const PARTIALS: [(&str, &str); 12] = [
     (
         "paragraphs.html",
         include_str!("../../../templates/email/paragraphs.html.hbs"),
+    ),
+    (
+        "brand.txt",
+        include_str!("../../../templates/email/brand.txt.hbs"),
+    ),
+    (
+        "brand.html",
+        include_str!("../../../templates/email/brand.html.hbs"),
     ),
     (
         "footer.txt",

@@ -77,6 +77,7 @@ impl Voice {
             mail.update.map(|update| update.to_string()),
         );
         let count = mail.language.number(mail.more_resources);
+        let planned = mail.maintenance.as_ref();
         let values = [
             ("count", count.as_str()),
             ("name", mail.recipient.name.as_str()),
@@ -87,6 +88,21 @@ impl Voice {
             ("update", update.as_deref().unwrap_or_default()),
             ("next_update", mail.next_update.as_deref().unwrap_or_default()),
             ("began", mail.late.as_ref().map_or("", |late| &late.began)),
+            ("title", planned.map_or("", |planned| &planned.title)),
+            ("starts", planned.map_or("", |planned| &planned.starts)),
+            ("ends", planned.map_or("", |planned| &planned.ends)),
+            (
+                "was_starts",
+                planned
+                    .and_then(|planned| planned.was_starts.as_deref())
+                    .unwrap_or_default(),
+            ),
+            (
+                "was_ends",
+                planned
+                    .and_then(|planned| planned.was_ends.as_deref())
+                    .unwrap_or_default(),
+            ),
         ];
         let keys = self.texts.keys().filter(|key| !PARTS.contains(key));
         keys.map(|key| {

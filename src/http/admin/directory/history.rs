@@ -9,6 +9,7 @@ use crate::auth::Role;
 use crate::directory::{account, person};
 use crate::http::App;
 use crate::http::admin::frame::Frame;
+use crate::http::admin::notice_view::{name, path};
 use crate::http::admin::params::{Form, Paged};
 use crate::http::admin::signed_in::SignedIn;
 use crate::http::admin::view::{When, account_path, link, person_path, shown_url, zone};
@@ -84,8 +85,8 @@ fn row(entry: &HistoryEntry, with_people: bool, zone: Option<&TimeZone>) -> Valu
         .map(|id| json!({"id": id, "path": person_path(id)}))
         .collect();
     json!({
-        "incident": format!("#{} {}", entry.incident.number, entry.incident.title),
-        "incident_path": format!("/admin/incidents/{}", entry.incident.number),
+        "incident": format!("{} {}", name(&entry.incident.id, entry.incident.number), entry.incident.title),
+        "incident_path": path(&entry.incident.id, entry.incident.number),
         "notice_path": format!("/admin/notices/{}", entry.notice),
         "phase": entry.phase,
         "reminder": entry.reminder,
