@@ -554,7 +554,7 @@ pub fn context(
         message_language: (said.language != language).then_some(said.language),
         t: BTreeMap::new(),
     };
-    mail.t = voice.sentences(&mail);
+    mail.fill_sentences(voice);
     mail
 }
 

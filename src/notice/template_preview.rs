@@ -214,6 +214,6 @@ fn mixed(
         values: sample.values.clone(),
         ..real
     };
-    mixed.t = voice.sentences(&mixed);
+    mixed.fill_sentences(&voice);
     mixed
 }

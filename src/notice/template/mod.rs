@@ -212,6 +212,29 @@ pub struct MailContext {
     pub drill: bool,
 }
 
+impl MailContext {
+    /// Fills in the fixed sentences. A value that the email does not have is empty in them.
+    pub fn fill_sentences(&mut self, voice: &Voice) {
+        let (number, count) = (
+            self.incident.number.to_string(),
+            self.language.number(self.more_resources),
+        );
+        let update = self.update.map(|update| update.to_string());
+        let values = [
+            ("count", count.as_str()),
+            ("name", self.recipient.name.as_str()),
+            ("sender", self.sender.as_str()),
+            ("what", self.what.as_str()),
+            ("headline", self.headline.as_deref().unwrap_or_default()),
+            ("number", number.as_str()),
+            ("update", update.as_deref().unwrap_or_default()),
+            ("next_update", self.next_update.as_deref().unwrap_or_default()),
+            ("began", self.late.as_ref().map_or("", |late| late.began.as_str())),
+        ];
+        self.t = voice.sentences(self.language, self.more_resources, &values);
+    }
+}
+
 /// What an email to a recipient who was found late says in addition.
 #[derive(Clone, Debug, Serialize)]
 pub struct MailLate {
@@ -852,7 +875,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
     };
     let voice = Voice::current();
     [base, many, bare].map(|mut mail| {
-        mail.t = voice.sentences(&mail);
+        mail.fill_sentences(&voice);
         mail
     })
 }
