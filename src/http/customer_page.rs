@@ -1,5 +1,6 @@
 //! What every page for customers needs: its language, its direction and its words. The pages use the layout `public/customer`.
 
+use actix_web::HttpRequest;
 use serde_json::{Map, Value, json};
 
 use super::language;
@@ -7,7 +8,6 @@ use crate::base::error::Result;
 use crate::base::language::Language;
 use crate::http::App;
 use crate::words::{Area, Words};
-use actix_web::HttpRequest;
 
 /// The language of a page for one customer, and what keeps it in the links of the page.
 #[derive(Clone, Copy, Debug)]

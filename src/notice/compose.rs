@@ -608,7 +608,7 @@ pub fn context(
             .as_ref()
             .map(|planned| planned.for_mail(moment)),
     };
-    mail.t = voice.sentences(&mail);
+    mail.fill_sentences(voice);
     mail
 }
 

@@ -11,13 +11,13 @@ use super::approvals;
 use super::corrections;
 use super::promise;
 use super::reminders;
-use super::row::{CustomerAction, Row, locked};
+use super::row::{CustomerAction, Row, Translation, Translations, locked};
 use super::state::{insert_draft, require_draft};
-use super::translation::{self, Translation, Translations};
+use super::translation::{self, check_parts};
 use super::view::{Notice, get};
 use crate::audience::Rule;
 use crate::audit::{Action, Event, Tx};
-use crate::base::check::{check_headline, check_text};
+use crate::base::check::check_headline;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
 use crate::base::given::given;
@@ -92,54 +92,6 @@ pub struct NoticePatch {
     /// The texts in other languages. They replace all translations of the draft.
     #[schema(value_type = Option<BTreeMap<String, Translation>>)]
     pub translations: Option<Translations>,
-}
-
-/// Checks the texts of a notice in one language.
-pub(super) fn check_parts(
-    errors: &mut Vec<FieldError>,
-    message: Option<&str>,
-    subject: Option<&str>,
-    action: Option<&CustomerAction>,
-) {
-    if let Some(message) = message {
-        if message.trim().is_empty() {
-            errors.push(FieldError::at("/message", "must not be empty"));
-        }
-        check_text(errors, "/message", message);
-    }
-    if let Some(subject) = subject {
-        if subject.trim().is_empty() {
-            errors.push(FieldError::at(
-                "/subject",
-                "must not be empty; leave it out to use the default subject",
-            ));
-        }
-        if subject.chars().any(char::is_control) {
-            errors.push(FieldError::at(
-                "/subject",
-                "contains a control character, such as a line break",
-            ));
-        }
-        if subject.chars().count() > 200 {
-            errors.push(FieldError::at("/subject", "is longer than 200 characters"));
-        }
-    }
-    if let Some(action) = action {
-        let text = action.text.as_deref().map(str::trim).unwrap_or_default();
-        if action.required && text.is_empty() {
-            errors.push(FieldError::at(
-                "/customer_action/text",
-                "is missing; write what the customer must do",
-            ));
-        }
-        if !action.required && !text.is_empty() {
-            errors.push(FieldError::at(
-                "/customer_action/text",
-                "must be left out if required is false",
-            ));
-        }
-        check_text(errors, "/customer_action/text", text);
-    }
 }
 
 /// Drafts a notice.

@@ -1,13 +1,15 @@
 //! The row of a notice, and the locks under which it is changed. `state` has its state.
 
+use std::collections::BTreeMap;
+
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::translation::Translations;
 use crate::audience::Rule;
 use crate::audit::Tx;
 use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
+use crate::base::language::Language;
 use crate::base::time::Timestamp;
 use crate::db::schema::notices as n;
 use crate::db::{Conn, dialect};
@@ -24,6 +26,27 @@ pub struct CustomerAction {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
+
+/// The texts of a notice in another language.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NoticeTranslation)]
+pub struct Translation {
+    /// The subject. Without it, the template makes one in this language.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The headline, of at most 120 characters. Without it, the email in this language has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headline: Option<String>,
+    /// The message in plain text. Empty lines separate paragraphs.
+    pub message: String,
+    /// What the customer must do, in this language. It must be set if the notice says that the customer must do something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_action: Option<CustomerAction>,
+}
+
+/// The translations of a notice by language.
+pub type Translations = BTreeMap<Language, Translation>;
 
 /// The name of the channel for emails to people.
 pub const EMAIL: &str = "email";

@@ -226,6 +226,6 @@ fn mixed(
         maintenance: sample.maintenance.clone(),
         ..real
     };
-    mixed.t = voice.sentences(&mixed);
+    mixed.fill_sentences(&voice);
     mixed
 }

@@ -5,38 +5,64 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::compose::{Content, TranslatedTexts};
-use super::draft::check_parts;
 use super::recipients::Recipients;
-use super::row::{CustomerAction, Row};
-use crate::base::check::check_headline;
+use super::row::{CustomerAction, Row, Translation, Translations};
+use crate::base::check::{check_headline, check_text};
 use crate::base::count::counted;
 use crate::base::error::{FieldError, Result};
 use crate::base::language::Language;
 use crate::base::text::undirected;
 
-/// The texts of a notice in another language.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = NoticeTranslation)]
-pub struct Translation {
-    /// The subject. Without it, the template makes one in this language.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<String>,
-    /// The headline, of at most 120 characters. Without it, the email in this language has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub headline: Option<String>,
-    /// The message in plain text. Empty lines separate paragraphs.
-    pub message: String,
-    /// What the customer must do, in this language. It must be set if the notice says that the customer must do something.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub customer_action: Option<CustomerAction>,
+/// Checks the texts of a notice in one language.
+pub(super) fn check_parts(
+    errors: &mut Vec<FieldError>,
+    message: Option<&str>,
+    subject: Option<&str>,
+    action: Option<&CustomerAction>,
+) {
+    if let Some(message) = message {
+        if message.trim().is_empty() {
+            errors.push(FieldError::at("/message", "must not be empty"));
+        }
+        check_text(errors, "/message", message);
+    }
+    if let Some(subject) = subject {
+        if subject.trim().is_empty() {
+            errors.push(FieldError::at(
+                "/subject",
+                "must not be empty; leave it out to use the default subject",
+            ));
+        }
+        if subject.chars().any(char::is_control) {
+            errors.push(FieldError::at(
+                "/subject",
+                "contains a control character, such as a line break",
+            ));
+        }
+        if subject.chars().count() > 200 {
+            errors.push(FieldError::at("/subject", "is longer than 200 characters"));
+        }
+    }
+    if let Some(action) = action {
+        let text = action.text.as_deref().map(str::trim).unwrap_or_default();
+        if action.required && text.is_empty() {
+            errors.push(FieldError::at(
+                "/customer_action/text",
+                "is missing; write what the customer must do",
+            ));
+        }
+        if !action.required && !text.is_empty() {
+            errors.push(FieldError::at(
+                "/customer_action/text",
+                "must be left out if required is false",
+            ));
+        }
+        check_text(errors, "/customer_action/text", text);
+    }
 }
-
-/// The translations of a notice by language.
-pub type Translations = BTreeMap<Language, Translation>;
 
 /// Checks the translations of a notice whose own customer action is `action`.
 pub(super) fn check(

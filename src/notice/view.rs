@@ -9,9 +9,8 @@ use serde::Serialize;
 
 use super::counts::{self, DeliveryCounts, NoticeCounts};
 use super::delivery_state::waiting_again;
-use super::row::{CustomerAction, EMAIL, Row, row};
+use super::row::{CustomerAction, EMAIL, Row, Translation, Translations, row};
 use super::state::NoticeState;
-use super::translation::{Translation, Translations};
 use super::waves::{self, WaveView};
 use super::{approvals, corrections, endpoints, reminders, sharing};
 use crate::audience::Rule;

@@ -255,6 +255,35 @@ pub struct MailBrand {
     pub footer: Vec<String>,
 }
 
+impl MailContext {
+    /// Fills in the fixed sentences. A value that the email does not have is empty in them.
+    pub fn fill_sentences(&mut self, voice: &Voice) {
+        let (number, count) = (
+            self.incident.number.to_string(),
+            self.language.number(self.more_resources),
+        );
+        let update = self.update.map(|update| update.to_string());
+        let planned = self.maintenance.as_ref();
+        let values = [
+            ("count", count.as_str()),
+            ("name", self.recipient.name.as_str()),
+            ("sender", self.sender.as_str()),
+            ("what", self.what.as_str()),
+            ("headline", self.headline.as_deref().unwrap_or_default()),
+            ("number", number.as_str()),
+            ("update", update.as_deref().unwrap_or_default()),
+            ("next_update", self.next_update.as_deref().unwrap_or_default()),
+            ("began", self.late.as_ref().map_or("", |late| late.began.as_str())),
+            ("title", planned.map_or("", |planned| planned.title.as_str())),
+            ("starts", planned.map_or("", |planned| planned.starts.as_str())),
+            ("ends", planned.map_or("", |planned| planned.ends.as_str())),
+            ("was_starts", planned.and_then(|planned| planned.was_starts.as_deref()).unwrap_or_default()),
+            ("was_ends", planned.and_then(|planned| planned.was_ends.as_deref()).unwrap_or_default()),
+        ];
+        self.t = voice.sentences(self.language, self.more_resources, &values);
+    }
+}
+
 /// What an email to a recipient who was found late says in addition.
 #[derive(Clone, Debug, Serialize)]
 pub struct MailLate {
@@ -919,7 +948,7 @@ pub fn samples(phase: Phase) -> [MailContext; 3] {
     };
     let voice = Voice::current();
     [base, many, bare].map(|mut mail| {
-        mail.t = voice.sentences(&mail);
+        mail.fill_sentences(&voice);
         mail
     })
 }

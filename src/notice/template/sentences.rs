@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
-use super::MailContext;
 use crate::base::language::Language;
 use crate::base::time::Timestamp;
 use crate::words::{Texts, put_in};
@@ -70,44 +69,17 @@ impl Voice {
         }
     }
 
-    /// Returns the sentences of an email by key. Each has the values of this email. A value that the email does not have is empty.
-    pub fn sentences(&self, mail: &MailContext) -> BTreeMap<String, String> {
-        let (number, update) = (
-            mail.incident.number.to_string(),
-            mail.update.map(|update| update.to_string()),
-        );
-        let count = mail.language.number(mail.more_resources);
-        let planned = mail.maintenance.as_ref();
-        let values = [
-            ("count", count.as_str()),
-            ("name", mail.recipient.name.as_str()),
-            ("sender", &mail.sender),
-            ("what", &mail.what),
-            ("headline", mail.headline.as_deref().unwrap_or_default()),
-            ("number", &number),
-            ("update", update.as_deref().unwrap_or_default()),
-            ("next_update", mail.next_update.as_deref().unwrap_or_default()),
-            ("began", mail.late.as_ref().map_or("", |late| &late.began)),
-            ("title", planned.map_or("", |planned| &planned.title)),
-            ("starts", planned.map_or("", |planned| &planned.starts)),
-            ("ends", planned.map_or("", |planned| &planned.ends)),
-            (
-                "was_starts",
-                planned
-                    .and_then(|planned| planned.was_starts.as_deref())
-                    .unwrap_or_default(),
-            ),
-            (
-                "was_ends",
-                planned
-                    .and_then(|planned| planned.was_ends.as_deref())
-                    .unwrap_or_default(),
-            ),
-        ];
+    /// Returns the sentences by key. Each has the values of the email, and the form for `number`.
+    pub(super) fn sentences(
+        &self,
+        language: Language,
+        number: usize,
+        values: &[(&str, &str)],
+    ) -> BTreeMap<String, String> {
         let keys = self.texts.keys().filter(|key| !PARTS.contains(key));
         keys.map(|key| {
-            let form = self.texts.form(key, mail.language, mail.more_resources);
-            (key.to_owned(), put_in(form.unwrap_or_default(), &values))
+            let form = self.texts.form(key, language, number);
+            (key.to_owned(), put_in(form.unwrap_or_default(), values))
         })
         .collect()
     }
