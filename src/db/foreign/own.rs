@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 109] = [
+pub(super) const TABLES: [&str; 111] = [
     "account_history",
     "account_label_history",
     "accounts",
