@@ -22,7 +22,7 @@ use crate::delivery::verp::Verp;
 use crate::directory::source::cron;
 use crate::egress::Policy;
 use crate::forgetting::retention::Retention;
-use crate::http::status::export::ExportSettings;
+use crate::http::status_page::ExportSettings;
 
 /// Variables with the prefix that are not settings. Tests and CI set them.
 const NOT_SETTINGS: &[&str] = &[

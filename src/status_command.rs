@@ -7,7 +7,7 @@ use candor::app;
 use candor::base::error::Error;
 use candor::base::time::Clock;
 use candor::config::Config;
-use candor::http::status::export::export;
+use candor::http::status_page::export;
 use clap::Subcommand;
 
 use crate::console;

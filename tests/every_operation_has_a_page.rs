@@ -59,6 +59,32 @@ const WITHOUT: &[(&str, &str)] = &[
     ),
     ("GET /readyz", "Monitoring calls it."),
     ("GET /status", "It is a page itself, for everybody."),
+    ("GET /api/v2/components.json", "Programs read it."),
+    ("GET /api/v2/incidents.json", "Programs read it."),
+    ("GET /api/v2/incidents/unresolved.json", "Programs read it."),
+    ("GET /api/v2/scheduled-maintenances.json", "Programs read it."),
+    ("GET /api/v2/status.json", "Programs read it."),
+    ("GET /api/v2/summary.json", "Programs read it."),
+    ("GET /history.atom", "Programs read it."),
+    ("GET /history.rss", "Programs read it."),
+    ("GET /maintenance.ics", "Programs read it."),
+    (
+        "GET /status/components/{id}",
+        "It is a page itself, for everybody.",
+    ),
+    (
+        "GET /status/incidents/{number}",
+        "It is a page itself, for everybody.",
+    ),
+    ("GET /status/{language}", "It is a page itself, for everybody."),
+    (
+        "GET /status/{language}/components/{id}",
+        "It is a page itself, for everybody.",
+    ),
+    (
+        "GET /status/{language}/incidents/{number}",
+        "It is a page itself, for everybody.",
+    ),
     (
         "GET /unsubscribe/{token}",
         "It is a page for customers, behind the links in emails.",

@@ -101,7 +101,7 @@ async fn components_are_put_listed_and_deleted(env: Env) {
     let put = app.put(path, again).await.expect(200);
     assert_eq!(
         put["selector"],
-        json!({"type": "file", "labels": {"provider": "s3"}})
+        json!({"and": [{"type": "file"}, {"labels": {"provider": "s3"}}]})
     );
     assert_eq!(app.get(path).await.expect(200)["position"], 7);
     let ids: Vec<Value> = app
@@ -332,7 +332,7 @@ async fn what_cannot_be_posted_is_refused_with_a_reason(env: Env) {
             json!({"de": {"message": ""}}),
             "/translations/de/message",
         ),
-        ("translations", json!({"de": {"text": "?"}}), "/translations/de"),
+        ("translations", json!({"de": {"text": "?"}}), "/translations/text"),
         ("at", json!("2026-03-10T12:30:00Z"), "/at"),
         ("at", json!("2026-03-10T12:30:00"), "/at"),
         ("internal", json!(true), "/internal"),

@@ -45,6 +45,8 @@ mod state;
 mod static_files;
 pub mod stats;
 pub mod status;
+pub mod status_page;
+pub mod status_work;
 mod svg;
 mod template_source;
 mod test_notice;

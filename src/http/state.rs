@@ -9,7 +9,7 @@ use super::pages::Pages;
 use super::plans::Plans;
 use super::refusals::Refusals;
 use super::stats::{FeedbackStats, HttpStats};
-use super::status::cache::StatusPages;
+use super::status_page::StatusPages;
 use super::used_integrations::UsedIntegrations;
 use crate::alert::intake::ConditionCache;
 use crate::alert::provider::sns::Sns;

@@ -1,6 +1,6 @@
 //! The history of a component: its worst state on each of the last days, in UTC.
 
-use super::page::PublicIncident;
+use super::public_incident::PublicIncident;
 use super::state::ComponentState;
 use crate::base::time::Timestamp;
 
@@ -72,7 +72,7 @@ pub fn days(component: &str, known: Timestamp, incidents: &[PublicIncident], now
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::page::tests::{incident, post};
+    use crate::status::public_incident::tests::{incident, post};
 
     fn at(text: &str) -> Timestamp {
         Timestamp::parse(text).unwrap()

@@ -10,9 +10,11 @@ mod history;
 mod maintenance;
 mod page;
 pub mod post;
+mod public_incident;
 mod state;
 
 pub use history::{DAYS, Day, days};
 pub use maintenance::{Maintenance, MaintenanceState};
-pub use page::{PublicIncident, StatusPage, last_change, read};
+pub use page::{StatusPage, last_change, read};
+pub use public_incident::PublicIncident;
 pub use state::{ComponentState, Indicator, PostStatus};

@@ -4,6 +4,7 @@ use crate::base::enums::word_enum;
 
 word_enum! {
     /// The state of the work on an incident, as the public reads it.
+    #[derive(PartialOrd, Ord)]
     PostStatus, "a status of a post" {
         /// The cause is not known yet.
         Investigating = "investigating",
@@ -18,6 +19,7 @@ word_enum! {
 
 word_enum! {
     /// The state of a component, from the best to the worst.
+    #[derive(PartialOrd, Ord)]
     ComponentState, "a state of a component" {
         /// Everything works.
         Operational = "operational",
@@ -45,6 +47,7 @@ impl ComponentState {
 
 word_enum! {
     /// How bad everything together is, from the best to the worst.
+    #[derive(PartialOrd, Ord)]
     Indicator, "an indicator" {
         /// Everything works.
         None = "none",

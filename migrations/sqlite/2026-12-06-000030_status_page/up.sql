@@ -1,6 +1,6 @@
 -- The parts of the product that the status page shows. `selector` is JSON: the resources that belong to the component.
 CREATE TABLE status_components (
-    id         TEXT PRIMARY KEY,
+    id         TEXT NOT NULL PRIMARY KEY,
     name       TEXT NOT NULL,
     group_name TEXT,
     position   BIGINT NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE status_components (
 -- What the public reads about an incident. `components` is JSON: the states of components by their IDs. `translations` is JSON: titles and
 -- messages by language.
 CREATE TABLE public_posts (
-    id           TEXT PRIMARY KEY,
+    id           TEXT NOT NULL PRIMARY KEY,
     incident_id  TEXT NOT NULL REFERENCES incidents (id),
     status       TEXT NOT NULL,
     title        TEXT,

@@ -277,8 +277,18 @@ impl MailContext {
             ("title", planned.map_or("", |planned| planned.title.as_str())),
             ("starts", planned.map_or("", |planned| planned.starts.as_str())),
             ("ends", planned.map_or("", |planned| planned.ends.as_str())),
-            ("was_starts", planned.and_then(|planned| planned.was_starts.as_deref()).unwrap_or_default()),
-            ("was_ends", planned.and_then(|planned| planned.was_ends.as_deref()).unwrap_or_default()),
+            (
+                "was_starts",
+                planned
+                    .and_then(|planned| planned.was_starts.as_deref())
+                    .unwrap_or_default(),
+            ),
+            (
+                "was_ends",
+                planned
+                    .and_then(|planned| planned.was_ends.as_deref())
+                    .unwrap_or_default(),
+            ),
         ];
         self.t = voice.sentences(self.language, self.more_resources, &values);
     }

@@ -2,16 +2,6 @@
 //!
 //! Unknown query parameters are ignored, because programs that forward links add their own.
 
-mod address;
-mod bars;
-pub mod cache;
-mod calendar;
-pub mod export;
-mod feeds;
-pub mod site;
-mod v2;
-mod view;
-
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, LOCATION, VARY,
 };
@@ -23,11 +13,10 @@ use super::error_page::for_browsers;
 use super::language;
 use super::pages::PUBLIC_POLICY;
 use super::problem::{Answer, Problem};
+use super::status_page::{Address, Document};
 use crate::base::error::Error;
 use crate::base::language::Language;
 use crate::http::App;
-use address::Address;
-use v2::Document;
 
 /// How long a browser or a CDN may keep an answer: a post is seen at once, and the page stays when Candor does not answer.
 const CACHING: &str = "public, max-age=1, stale-while-revalidate=5, stale-if-error=86400";

@@ -15,7 +15,7 @@ use crate::status::{self, Indicator, MaintenanceState, PublicIncident, StatusPag
 use crate::words::{Area, Words};
 
 /// The largest number of past incidents on the page. The feeds have more.
-const PAST: usize = 40;
+const PAST: usize = 30;
 /// With more components than this, the page shows the history only of those with problems.
 const BARS: usize = 40;
 /// How much text of reports the page contains, in bytes. Of the others it has the titles, so that it stays small.

@@ -4,8 +4,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -14,13 +12,9 @@ use super::site::Site;
 use crate::base::error::{Error, Result};
 use crate::base::language::Language;
 use crate::base::random::random_secret;
-use crate::base::time::Timestamp;
 use crate::db::Db;
-use crate::directory::source::cron;
-use crate::http::App;
 use crate::http::static_files;
 use crate::status::{self, StatusPage};
-use crate::work::{Next, Service, Stop};
 
 /// The file by which a folder is recognised as an export. Another folder is never replaced.
 const MARK: &str = ".candor-status";
@@ -146,44 +140,4 @@ pub struct ExportSettings {
     pub folder: PathBuf,
     /// A cron expression in UTC. The page is also exported after each change.
     pub schedule: String,
-}
-
-/// The service that exports the status page after each change and by a schedule.
-pub struct StatusExports {
-    app: Arc<App>,
-    settings: ExportSettings,
-    exported: Option<(Timestamp, i64)>,
-}
-
-impl StatusExports {
-    /// Creates the service. It exports when it starts.
-    pub fn new(app: Arc<App>, settings: ExportSettings) -> StatusExports {
-        StatusExports {
-            app,
-            settings,
-            exported: None,
-        }
-    }
-}
-
-impl Service for StatusExports {
-    const NAME: &'static str = "status_export";
-    const POLL: Duration = Duration::from_secs(1);
-
-    async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
-        let (db, now) = (&self.app.db, self.app.db.clock().now());
-        let change = db.read(status::last_change).await?;
-        let due = match self.exported {
-            None => true,
-            Some((at, known)) => {
-                known != change || cron::next(&self.settings.schedule, at).is_some_and(|next| next <= now)
-            }
-        };
-        if !due {
-            return Ok(Next::Wait);
-        }
-        export(db, self.app.status.site().clone(), self.settings.folder.clone()).await?;
-        self.exported = Some((now, change));
-        Ok(Next::Wait)
-    }
 }

@@ -16,6 +16,7 @@ use crate::status::{ComponentState, Indicator, Maintenance, MaintenanceState, Pu
 
 word_enum! {
     /// A document.
+    #[derive(PartialOrd, Ord)]
     Document, "a document" {
         /// Everything that is so now.
         Summary = "summary",

@@ -1,7 +1,7 @@
 //! The status page in memory. A request needs no database unless something was changed since.
 //!
 //! Every change of what the public reads has its event in the audit trail. A commit in this process is seen by the next request, and
-//! one of another process by the service [`StatusUpdates`], within half a second. If the database does not answer, the page stays as
+//! one of another process by the service `status_page`, within half a second. If the database does not answer, the page stays as
 //! it was.
 
 use std::collections::HashMap;
@@ -18,9 +18,7 @@ use super::site::Site;
 use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 use crate::db::Db;
-use crate::http::App;
 use crate::status::{self, StatusPage};
-use crate::work::{Next, Service, Stop};
 
 /// How long a request waits for the database while there is an older page.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -209,21 +207,5 @@ impl StatusPages {
                 Ok(fresh)
             }
         }
-    }
-}
-
-/// The service that reads the page again after a change, also after one of another process.
-pub struct StatusUpdates {
-    /// The state with the page.
-    pub app: Arc<App>,
-}
-
-impl Service for StatusUpdates {
-    const NAME: &'static str = "status_page";
-    const POLL: Duration = Duration::from_millis(500);
-
-    async fn step(&mut self, _: bool, _: &Stop) -> Result<Next> {
-        self.app.status.refresh(&self.app.db).await?;
-        Ok(Next::Wait)
     }
 }
