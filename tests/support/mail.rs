@@ -43,6 +43,18 @@ impl Mail {
     }
 }
 
+/// Replaces the token of the link to the page of the recipient, which differs in each run.
+pub fn without_token(text: &str) -> String {
+    let mut parts = text.split("/mine/link/");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |whole, part| {
+        let end = part
+            .find(|c: char| c.is_whitespace() || c == '"')
+            .unwrap_or(part.len());
+        whole + "/mine/link/TOKEN" + &part[end..]
+    })
+}
+
 /// Who got these mails, sorted.
 pub fn recipients(mails: &[Mail]) -> Vec<&str> {
     let mut addresses: Vec<&str> = mails.iter().map(|mail| mail.to.as_str()).collect();

@@ -37,7 +37,7 @@ pub use certificate::Certificate;
 pub use databases::{Another, Backend, Env, run, run_on_empty};
 pub(crate) use databases::{on_both_databases, on_one_database};
 pub use http::{ADMIN_TOKEN, Answer, Http, Request};
-pub use mail::{Mail, recipients};
+pub use mail::{Mail, recipients, without_token};
 pub use notices::{complete, crowd, crowd_at, last_reply, outcomes};
 pub use postgres::OwnServer;
 pub use small_disk::{SMALL_DISK, SmallDisk};

@@ -20,8 +20,8 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(revoke);
 }
 
-/// Creates a feed key. Its secret is shown only once. The product's backend signs tokens with it: HS256, `iss` is the ID of the key,
-/// `sub` the ID of the person, and `exp` at most one hour ahead.
+/// Creates a feed key, with which the backend of a product signs tokens. Its secret is shown only once.
+/// A token is a JWT with HS256: `iss` is the ID of the key, `sub` the ID of the person, and `exp` at most one hour ahead.
 #[utoipa::path(tag = "Feed keys", security(("token" = ["admin"])))]
 #[post("/feed-keys")]
 async fn create(app: web::Data<App>, by: By, body: Json<NewFeedKey>) -> Answer<Created<CreatedFeedKey>> {

@@ -112,8 +112,8 @@ async fn read(app: web::Data<App>, by: By, body: Json<NewMark>) -> Answer<Json<M
     Ok(Json(marked))
 }
 
-/// Returns the open incidents of which the person was told, the number of unread notices, and the words of a page in the language of the
-/// person. The answer has an `ETag`.
+/// Returns the open incidents of which the person was told, and the number of unread notices. The answer has an `ETag`.
+/// It also has the words of a page in the language of the person.
 #[utoipa::path(tag = "Feed", security(()),
     responses((status = 200, description = "What concerns the person now", body = FeedStatus), (status = 304), (status = 401),
         (status = 403), (status = 422), (status = 429)))]

@@ -60,8 +60,8 @@ enum State {
     Over,
 }
 
-/// Returns a stream of events (`text/event-stream`). `changed` means: ask for the notices again. `expired` means: the token has expired,
-/// or the person may not read any more.
+/// Returns a stream of events (`text/event-stream`), which only say when to ask again.
+/// `changed` means: ask for the notices again. `expired` means: the token has expired, or the person may not read any more.
 #[utoipa::path(tag = "Feed", security(()), params(StreamParams),
     responses((status = 200, description = "Events", content_type = "text/event-stream"), (status = 401), (status = 403), (status = 422),
         (status = 429), (status = 503)))]
