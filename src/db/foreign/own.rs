@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 109] = [
+pub(super) const TABLES: [&str; 112] = [
     "account_history",
     "account_label_history",
     "accounts",
@@ -68,6 +68,8 @@ pub(super) const TABLES: [&str; 109] = [
     "erased_rows",
     "erasure_marks",
     "erasures",
+    "feed_keys",
+    "feed_reads",
     "feedback",
     "feedback_tokens",
     "heartbeats",
@@ -98,6 +100,7 @@ pub(super) const TABLES: [&str; 109] = [
     "operators",
     "opt_outs",
     "people",
+    "person_choices",
     "person_history",
     "preferences",
     "quiet_periods",
