@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 115] = [
+pub(super) const TABLES: [&str; 118] = [
     "account_history",
     "account_label_history",
     "accounts",
@@ -69,6 +69,8 @@ pub(super) const TABLES: [&str; 115] = [
     "erased_rows",
     "erasure_marks",
     "erasures",
+    "feed_keys",
+    "feed_reads",
     "feedback",
     "feedback_tokens",
     "heartbeats",
@@ -102,6 +104,7 @@ pub(super) const TABLES: [&str; 115] = [
     "operators",
     "opt_outs",
     "people",
+    "person_choices",
     "person_history",
     "preferences",
     "public_posts",
