@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::browser::Browser;
 use crate::support::{
-    ADMIN_TOKEN, DEADLINE, Env, Mail, TestApp, crowd, eventually, on_both_databases, on_one_database,
+    ADMIN_TOKEN, Answer, DEADLINE, Env, Mail, TestApp, crowd, eventually, on_both_databases, on_one_database,
 };
 
 on_both_databases!(
@@ -37,7 +37,7 @@ async fn start(env: &Env) -> TestApp {
     app
 }
 
-fn draft(planned: &Value) -> String {
+fn draft(planned: &Answer) -> String {
     planned["draft"].as_str().expect("a draft").to_owned()
 }
 
