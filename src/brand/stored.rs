@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::cache::{style, style_sheet};
 use super::image::{Image, Media};
 use super::settings::BrandSettings;
 use crate::audit::{Action, Event, Tx};
@@ -147,6 +148,21 @@ pub fn remove_logo(tx: &mut Tx<'_>) -> Result<()> {
     diesel::delete(s::table.find(LOGO)).execute(tx.conn)?;
     tx.record(Event::new(Action::BrandLogoRemoved, "brand", "logo").before(json!({"sha256": logo.sha256})));
     Ok(())
+}
+
+/// Returns the files that public pages load with this brand, by their paths.
+///
+/// # Errors
+/// An error of the database.
+pub fn public_files(conn: &mut Conn, brand: &Brand) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut files = Vec::new();
+    if let Some(color) = brand.settings.color() {
+        files.push((style(color), style_sheet(color).into_bytes()));
+    }
+    if let Some(logo) = &brand.logo {
+        files.push((logo.path.clone(), image(conn, &logo.sha256)?.1));
+    }
+    Ok(files)
 }
 
 /// Returns the file of a logo of now or earlier.

@@ -14,7 +14,7 @@ use crate::directory::choices;
 use crate::notice::compose::{self, Urls};
 use crate::notice::history::{self, Place, ToldNotice};
 use crate::notice::payload::{PayloadAction, PayloadReport};
-use crate::notice::template::{MailContext, Phase};
+use crate::notice::template::{MailContext, Phase, Voice};
 
 /// A notice to the reader.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -109,7 +109,8 @@ pub struct FeedPage {
 /// Returns the texts of an email as data.
 pub(super) fn texts(told: &ToldNotice) -> MailContext {
     // Only the texts are used, so the links lead nowhere.
-    compose::context(&told.content, &told.own, told.optional, Urls::without_token(""))
+    let urls = Urls::without_token("");
+    compose::context(&told.content, &told.own, told.optional, urls, &Voice::current())
 }
 
 /// Returns what the feed shows of a notice.

@@ -14,6 +14,7 @@ fn key(phase: Phase) -> &'static str {
         Phase::Resolution => "phase_resolution",
         Phase::Report => "phase_report",
         Phase::Correction => "phase_correction",
+        Phase::Maintenance => "phase_maintenance",
     }
 }
 

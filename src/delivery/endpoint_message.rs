@@ -63,6 +63,7 @@ impl Message {
             Phase::Resolution => ("title_resolution", Mood::Good),
             Phase::Report => ("title_report", Mood::Neutral),
             Phase::Correction => ("title_correction", Mood::Good),
+            Phase::Maintenance => ("title_maintenance", Mood::Neutral),
         };
         let mut title = words.with(key, &[("number", &number)])?;
         if let Some(subject) = &notice.subject {

@@ -72,11 +72,7 @@ pub async fn color(req: HttpRequest, file: web::Path<String>) -> Answer<Declared
         .strip_suffix(".css")
         .and_then(|digits| Color::parse(&format!("#{digits}")).ok())
         .ok_or_else(|| Error::NotFound("a style with this color".to_owned()))?;
-    let style = format!(
-        ".top {{ border-top: 4px solid {color}; }}\nmain button:not(.quiet-button, .plain-button), main a.button {{ background: {color}; \
-         border-color: {color}; color: {white}; }}\n",
-        white = Color::WHITE,
-    );
+    let style = brand::style_sheet(color);
     let etag = color.to_string();
     Ok(Declared(fixed(
         &req,

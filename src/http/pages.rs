@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::{ago, static_files, template_source};
 use crate::base::error::{Error, Result};
 use crate::base::mailbox;
-use crate::brand::BrandCache;
+use crate::brand::{BrandCache, Shown};
 
 macro_rules! sources {
     ($($name:literal),+ $(,)?) => {
@@ -324,7 +324,10 @@ impl Pages {
     ) -> std::result::Result<HttpResponse, Problem> {
         let pages = Pages::compiled()?;
         let (html, policy) = match name.starts_with("public/") {
-            true => (pages.render(name, &self.branded(data)?), PUBLIC_POLICY),
+            true => (
+                pages.render(name, &branded(data, &self.brand.shown())?),
+                PUBLIC_POLICY,
+            ),
             false => (pages.render(name, data), POLICY),
         };
         let html = html.map_err(Error::internal)?;
@@ -338,18 +341,26 @@ impl Pages {
 }
 
 impl Pages {
-    /// Returns the data of a public page with the brand, whose name replaces the one of the settings.
-    fn branded(&self, data: &impl Serialize) -> Result<Value> {
-        let mut data = serde_json::to_value(data)?;
-        let shown = self.brand.shown();
-        if let Some(fields) = data.as_object_mut() {
-            if let Some(name) = &shown.name {
-                fields.insert("company".to_owned(), json!(name));
-            }
-            fields.insert("brand".to_owned(), json!(*shown));
-        }
-        Ok(data)
+    /// Renders a public page with a brand.
+    ///
+    /// # Errors
+    /// `Internal` if the data does not fit the page.
+    pub fn render_branded(name: &str, data: &impl Serialize, brand: &Shown) -> Result<String> {
+        let data = branded(data, brand)?;
+        Pages::compiled()?.render(name, &data).map_err(Error::internal)
     }
+}
+
+/// Returns the data of a public page with the brand, whose name replaces the one of the settings.
+fn branded(data: &impl Serialize, shown: &Shown) -> Result<Value> {
+    let mut data = serde_json::to_value(data)?;
+    if let Some(fields) = data.as_object_mut() {
+        if let Some(name) = &shown.name {
+            fields.insert("company".to_owned(), json!(name));
+        }
+        fields.insert("brand".to_owned(), json!(shown));
+    }
+    Ok(data)
 }
 
 /// Compiles all pages.

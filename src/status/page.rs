@@ -15,6 +15,7 @@ use crate::audit::{self, Action, lineage};
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
+use crate::brand::{self, Shown};
 use crate::db::Conn;
 use crate::db::schema::{incidents as i, public_posts as p};
 use crate::incident::report::{self, Published};
@@ -26,6 +27,14 @@ const CHANGES: &[Action] = &[
     Action::PostAdded,
     Action::PostChanged,
     Action::PostDeleted,
+    Action::BrandChanged,
+    Action::BrandLogoChanged,
+    Action::BrandLogoRemoved,
+    Action::MaintenancePlanned,
+    Action::MaintenanceMoved,
+    Action::MaintenanceCancelled,
+    Action::MaintenanceBegun,
+    Action::MaintenanceOver,
     Action::ReportPublished,
     Action::ReportCorrected,
     Action::ReportUnpublished,
@@ -62,6 +71,10 @@ pub struct StatusPage {
     pub reports: Vec<Published>,
     /// The planned maintenances.
     pub maintenances: Vec<Maintenance>,
+    /// What the pages show of the brand.
+    pub brand: Shown,
+    /// The files that the pages load with the brand, by their paths.
+    pub brand_files: Vec<(String, Vec<u8>)>,
     /// The time as of which all of this is.
     pub as_of: Timestamp,
 }
@@ -186,6 +199,7 @@ pub fn read(conn: &mut Conn, now: Timestamp) -> Result<StatusPage> {
         })
         .collect();
     incidents.sort_by_key(|incident| std::cmp::Reverse((incident.began_at(), incident.number)));
+    let brand = brand::read(conn)?;
     Ok(StatusPage {
         components: component::all(conn)?,
         names: component::names(conn)?,
@@ -193,6 +207,8 @@ pub fn read(conn: &mut Conn, now: Timestamp) -> Result<StatusPage> {
         moved,
         reports: report::published(conn, REPORTS)?,
         maintenances: maintenance::public(conn)?,
+        brand: Shown::of(&brand),
+        brand_files: brand::public_files(conn, &brand)?,
         as_of: now,
     })
 }
@@ -210,6 +226,8 @@ mod tests {
             moved: BTreeMap::new(),
             reports: Vec::new(),
             maintenances: Vec::new(),
+            brand: Shown::default(),
+            brand_files: Vec::new(),
             as_of: Timestamp::parse("2026-03-10T12:00:00Z").unwrap(),
         }
     }

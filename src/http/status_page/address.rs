@@ -55,27 +55,35 @@ impl Address {
                 moved: None,
             }))
         };
+        // The name of the brand is that of the page, of the documents and of the feeds.
+        let site = &site.with_brand(&page.brand);
         match self {
             Address::Home(language) => {
                 let data = view::home(page, site, *language)?;
-                found(HTML, Pages.render("public/status", &data)?)
+                found(HTML, Pages::render_branded("public/status", &data, &page.brand)?)
             }
             Address::Incident(language, number) => {
                 if let Some(to) = page.moved.get(number) {
                     let data = view::moved(site, *language, *number, *to)?;
                     return Ok(Some(Content {
                         media: HTML,
-                        text: Pages.render("public/status-moved", &data)?,
+                        text: Pages::render_branded("public/status-moved", &data, &page.brand)?,
                         moved: Some(site::incident(*language, *to)),
                     }));
                 }
                 match view::incident(page, site, *language, *number)? {
-                    Some(data) => found(HTML, Pages.render("public/status-incident", &data)?),
+                    Some(data) => found(
+                        HTML,
+                        Pages::render_branded("public/status-incident", &data, &page.brand)?,
+                    ),
                     None => Ok(None),
                 }
             }
             Address::Component(language, id) => match view::component(page, site, *language, id)? {
-                Some(data) => found(HTML, Pages.render("public/status-component", &data)?),
+                Some(data) => found(
+                    HTML,
+                    Pages::render_branded("public/status-component", &data, &page.brand)?,
+                ),
                 None => Ok(None),
             },
             Address::Json(document) => found(

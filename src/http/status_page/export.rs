@@ -79,6 +79,10 @@ fn fill(folder: &Path, page: &StatusPage, site: &Site) -> Result<usize> {
         write(folder, path.trim_start_matches('/'), content.as_bytes())?;
         written += 1;
     }
+    for (path, content) in &page.brand_files {
+        write(folder, path.trim_start_matches('/'), content)?;
+        written += 1;
+    }
     write(
         folder,
         MARK,

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::base::language::Language;
+use crate::brand::Shown;
 
 /// Whose status page it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,14 @@ pub struct Site {
 }
 
 impl Site {
+    /// Returns the same with the name of the brand, if it has one.
+    pub fn with_brand(&self, brand: &Shown) -> Site {
+        Site {
+            company: brand.name.clone().unwrap_or_else(|| self.company.clone()),
+            ..self.clone()
+        }
+    }
+
     /// Returns the address of the page.
     pub fn home(&self) -> String {
         format!("{}/status", self.public_url)
