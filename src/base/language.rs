@@ -4,9 +4,10 @@ use super::enums::word_enum;
 
 word_enum! {
     /// A language of the built-in texts for customers.
-    #[derive(PartialOrd, Ord)]
+    #[derive(Default, PartialOrd, Ord)]
     Language, "a language" {
         /// English. It is used where no other language is known.
+        #[default]
         En = "en",
         /// German.
         De = "de",
@@ -22,12 +23,6 @@ word_enum! {
         Sw = "sw",
         /// Arabic.
         Ar = "ar",
-    }
-}
-
-impl Default for Language {
-    fn default() -> Self {
-        Language::En
     }
 }
 
