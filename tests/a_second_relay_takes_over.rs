@@ -18,7 +18,7 @@ on_both_databases!(
 );
 
 /// How many people get the notice while a mail server dies.
-const MANY: usize = 3_000;
+const MANY: usize = 600;
 const CONNECTIONS: usize = 8;
 const PEOPLE: usize = 12;
 
@@ -125,7 +125,7 @@ async fn only_faults_of_the_server_change_it(env: Env) {
     };
     wait_until("every first attempt", DEADLINE, async || {
         let deliveries = app.deliveries(&notice).await;
-        deliveries.iter().all(|delivery| !outcomes(delivery).is_empty())
+        deliveries.len() == PEOPLE && deliveries.iter().all(|delivery| !outcomes(delivery).is_empty())
     })
     .await;
     let mut states: BTreeMap<String, Vec<Value>> = BTreeMap::new();
@@ -171,7 +171,7 @@ async fn an_uncertain_email_is_not_given_to_the_other(env: Env) {
     let (_, notice) = app.tell_crowd(crowd(PEOPLE)).await;
     wait_until("every first attempt", DEADLINE, async || {
         let deliveries = app.deliveries(&notice).await;
-        deliveries.iter().all(|delivery| !outcomes(delivery).is_empty())
+        deliveries.len() == PEOPLE && deliveries.iter().all(|delivery| !outcomes(delivery).is_empty())
     })
     .await;
     let waiting: Vec<Value> = app

@@ -261,10 +261,10 @@ async fn a_removed_webhook_is_disabled_and_a_busy_one_is_tried_again(env: Env) {
     let calls = async |kind: &str| {
         app.all(&format!("/api/v1/notices/{notice}/deliveries?channel={kind}"))
             .await
-            .remove(0)
+            .pop()
     };
     let waiting = eventually("an attempt", DEADLINE, async || {
-        let call = calls("teams").await;
+        let call = calls("teams").await?;
         (!call["attempts"].as_array()?.is_empty()).then_some(call)
     })
     .await;
@@ -272,7 +272,7 @@ async fn a_removed_webhook_is_disabled_and_a_busy_one_is_tried_again(env: Env) {
     let next = waiting["next_attempt_at"].as_str().expect("a time");
     assert!(next.starts_with("2024-03-14T10:02:00"), "{waiting}");
     let failed = eventually("the end of the call", DEADLINE, async || {
-        let call = calls("slack").await;
+        let call = calls("slack").await?;
         (call["state"] == "failed").then_some(call)
     })
     .await;
