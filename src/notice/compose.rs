@@ -618,6 +618,8 @@ fn time_label(frozen: &str, language: Language, voice: &Voice) -> String {
         STARTED => "time_started",
         DETECTED => "time_detected",
         RESOLVED => "time_resolved",
+        STARTS => "time_starts",
+        ENDS => "time_ends",
         other => return other.to_owned(),
     };
     voice.text(key, language).to_owned()

@@ -13,7 +13,7 @@ use crate::base::time::Timestamp;
 use crate::words::{Texts, put_in};
 
 /// The keys that are parts of other values, and no sentences for a template.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 11] = [
     "months",
     "date",
     "date_without_year",
@@ -21,6 +21,8 @@ const PARTS: [&str; 9] = [
     "time_started",
     "time_detected",
     "time_resolved",
+    "time_starts",
+    "time_ends",
     "impaired_nothing",
     "impaired_part",
 ];
