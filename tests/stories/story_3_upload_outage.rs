@@ -5,17 +5,18 @@
 //! With Candor the upload service is monitored. A missing heartbeat and a check open incidents by themselves,
 //! minutes after the deployment. Errors contain their users as far as they are known, and the times of the
 //! story are entered afterwards.
-//!
-//! Three things do not exist yet: a feed of the status page, a feed within the product, and a value for each
-//! recipient (a gift code).
+//! The status page and its feeds say it at once, the product shows the notice to the two people, and the report
+//! brings each of them a gift code.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use candor::egress::Policy;
+use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::product::{Product, read};
 use crate::support::receiver::{Receiver, Reply};
 use crate::support::{DEADLINE, Env, Http, Mail, TestApp, eventually, on_both_databases};
 
@@ -175,6 +176,7 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
         "{page}"
     );
     assert_eq!(env.count("deliveries"), 0, "nobody was told by an alert");
+    the_public_reads_it_at_once(&app, &cristina, &at).await;
 
     // 8:10: the service is started again.
     status.store(200, Ordering::SeqCst);
@@ -223,12 +225,21 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
     the_metrics_are_those_of_the_story(&app, &at).await;
 
     the_report_is_blameless(&app, &cristina, &at).await;
-    let report = json!({"phase": "report", "message": "This is what happened, and what you can do."});
+    let report = json!({
+        "phase": "report",
+        "message": "This is what happened, and what you can do. Your gift code is {{values.code}}.",
+    });
     let report = cristina
         .post(&format!("{at}/notices"), report)
         .await
         .expect(201)
         .id();
+    let codes =
+        AFFECTED.map(|(id, _)| json!({"person": id, "values": {"code": format!("GIFT-{id}")}}).to_string());
+    let path = format!("/api/v1/notices/{report}/values");
+    let lines = cristina.request(Method::PUT, &path);
+    let lines = lines.body("application/x-ndjson", codes.join("\n"));
+    lines.send().await.expect(200);
     let preview = cristina.preview(&report).await.expect(200);
     assert_eq!(preview["recipients"], 2);
     let warnings = preview["warnings"].to_string();
@@ -244,6 +255,8 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
     assert_eq!(to, AFFECTED.map(|(_, address)| address).into());
     for mail in &mails {
         is_for_somebody_who_met_it(mail);
+        let (person, _) = mail.to.split_once('@').expect("an address");
+        assert!(mail.text.contains(&format!("GIFT-{person}")), "{}", mail.text);
     }
     // Dana gets the times in her own time zone too.
     let dana = mails
@@ -256,7 +269,63 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
         dana.text
     );
     app.done(&report).await;
+    the_product_shows_it(&app, &report).await;
     app.finish().await;
+}
+
+/// Posts on the status page what the team posted to social media. The page, the feeds and the documents for programs say it at once.
+async fn the_public_reads_it_at_once(app: &TestApp, by: &Http, at: &str) {
+    let component = json!({"name": "Uploads", "selector": "type:service"});
+    app.put("/api/v1/components/uploads", component).await.expect(201);
+    let public = app.anonymous();
+    assert!(
+        !public
+            .get("/status")
+            .await
+            .expect(200)
+            .text
+            .contains("cannot be uploaded")
+    );
+    let post = json!({
+        "status": "identified", "title": "Uploads fail", "message": "Files cannot be uploaded. We are working on it.",
+        "components": {"uploads": "major_outage"},
+    });
+    by.post(&format!("{at}/posts"), post).await.expect(201);
+    let number = app.get(at).await.expect(200)["number"].clone();
+    for path in [
+        "/status".to_owned(),
+        format!("/status/incidents/{number}"),
+        "/history.atom".to_owned(),
+        "/history.rss".to_owned(),
+        "/api/v2/summary.json".to_owned(),
+    ] {
+        let answer = public.get(&path).await.expect(200);
+        assert!(
+            answer.text.contains("Files cannot be uploaded."),
+            "{path}: {answer}"
+        );
+        for hidden in ["upload-service", "ECONNREFUSED", "dana", "miguel"] {
+            assert!(!answer.text.contains(hidden), "{path} shows {hidden}");
+        }
+    }
+    let summary = public.get("/api/v2/summary.json").await.expect(200);
+    assert_eq!(summary["status"]["indicator"], "critical");
+    assert_eq!(summary["components"][0]["status"], "major_outage");
+}
+
+/// Each of the two people sees the report in the product, with their own code. Somebody else sees nothing.
+async fn the_product_shows_it(app: &TestApp, report: &str) {
+    let product = Product::new(app).await;
+    for (id, _) in AFFECTED {
+        let feed = read(app, "notices", &product.token(app, id)).await.expect(200);
+        let [notice] = feed.items() else { panic!("{feed}") };
+        assert_eq!(json!([notice["id"], notice["phase"]]), json!([report, "report"]));
+        assert!(feed.text.contains(&format!("GIFT-{id}")), "{feed}");
+    }
+    let other = read(app, "notices", &product.token(app, "olive"))
+        .await
+        .expect(200);
+    assert!(other.items().is_empty(), "{other}");
 }
 
 /// Returns this time on this day of October, in US Pacific.
