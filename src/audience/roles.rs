@@ -210,7 +210,7 @@ pub(super) fn people(conn: &mut Conn, at: At, wanted: &[i64]) -> Result<Vec<Pers
         table: "people p",
         // What a person chose takes precedence over the directory.
         joined: &format!(
-            "LEFT JOIN person_choices pc ON pc.person_key = p.key {}",
+            " LEFT JOIN person_choices pc ON pc.person_key = p.key {}",
             at.history("person_history", "h.person_key = p.key")
         ),
         on: "p.key",

@@ -3,7 +3,8 @@
 //!
 //! - Each tile has exactly one name. A number with a zero too many or too few is no name.
 
-use super::tiles::WIDTH;
+/// The number of hashes in a complete tile.
+pub const WIDTH: i64 = 256;
 
 /// What a tile contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

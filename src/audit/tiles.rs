@@ -11,14 +11,12 @@
 use diesel::prelude::*;
 
 use super::merkle::{Frontier, Hash, leaf_hash};
-use super::tile_path::{Content, TilePath};
+use super::tile_path::{Content, TilePath, WIDTH};
 use crate::base::error::{Error, Result};
 use crate::db::dialect::{self, on_backend};
 use crate::db::schema::{audit_events as e, audit_head, audit_tiles as t};
 use crate::db::{Conn, Db};
 
-/// The number of hashes in a complete tile.
-pub const WIDTH: i64 = 256;
 /// The number of levels of the tree that one tile spans.
 const SPAN: u32 = 8;
 /// The highest level of tiles that a trail can need.

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::erased::Erasures;
 use super::merkle::{Frontier, Hash, leaf_hash};
-use super::tiles::{WIDTH, bytes_of};
+use super::tile_path::WIDTH;
+use super::tiles::bytes_of;
 use super::write::{EventRow, rows_after};
 use crate::base::error::Result;
 use crate::db::Conn;

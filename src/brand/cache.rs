@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 
 use serde::Serialize;
 
-use super::color::Color;
+use super::color::style;
 use super::stored::{self, Brand};
 use crate::base::error::Result;
 use crate::db::Db;
@@ -47,20 +47,6 @@ impl Shown {
             footer: lines(&settings.footer),
         }
     }
-}
-
-/// Returns the style of the public pages with a colour.
-pub fn style_sheet(color: Color) -> String {
-    format!(
-        ".top {{ border-top: 4px solid {color}; }}\nmain button:not(.quiet-button, .plain-button), main a.button {{ background: {color}; \
-         border-color: {color}; color: {white}; }}\n",
-        white = Color::WHITE,
-    )
-}
-
-/// Returns the path of the style with a colour.
-pub(super) fn style(color: Color) -> String {
-    format!("/brand/color/{}.css", color.to_string().trim_start_matches('#'))
 }
 
 /// The brand as the public pages of this process show it.

@@ -103,6 +103,20 @@ impl fmt::Display for Color {
     }
 }
 
+/// Returns the style of the public pages with a colour.
+pub fn style_sheet(color: Color) -> String {
+    format!(
+        ".top {{ border-top: 4px solid {color}; }}\nmain button:not(.quiet-button, .plain-button), main a.button {{ background: {color}; \
+         border-color: {color}; color: {white}; }}\n",
+        white = Color::WHITE,
+    )
+}
+
+/// Returns the path of the style with a colour.
+pub(super) fn style(color: Color) -> String {
+    format!("/brand/color/{}.css", color.to_string().trim_start_matches('#'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,8 +14,8 @@ mod settings;
 mod stored;
 mod svg;
 
-pub use cache::{BrandCache, Shown, style_sheet};
-pub use color::Color;
+pub use cache::{BrandCache, Shown};
+pub use color::{Color, style_sheet};
 pub use image::{Image, MAX_SIZE, Media};
 pub use settings::BrandSettings;
 pub use stored::{Brand, Logo, image, public_files, put_logo, read, remove_logo, replace};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::cache::{style, style_sheet};
+use super::color::{style, style_sheet};
 use super::image::{Image, Media};
 use super::settings::BrandSettings;
 use crate::audit::{Action, Event, Tx};

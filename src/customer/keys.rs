@@ -103,7 +103,7 @@ fn origins(given: &[String], errors: &mut Vec<FieldError>) -> Vec<String> {
         match origin(text) {
             Ok(origin) if found.contains(&origin) => {}
             Ok(origin) => found.push(origin),
-            Err(detail) => errors.push(FieldError::at(&format!("/origins/{index}"), detail)),
+            Err(detail) => errors.push(FieldError::at(format!("/origins/{index}"), detail)),
         }
     }
     found

@@ -150,7 +150,7 @@ struct Typed {
 }
 
 impl Typed {
-    fn new(self) -> NewMaintenance {
+    fn planned(self) -> NewMaintenance {
         NewMaintenance {
             title: self.title,
             starts_at: self.starts_at,
@@ -331,11 +331,11 @@ async fn plan(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let (by, form, now) = (sent.by, Form::read(NEW, sent.fields)?, app.clock().now());
     let actor = by.0.actor();
     let store = async |typed: Typed| {
-        let new = typed.new();
+        let new = typed.planned();
         let stored = app.db.write(&actor, move |tx| planned::plan(tx, &new)).await;
         stored.map_err(at_field)
     };
-    let check = async |typed: Typed| typed.new().check(now).map_err(at_field);
+    let check = async |typed: Typed| typed.planned().check(now).map_err(at_field);
     match form.save_checked(now, store, check).await? {
         Saved::Done(planned) => Ok(next(
             &app,

@@ -84,8 +84,8 @@ async fn get_one(app: web::Data<App>, InPath(id): InPath<MaintenanceId>) -> Answ
 #[get("/maintenances/{id}/affected")]
 async fn list_affected(
     app: web::Data<App>,
-    InPath(id): InPath<MaintenanceId>,
     params: Params<Paging>,
+    InPath(id): InPath<MaintenanceId>,
 ) -> Answer<Json<Page<Affected>>> {
     let Paging { limit, cursor: at } = params.0;
     let after: Option<i64> = cursor(at.as_deref())?;
