@@ -76,7 +76,7 @@ async fn each_service_gets_its_format_in_the_language_of_the_account(env: Env) {
             .unwrap_or_else(|| panic!("nothing at {path}: {received:#?}"))
             .json()
     };
-    let (title, text) = ("Störung #1", "What we have to say in the detection.");
+    let (title, text) = ("Vorfall #1", "What we have to say in the detection.");
     let fact = "Betroffen bei Acme <Films> & Co: Launch *film*";
 
     let slack = body("/services/");
@@ -159,7 +159,7 @@ async fn each_service_gets_its_format_in_the_language_of_the_account(env: Env) {
         .find(|request| request.path.starts_with("/services/"))
         .expect("Slack")
         .json();
-    assert_eq!(last["blocks"][0]["text"]["text"], "Behoben: Störung #1");
+    assert_eq!(last["blocks"][0]["text"]["text"], "Behoben: Vorfall #1");
     app.finish().await;
 }
 

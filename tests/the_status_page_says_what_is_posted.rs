@@ -584,7 +584,7 @@ async fn the_page_is_in_the_language_of_the_reader(env: Env) {
         &german.text,
         &[
             "lang=\"de\"",
-            "Aktuelle Störungen",
+            "Aktuelle Vorfälle",
             "Uploads schlagen fehl",
             "Die Ursache ist bekannt.",
             "Schwerwiegender Ausfall",
