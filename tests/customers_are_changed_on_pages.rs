@@ -460,7 +460,15 @@ async fn endpoints_are_created_tested_and_deleted(env: Env) {
     let account = "/admin/directory/accounts/nyota-films";
     let new = format!("{account}/endpoints");
     let wrong = operator
-        .send_from(&new, &new, &[("url", "http://127.0.0.1/x"), ("secret", "")])
+        .send_from(
+            &new,
+            &new,
+            &[
+                ("channel", "webhook"),
+                ("url", "http://127.0.0.1/x"),
+                ("secret", ""),
+            ],
+        )
         .await
         .expect(422);
     shows(
@@ -471,7 +479,11 @@ async fn endpoints_are_created_tested_and_deleted(env: Env) {
         .send_from(
             &new,
             &new,
-            &[("url", "https://hooks.example.com/a?key=hush"), ("secret", "")],
+            &[
+                ("channel", "webhook"),
+                ("url", "https://hooks.example.com/a?key=hush"),
+                ("secret", ""),
+            ],
         )
         .await
         .expect(200);

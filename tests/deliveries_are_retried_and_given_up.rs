@@ -79,6 +79,7 @@ async fn a_temporary_refusal_is_tried_again_when_its_time_has_come(env: Env) {
             "outcome": "retry",
             "reply": first["attempts"][0]["reply"],
             "sha256": null,
+            "relay": first["attempts"][0]["relay"],
         }]])
     );
     let reply = first["attempts"][0]["reply"].as_str().expect("a reply");

@@ -58,6 +58,10 @@ const WITHOUT: &[(&str, &str)] = &[
         "It is a page for customers, which a product opens.",
     ),
     ("GET /readyz", "Monitoring calls it."),
+    (
+        "GET /api/v1/audit/tile/{level}/{tile}",
+        "Monitors and mirrors of transparency logs read it. The audit page proves single events.",
+    ),
     ("GET /status", "It is a page itself, for everybody."),
     ("GET /api/v2/components.json", "Programs read it."),
     ("GET /api/v2/incidents.json", "Programs read it."),

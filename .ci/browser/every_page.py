@@ -1,7 +1,9 @@
 """Every page that the navigation leads to, with axe-core in light and dark, wide and narrow, and what a page weighs on the wire."""
 
 import json
+import re
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -44,7 +46,7 @@ def filled(service):
     service.call("POST", f"/api/v1/incidents/{done['id']}/status", {"status": "resolved"})
     service.call("POST", f"/api/v1/incidents/{opened['id']}/next-steps", {"text": "Write a test", "owner": "Grace"})
     service.token("viewer")
-    return [*merged(service, opened), *told(service, opened), *compared(service), *reported(service), *kept(service, opened), *posted(service, opened)]
+    return [*merged(service, opened), *told(service, opened), *compared(service), *reported(service), *kept(service, opened), *posted(service, opened), *planned(service)]
 
 
 def posted(service, opened):
@@ -55,6 +57,25 @@ def posted(service, opened):
     page = f"/admin/incidents/{opened['number']}/posts"
     pages = ["/status", "/status/ar", "/status/ja", f"/status/incidents/{opened['number']}", "/status/components/uploads"]
     return [page, f"{page}/new", f"{page}/{post}", "/admin/status-page", "/admin/status-page/components/uploads", *pages]
+
+
+def planned(service):
+    """A maintenance, the contact of an account, a feed key, and a brand with a logo."""
+    later = lambda hours: (datetime.now(timezone.utc) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    body = {
+        "title": HOSTILE, "message": f"{HOSTILE}\n\n{RIGHT_TO_LEFT}", "starts_at": later(24), "ends_at": later(25),
+        "affected": [{"type": "project", "id": "savanna"}], "components": ["uploads"],
+    }
+    page = "/admin/maintenances/" + service.call("POST", "/api/v1/maintenances", body)["id"]
+    service.call("PUT", "/api/v1/accounts/nyota/contacts/security", {"email": "security@nyota.example"})
+    service.call("POST", "/api/v1/feed-keys", {"name": HOSTILE, "origins": ["https://app.nyota.example"]})
+    service.call("PUT", "/api/v1/brand", {"name": "Nyota", "color": "#0b5cad", "footer": HOSTILE, "postal_address": RIGHT_TO_LEFT})
+    logo = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 80 20"><path d="M0 0h80v20z"/></svg>'
+    service.call("PUT", "/api/v1/brand/logo", logo, media="image/svg+xml")
+    return [
+        page, f"{page}/move", f"{page}/cancel", f"{page}/write", "/admin/maintenances", "/admin/maintenances/new", "/admin/brand",
+        "/admin/feed-keys", "/admin/feed-keys/new", "/admin/directory/accounts/nyota/contacts", "/admin/status-page/components/new",
+    ]
 
 
 def merged(service, opened):
@@ -255,4 +276,35 @@ def the_pages_without_a_session_are_accessible(browser, program, shots):
     assert not wrong, listed(wrong)
 
 
-TESTS = [every_page_is_accessible_and_small, the_pages_without_a_session_are_accessible]
+def the_pages_of_a_customer_are_accessible(browser, program, shots):
+    """The page "My incidents", the answers and the end of the updates, from left to right and from right to left."""
+    wrong, mail = [], MailServer()
+    with Service(program, mail) as service:
+        service.story()
+        service.load([{"kind": "person", "id": "amina", "name": HOSTILE, "email": "amina@nyota.example", "locale": "ar"}])
+        incident = service.incident("Files cannot be opened", [("project", "savanna")])
+        service.send(service.draft(incident, HOSTILE))
+        until("the emails", lambda: len(mail.mails) == 2)
+        for name in ("amina", "wanjiru"):
+            text = next(text for to, text in mail.mails if f"{name}@nyota.example" in to).replace("=\r\n", "").replace("=3D", "=")
+            link = lambda kind: re.search(rf"/{kind}/[\w.-]+", text).group(0)
+            with pages(browser, service, shots, f"customer-{name}") as one:
+                for url in (link("answers"), link("unsubscribe"), link("mine/link")):
+                    assert one.page.goto(url).ok, url
+                    looked_at(one, url, wrong)
+                with one.page.expect_navigation():
+                    one.page.locator("main button").click()
+                looked_at(one, f"/mine of {name}", wrong)
+                one.page.locator("[name=time_zone]").fill("Mars/Olympus")
+                with one.page.expect_navigation():
+                    one.page.locator("form.answer button").click()
+                looked_at(one, f"the refused form of {name}", wrong)
+                assert one.page.goto("/mine").ok
+                with one.page.expect_navigation():
+                    one.page.locator('[action="/mine/end"] button').click()
+                looked_at(one, f"the end of /mine of {name}", wrong)
+    mail.close()
+    assert not wrong, listed(wrong)
+
+
+TESTS = [every_page_is_accessible_and_small, the_pages_without_a_session_are_accessible, the_pages_of_a_customer_are_accessible]
