@@ -225,9 +225,11 @@ h3 { font-size: 15px; font-weight: 600; }
       banner.setAttribute("role", "region");
       banner.setAttribute("aria-label", words("from", { company: status.company }));
       const action = first.customer_action;
-      const needed = action && action.required ? `${words("action_needed")}: ${action.text || ""}` : first.message;
+      const needed = (action && action.required ? action.text : first.message) || "";
+      const before = action && action.required ? `${words("action_needed")}: ` : "";
       banner.replaceChildren(
-        make("div", { class: "text" }, make("strong", {}, make("bdi", {}, first.title)), needed.length > 240 ? `${needed.slice(0, 239)}…` : needed),
+        make("div", { class: "text" }, make("strong", {}, make("bdi", {}, first.title)), before,
+          make("bdi", {}, needed.length > 240 ? `${needed.slice(0, 239)}…` : needed)),
         make("div", { class: "buttons" },
           make("button", { type: "button", on: open }, words("read")),
           make("button", { type: "button", on: guarded(markRead) }, words("mark_read"))));
