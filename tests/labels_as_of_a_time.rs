@@ -160,7 +160,7 @@ async fn a_label_that_is_gone_can_be_asked_for(env: Env) {
     app.post(&recovery, &listed).await.expect_invalid("/as_of");
     let attested = json!({"selector": "provider:s3", "as_of": then, "reason": "Opened by hand."});
     let attestation = app
-        .post(&format!("{recovery}/attestations"), &attested)
+        .post(&format!("{recovery}/attest"), &attested)
         .await
         .expect(201);
     assert_eq!(attestation["resources"], 2);

@@ -107,7 +107,12 @@ fn english(file: &str) -> Vec<String> {
         };
         for text in texts {
             let parts = text.split(['{', '}']).step_by(2).map(str::trim);
-            let long = parts.filter(|part| part.len() > 7 && part.contains(' ') && !part.contains(','));
+            let words = |part: &str| {
+                part.split(' ')
+                    .filter(|word| word.chars().any(char::is_alphabetic))
+                    .count()
+            };
+            let long = parts.filter(|part| part.len() > 7 && words(part) > 1 && !part.contains(','));
             sentences.extend(long.map(str::to_owned));
         }
     }
