@@ -233,8 +233,10 @@ class Office(Desk):
         self.somebody(name, address)
         incident = self.of(self.number(f"For {name}", []))
         self.call("POST", f"/incidents/{incident['id']}/affected/people", {"people": [name]})
-        self.service.send(self.service.draft(incident))
-        self.until("the email", lambda: address in self.mail.recipients())
+        notice = self.service.draft(incident)
+        self.service.send(notice)
+        # What the mail server said is stored a moment after the email is there.
+        self.until("the end of the notice", lambda: self.call("GET", f"/notices/{notice['id']}")["state"] == "sent")
         return address, next(text for to, text in self.mail.mails if address in to)
 
     def suppressed(self, name):
