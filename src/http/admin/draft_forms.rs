@@ -81,7 +81,8 @@ const CONTACTS: Field = Field::lines(
     "contacts",
     "Contacts of the account",
     "shared, operations, security or billing, one on each line. If empty, none.",
-);
+)
+.beside();
 
 /// A field of a translation. Its name is that of the API, but for the action, which has one field as in the notice itself.
 macro_rules! in_language {

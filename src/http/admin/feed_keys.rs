@@ -62,7 +62,7 @@ async fn list(
     app.pages.answer(
         "admin/feed-keys",
         &json!({
-            "page": Frame::new(&app, &by, "In the product", "Settings"),
+            "page": Frame::new(&app, &by, PART, PART),
             "script": script(&app),
             "keys": items.iter().map(row).collect::<Vec<_>>(),
             "first": at.is_some().then_some(PATH),

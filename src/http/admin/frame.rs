@@ -82,6 +82,7 @@ const PARTS: [Part; 6] = [
             admin("Brand", "/admin/brand"),
             link("Operators", "/admin/operators"),
             admin("Tokens", "/admin/tokens"),
+            admin("In the product", "/admin/feed-keys"),
             link("Audit", "/admin/audit"),
             admin("System", "/admin/system"),
             admin("Backups", "/admin/backups"),

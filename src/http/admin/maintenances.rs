@@ -97,7 +97,7 @@ const NEW: &[Field] = &[
     Field::text(
         "selector",
         "Or a selector",
-        "It finds the affected resources now, such as type=file provider=s3. Fill in either the resources or the selector.",
+        "It finds the affected resources now, such as type:file provider:s3. Fill in either the resources or the selector.",
     )
     .optional(),
     Field::long_text("message", "Message", "The text of the email, below the times."),
