@@ -233,9 +233,9 @@ async fn what_a_person_chooses_applies_and_stays(env: Env) {
     app.tell(&incident, "update").await;
     let mails = app.mails(6).await;
     let amina = to(&mails[3..], "amina");
-    assert!(amina.text.contains("America/Los_Angeles"), "{}", amina.text);
-    assert!(!amina.text.contains("Africa/Nairobi"));
-    assert!(to(&mails[3..], "baraka").text.contains("Africa/Dar_es_Salaam"));
+    assert!(amina.text.contains(" PDT"), "{}", amina.text);
+    assert!(!amina.text.contains(" EAT"));
+    assert!(to(&mails[3..], "baraka").text.contains(" EAT"));
     // Without optional emails, there is no update.
     visit.choose(&[("time_zone", "Asia/Tokyo")]).await.expect(303);
     assert_eq!(visit.file().await["preferences"]["optional_emails"], false);
@@ -255,7 +255,7 @@ async fn what_a_person_chooses_applies_and_stays(env: Env) {
     app.tell(&incident, "resolution").await;
     let mails = app.mails(13).await;
     let amina = to(&mails[8..], "amina");
-    assert!(amina.text.contains("Asia/Tokyo"), "{}", amina.text);
+    assert!(amina.text.contains(" JST"), "{}", amina.text);
     visit
         .choose(&[("time_zone", "Asia/Tokyo"), ("optional_emails", "on")])
         .await

@@ -389,7 +389,7 @@ fn an_unknown_name_is_named_with_the_known_ones() {
             "{{customer}}",
             "/text: line 1, column 1: there is no variable 'customer'. The fields of the email are: phase, incident, subject, \
              what, recipient, paragraphs, action, resources, more_resources, times, report, sender, reason, optional, \
-             unsubscribe_url, mine_url, answers, late, corrects, recovery, drill, headline, update, next_update, support_url, values",
+             unsubscribe_url, mine_url, answers, late, corrects, recovery, drill, headline, update, next_update, support_url, values, language, direction, rtl, message_language, t, brand, maintenance",
         ),
         // Names that exist elsewhere are found to be missing when the samples are rendered.
         (

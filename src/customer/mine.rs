@@ -122,6 +122,7 @@ pub struct AccountNotice {
 
 /// How many of the affected resources of an account are restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = CustomerRecovery)]
 pub struct AccountRecovery {
     /// The number of affected resources, restored or not.
     pub affected: usize,

@@ -13,6 +13,7 @@ use crate::directory::person;
 
 /// What a person chose, and what applies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = CustomerPreferences)]
 pub struct Preferences {
     /// The language that the person chose, as a language tag. Null: what the directory says.
     pub locale: Option<String>,

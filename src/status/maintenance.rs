@@ -13,6 +13,7 @@ const MOST: i64 = 200;
 
 word_enum! {
     /// The state of a planned maintenance.
+    #[schema(as = PublicMaintenanceState)]
     MaintenanceState, "a state of a maintenance" {
         /// It has not begun.
         Scheduled = "scheduled",
