@@ -477,8 +477,8 @@ async fn headers(env: Env) {
             assert!(policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
             let open = path.starts_with("/docs") || path == "/api/openapi.json";
             let cache = match path {
-                // The root leads to the status page, which caches may keep.
-                "/" | "/status" => "public, max-age=1, stale-while-revalidate=5, stale-if-error=86400",
+                // Caches may keep the status page.
+                "/status" => "public, max-age=1, stale-while-revalidate=5, stale-if-error=86400",
                 _ if open => "no-cache",
                 _ => "no-store",
             };
