@@ -339,7 +339,7 @@ async fn public_pages_show_it(env: Env) {
         .to_owned();
     let page = app.anonymous().get("/status").await.expect(200);
     for shown in [
-        "Quickbyte Care: incident reports".to_owned(),
+        "Quickbyte Care status".to_owned(),
         format!("src=\"{logo}\" alt=\"Quickbyte Care\""),
         "/brand/color/0b5cad.css".to_owned(),
         "Quickbyte Ltd &lt;registered&gt; in Kenya".to_owned(),
