@@ -204,6 +204,32 @@ actions! {
 }
 
 impl Action {
+    /// The events after which the public reads something else on the status page. Each of them wakes the subscribers, so that the page
+    /// is read again.
+    pub const OF_STATUS_PAGE: &[Action] = &[
+        Action::ComponentPut,
+        Action::ComponentDeleted,
+        Action::PostAdded,
+        Action::PostChanged,
+        Action::PostDeleted,
+        Action::BrandChanged,
+        Action::BrandLogoChanged,
+        Action::BrandLogoRemoved,
+        Action::MaintenancePlanned,
+        Action::MaintenanceMoved,
+        Action::MaintenanceCancelled,
+        Action::MaintenanceBegun,
+        Action::MaintenanceOver,
+        Action::ReportPublished,
+        Action::ReportCorrected,
+        Action::ReportUnpublished,
+        Action::IncidentMerged,
+        Action::IncidentUnmerged,
+        Action::PersonErased,
+        Action::RetentionApplied,
+        Action::DatabaseRestored,
+    ];
+
     /// Returns whether an event with this action wakes the subscribers of the trail.
     pub(super) fn wakes_subscribers(self) -> bool {
         matches!(
@@ -219,17 +245,6 @@ impl Action {
                 | Action::BreakGlassUsed
                 | Action::SyncFailed
                 | Action::SyncStopped
-                | Action::ComponentPut
-                | Action::ComponentDeleted
-                | Action::PostAdded
-                | Action::PostChanged
-                | Action::PostDeleted
-                | Action::ReportPublished
-                | Action::ReportCorrected
-                | Action::ReportUnpublished
-                | Action::IncidentMerged
-                | Action::IncidentUnmerged
-                | Action::PersonErased
-        )
+        ) || Action::OF_STATUS_PAGE.contains(&self)
     }
 }

@@ -20,31 +20,6 @@ use crate::db::Conn;
 use crate::db::schema::{incidents as i, public_posts as p};
 use crate::incident::report::{self, Published};
 
-/// The events after which the public reads something else.
-const CHANGES: &[Action] = &[
-    Action::ComponentPut,
-    Action::ComponentDeleted,
-    Action::PostAdded,
-    Action::PostChanged,
-    Action::PostDeleted,
-    Action::BrandChanged,
-    Action::BrandLogoChanged,
-    Action::BrandLogoRemoved,
-    Action::MaintenancePlanned,
-    Action::MaintenanceMoved,
-    Action::MaintenanceCancelled,
-    Action::MaintenanceBegun,
-    Action::MaintenanceOver,
-    Action::ReportPublished,
-    Action::ReportCorrected,
-    Action::ReportUnpublished,
-    Action::IncidentMerged,
-    Action::IncidentUnmerged,
-    Action::PersonErased,
-    Action::RetentionApplied,
-    Action::DatabaseRestored,
-];
-
 /// The largest number of reports that are public.
 const REPORTS: i64 = 500;
 
@@ -53,7 +28,7 @@ const REPORTS: i64 = 500;
 /// # Errors
 /// An error of the database.
 pub fn last_change(conn: &mut Conn) -> Result<i64> {
-    audit::last_of(conn, CHANGES)
+    audit::last_of(conn, Action::OF_STATUS_PAGE)
 }
 
 /// All that the public reads.
