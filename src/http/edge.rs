@@ -89,14 +89,7 @@ impl Paths {
             )
         });
         let reading = || BTreeSet::from(["GET", "HEAD"]);
-        let others = [
-            "/",
-            "/docs",
-            "/docs/{_:.*}",
-            "/api/openapi.json",
-            "/api/v1/audit/tile/{level}/{tile:.+}",
-        ]
-        .map(str::to_owned);
+        let others = ["/", "/docs", "/docs/{_:.*}", "/api/openapi.json"].map(str::to_owned);
         let others = others.into_iter().chain(static_files::paths());
         let others = others.map(|path| (ResourceDef::new(path), reading()));
         let pages = pages.iter().map(|page| {
