@@ -261,6 +261,7 @@ async fn a_mirror_makes_the_tree_from_tiles(env: Env) {
     ] {
         app.get(&format!("/api/v1/audit/tile/{path}")).await.expect(404);
     }
+    app.finish().await;
 }
 
 async fn the_tree_does_not_depend_on_what_is_stored(env: Env) {

@@ -49,7 +49,8 @@ fn make_sqlite(template: &Path) {
     let copy = directory.path().join("copy");
     let mut connection = SqliteConnection::establish(&migrated.to_string_lossy()).expect("a connection");
     connection
-        .batch_execute(&format!("VACUUM INTO '{}'", copy.display()))
+        // The pool that migrated the database may still be closing.
+        .batch_execute(&format!("PRAGMA busy_timeout = 30000; VACUUM INTO '{}'", copy.display()))
         .expect("a copy");
     drop(connection);
     let mut connection = SqliteConnection::establish(&copy.to_string_lossy()).expect("a connection");
