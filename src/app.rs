@@ -371,7 +371,7 @@ async fn prepare(
         },
         feedback_stats: FeedbackStats::default(),
         sns: Sns::new(config.sns.clone()),
-        intake: Queue::start(conditions.clone()),
+        intake: Queue::start(conditions.clone(), config.intake),
         used_integrations: Default::default(),
         conditions,
         answers: answers::queue::Queue::start(db.clone()),

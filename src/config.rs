@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::alert::provider::fetch::Fetch;
+use crate::alert::queue::QueueLimits;
 use crate::audit::checkpoint::check_origin;
 use crate::audit::note::SigningKey;
 use crate::backup::{self, BackupSettings, Keep};
@@ -231,6 +232,8 @@ pub struct Config {
     /// How the certificates of SNS are fetched and its subscriptions confirmed: over https, or by a test.
     /// This cannot be set by a user.
     pub sns: Fetch,
+    /// How many alerts may wait to be stored, and for how long. This cannot be set by a user.
+    pub intake: QueueLimits,
 }
 
 impl Default for Config {
@@ -291,6 +294,7 @@ impl Default for Config {
             status_export_dir: None,
             status_export_schedule: "0 * * * *".to_owned(),
             sns: Fetch::https(),
+            intake: QueueLimits::default(),
         }
     }
 }

@@ -60,6 +60,8 @@ areas! {
     Feed = "feed",
     /// The page "My incidents".
     Mine = "mine",
+    /// The texts to start a message from.
+    Suggested = "suggested",
 }
 
 /// One text, or its plural forms by category.

@@ -9,6 +9,8 @@ use crate::support::{DEADLINE, Env, TestApp, eventually, on_both_databases};
 
 on_both_databases!(
     each_service_gets_its_format_in_the_language_of_the_account,
+    the_texts_of_the_operator_are_translated,
+    a_maintenance_is_told_with_its_times,
     the_url_is_shown_nowhere,
     a_removed_webhook_is_disabled_and_a_busy_one_is_tried_again,
     what_is_no_url_of_a_service_is_refused,
@@ -160,6 +162,74 @@ async fn each_service_gets_its_format_in_the_language_of_the_account(env: Env) {
         .expect("Slack")
         .json();
     assert_eq!(last["blocks"][0]["text"]["text"], "Behoben: Vorfall #1");
+    app.finish().await;
+}
+
+/// Returns what Slack shows: the title, the text and the facts.
+fn shown(slack: &Value) -> [String; 3] {
+    [
+        &slack["blocks"][0]["text"],
+        &slack["blocks"][1]["text"]["text"],
+        &slack["blocks"][2]["elements"][0]["text"],
+    ]
+    .map(|part| {
+        let text = part["text"].as_str().or(part.as_str());
+        text.expect("a text").to_owned()
+    })
+}
+
+async fn the_texts_of_the_operator_are_translated(env: Env) {
+    let receiver = Receiver::start();
+    let app = start(&env, "de-AT").await;
+    endpoint(&app, &receiver, "slack").await;
+    let incident = app.incident([("project", "p1")]).await;
+    let new = json!({
+        "phase": "detection", "message": "Files cannot be opened.", "subject": "Files",
+        "customer_action": {"required": true, "text": "Please wait."},
+        "translations": {"de": {
+            "message": "Dateien lassen sich nicht öffnen.", "subject": "Dateien",
+            "customer_action": {"required": true, "text": "Bitte warten Sie."},
+        }},
+    });
+    let made = app
+        .post(&format!("/api/v1/incidents/{incident}/notices"), new)
+        .await
+        .expect(201);
+    app.send_as_previewed(&made.id()).await;
+    app.done(&made.id()).await;
+    let [title, text, facts] = shown(&receiver.requests(1).await[0].json());
+    assert_eq!(
+        (title.as_str(), text.as_str()),
+        ("Vorfall #1: Dateien", "Dateien lassen sich nicht öffnen.")
+    );
+    assert!(facts.contains("Bitte warten Sie."), "{facts}");
+    app.finish().await;
+}
+
+async fn a_maintenance_is_told_with_its_times(env: Env) {
+    let receiver = Receiver::start();
+    let app = start(&env, "fr").await;
+    endpoint(&app, &receiver, "slack").await;
+    let planned = json!({
+        "title": "Base de données", "starts_at": "2024-03-20T22:00:00+01:00", "ends_at": "2024-03-20T23:30:00Z",
+        "affected": [{"type": "project", "id": "p1"}], "message": "Nous déplaçons la base.",
+    });
+    let planned = app.post("/api/v1/maintenances", planned).await.expect(201);
+    let notice = planned["draft"].as_str().expect("a draft").to_owned();
+    app.send_as_previewed(&notice).await;
+    app.done(&notice).await;
+    let [title, text, facts] = shown(&receiver.requests(1).await[0].json());
+    assert_eq!(
+        (title.as_str(), text.as_str()),
+        (
+            "Maintenance planifiée : Base de données",
+            "Nous déplaçons la base."
+        )
+    );
+    assert!(
+        facts.contains("Quand : du 2024-03-20 21:00 UTC au 2024-03-20 23:30 UTC"),
+        "{facts}"
+    );
     app.finish().await;
 }
 

@@ -10,6 +10,7 @@ use crate::support::{
 
 on_both_databases!(
     announced_moved_and_cancelled,
+    what_it_affects_can_be_changed,
     it_begins_and_ends_by_the_clock,
     it_is_no_incident,
 );
@@ -34,6 +35,9 @@ async fn start(env: &Env) -> TestApp {
         .start()
         .await;
     app.import(crowd(5)).await.expect(200);
+    app.put("/api/v1/components/uploads", json!({"name": "Uploads"}))
+        .await
+        .expect(201);
     app
 }
 
@@ -191,6 +195,82 @@ async fn announced_moved_and_cancelled(env: Env) {
     app.finish().await;
 }
 
+async fn what_it_affects_can_be_changed(env: Env) {
+    let app = start(&env).await;
+    let other = [
+        json!({"kind": "resource", "type": "project", "id": "side", "account": "crowd", "name": "Side"}),
+        json!({"kind": "person", "id": "late", "name": "Late", "email": "late@crowd.example"}),
+        json!({"kind": "collaborator", "resource": {"type": "project", "id": "side"}, "person": "late", "role": "editor"}),
+    ];
+    app.import(other.map(|line| format!("{line}\n")).concat())
+        .await
+        .expect(200);
+    let planned = app.post("/api/v1/maintenances", plan()).await.expect(201);
+    let path = format!("/api/v1/maintenances/{}", planned.id());
+    app.send_as_previewed(&draft(&planned)).await;
+    app.mails(5).await;
+
+    let (stage, side) = (
+        json!([{"type": "project", "id": "stage"}]),
+        json!([{"type": "project", "id": "side"}]),
+    );
+    for (wrong, at) in [
+        (json!({}), ""),
+        (json!({"add": [{"type": "project", "id": "nowhere"}]}), "/add/0"),
+        (
+            json!({"add": side, "remove": [{"type": "project", "id": "nowhere"}]}),
+            "/remove/0",
+        ),
+        (
+            json!({"add": side, "components": ["uploads", "downloads"]}),
+            "/components/1",
+        ),
+        (json!({"selector": "type:nothing"}), "/selector"),
+    ] {
+        let answer = app.patch(&path, wrong.clone()).await.expect_problem(422);
+        assert!(
+            answer.places().iter().any(|place| place.starts_with(at)),
+            "{wrong}: {answer}"
+        );
+    }
+    let unchanged = app.get(&path).await.expect(200);
+    assert_eq!(
+        (&unchanged["resources"], &unchanged["components"]),
+        (&json!(1), &json!(["uploads"]))
+    );
+
+    let change = json!({"add": side, "remove": stage, "components": []});
+    let changed = app.patch(&path, change).await.expect(200);
+    assert_eq!(
+        (
+            &changed["resources"],
+            &changed["components"],
+            &changed["sequence"]
+        ),
+        (&json!(1), &json!([]), &json!(0))
+    );
+    let affected = app.all(&format!("{path}/affected")).await;
+    assert_eq!(affected[0]["resource"]["id"], "side");
+    assert_eq!(app.all("/api/v1/audit?action=maintenance.changed").await.len(), 1);
+    // Nobody was notified of the change. The next notice is for those who were notified before, and for those who are affected now.
+    assert_eq!(app.mails(5).await.len(), 5);
+    let moved = json!({"starts_at": "2024-03-21T21:00:00Z", "ends_at": "2024-03-21T23:30:00Z"});
+    let moved = app.post(&format!("{path}/move"), moved).await.expect(200);
+    app.send_as_previewed(&draft(&moved)).await;
+    let mails = app.mails(11).await;
+    assert_eq!(
+        mails[5..]
+            .iter()
+            .filter(|mail| mail.to == "late@crowd.example")
+            .count(),
+        1
+    );
+
+    app.post(&format!("{path}/cancel"), json!({})).await.expect(200);
+    app.patch(&path, json!({"add": stage})).await.expect_problem(409);
+    app.finish().await;
+}
+
 async fn it_begins_and_ends_by_the_clock(env: Env) {
     let app = start(&env).await;
     let planned = app.post("/api/v1/maintenances", plan()).await.expect(201);
@@ -333,6 +413,7 @@ async fn wrong_input_is_refused(env: Env) {
         ("ends_at", json!("2024-06-20T21:00:00Z")),
         ("message", json!("")),
         ("components", json!([""])),
+        ("components", json!(["downloads"])),
         ("affected", json!([])),
         ("affected", json!([{"type": "project", "id": "unknown"}])),
         ("colour", json!("red")),

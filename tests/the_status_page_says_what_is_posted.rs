@@ -588,7 +588,7 @@ async fn the_page_is_in_the_language_of_the_reader(env: Env) {
             "Uploads schlagen fehl",
             "Die Ursache ist bekannt.",
             "Schwerwiegender Ausfall",
-            "2026-03-10 12:00 UTC",
+            "10. März 2026, 12:00 UTC",
         ],
     );
     hides(

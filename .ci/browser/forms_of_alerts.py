@@ -261,7 +261,7 @@ def a_heartbeat_is_created_changed_and_deleted(d):
 
 
 @form(
-    "/maintenances", "/maintenances/{id}/move", "/maintenances/{id}/cancel", "/maintenances/{id}/write", "/maintenances/{id}/begin", "/maintenances/{id}/finish",
+    "/maintenances", "/maintenances/{id}/affected", "/maintenances/{id}/move", "/maintenances/{id}/cancel", "/maintenances/{id}/write", "/maintenances/{id}/begin", "/maintenances/{id}/finish",
     template=("form.html.hbs", "ask.html.hbs"),
 )
 def a_maintenance_is_planned_moved_and_cancelled(d):
@@ -271,9 +271,17 @@ def a_maintenance_is_planned_moved_and_cancelled(d):
     d.refused(where, typed, "\u201csavanna\u201d", at="resources")
     d.refused(where, {"resources": "project nowhere", "title": "Move"}, "must be after starts_at", at="ends_at")
     d.refused(where, {"ends_at": d.later(hours=25)}, "nowhere", at="resources")
-    d.accepted(where, {"resources": "project savanna"}, "Nobody is told before you send this draft.", "Notice of maintenance")
+    d.accepted(where, {"resources": "project savanna"}, "Nobody is notified before you send this draft.", "Notice of maintenance")
     made = d.items("/maintenances")[0]
     page = f"/admin/maintenances/{made['id']}"
+    d.open(page)
+    d.page.get_by_role("link", name="Change what it affects").click()
+    change = at(f"{page}/affected")
+    d.refused(change, {"add": "project nowhere"}, "nowhere", at="add")
+    d.refused(change, {"add": "", "components": "nothing"}, "is not a component", at="components")
+    d.accepted(change, {"components": "", "remove": "project savanna"}, "Nobody was notified.", "Affected resources")
+    d.open(f"{page}/affected")
+    d.accepted(change, {"add": "project savanna"}, "Nobody was notified.", "savanna")
     d.open(f"{page}/move")
     move = at(f"{page}/move")
     d.refused(move, {"starts_at": d.later(hours=30), "ends_at": d.later(hours=29)}, "must be after starts_at", at="ends_at")

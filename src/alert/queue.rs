@@ -33,14 +33,29 @@ use crate::db::schema::integrations as i;
 
 /// The number of bodies that can wait.
 const MAX: usize = 1_024;
-/// KiB of bodies that wait or are being written.
-const ROOM: usize = 32 * 1_024;
 /// The number of bodies in one transaction.
 const TOGETHER: usize = 256;
 /// The number of bodies that rules and conditions examine at the same time.
 const MATCHING: usize = 8;
-/// How long a body waits before its sender is asked to retry. Many senders give up after ten seconds.
-const TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The limits of what waits to be stored.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// The size of all bodies that wait or are being written, in KiB. Each body counts as at least 1 KiB.
+    pub room: usize,
+    /// How long a body waits before its sender is asked to retry.
+    pub timeout: Duration,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        QueueLimits {
+            room: 32 * 1_024,
+            // Many senders give up after ten seconds.
+            timeout: Duration::from_secs(8),
+        }
+    }
+}
 
 /// A body, and what it holds while it is in this module.
 struct HeldRequest {
@@ -61,6 +76,7 @@ struct Waiting {
 
 /// The queue of this process.
 pub struct Queue {
+    timeout: Duration,
     conditions: Arc<ConditionCache>,
     sender: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
@@ -71,7 +87,7 @@ pub struct Queue {
 
 impl Queue {
     /// Starts the task that stores the bodies. The task ends when the queue is dropped.
-    pub fn start(conditions: Arc<ConditionCache>) -> Self {
+    pub fn start(conditions: Arc<ConditionCache>, limits: QueueLimits) -> Self {
         let db = conditions.db().clone();
         let (sender, mut receiver) = mpsc::channel(MAX);
         let writing = Arc::<AtomicUsize>::default();
@@ -88,9 +104,10 @@ impl Queue {
             }
         });
         Queue {
+            timeout: limits.timeout,
             conditions,
             sender,
-            room: Arc::new(Semaphore::new(ROOM)),
+            room: Arc::new(Semaphore::new(limits.room)),
             matching: Arc::new(Semaphore::new(MATCHING)),
             refused: AtomicU64::new(0),
             writing,
@@ -144,7 +161,7 @@ impl Queue {
             _room: room,
         };
         let began = Instant::now();
-        let end = began + TIMEOUT;
+        let end = began + self.timeout;
         let mut outdated = None;
         for round in 0_u32.. {
             // If this round is not the last one, there must be time for another one, also if that one takes longer.

@@ -11,6 +11,7 @@ use crate::base::language::Language;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::directory::choices;
+use crate::incident::planned::incident_number;
 use crate::notice::compose::{self, Urls};
 use crate::notice::history::{self, Place, ToldNotice};
 use crate::notice::payload::{PayloadAction, PayloadReport};
@@ -21,8 +22,8 @@ use crate::notice::template::{MailContext, Phase, Voice};
 pub struct FeedNotice {
     /// The notice.
     pub id: NoticeId,
-    /// The number of the incident.
-    pub incident: i64,
+    /// The number of the incident. Null for a planned maintenance.
+    pub incident: Option<i64>,
     /// The phase of the notice.
     pub phase: Phase,
     /// One line that says what the notice is about, in the language of the reader: the subject that an operator wrote, or the headline, or
@@ -132,7 +133,7 @@ pub fn shown(
         .map(|delivery| links.answers(delivery));
     Ok(FeedNotice {
         id: entry.notice.clone(),
-        incident: entry.incident.number,
+        incident: incident_number(entry.incident.number),
         phase: entry.phase,
         title: title(&texts, language)?,
         message: texts.paragraphs.join("\n\n"),

@@ -22,6 +22,7 @@ use crate::db::schema::{
     resources as r,
 };
 use crate::directory::{choices, person};
+use crate::incident::planned::incident_number;
 use crate::incident::recovery;
 use crate::notice::DeliveryState;
 use crate::notice::history::{self, HistoryAnswer, Wanted};
@@ -104,8 +105,8 @@ pub struct MyAccount {
 /// A notice to people of an account.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct AccountNotice {
-    /// The number of the incident.
-    pub incident: i64,
+    /// The number of the incident. Null for a planned maintenance.
+    pub incident: Option<i64>,
     /// The phase of the notice.
     pub phase: Phase,
     /// The phase in the language of the reader.
@@ -236,7 +237,7 @@ fn accounts(conn: &mut Conn, visitor: &Visitor, language: Language) -> Result<Ve
                 None => {
                     order.push(key.clone());
                     let notice = AccountNotice {
-                        incident: entry.incident.number,
+                        incident: incident_number(entry.incident.number),
                         phase: entry.phase,
                         title: phase_words::name(entry.phase, language)?.to_owned(),
                         at: entry.at,
@@ -257,7 +258,7 @@ fn accounts(conn: &mut Conn, visitor: &Visitor, language: Language) -> Result<Ve
 }
 
 fn mark_open(conn: &mut Conn, notices: &mut [AccountNotice]) -> Result<()> {
-    let numbers: Vec<i64> = notices.iter().map(|notice| notice.incident).collect();
+    let numbers: Vec<i64> = notices.iter().filter_map(|notice| notice.incident).collect();
     let statuses: HashMap<i64, String> = i::table
         .filter(i::number.eq_any(&numbers))
         .select((i::number, i::status))
@@ -265,8 +266,8 @@ fn mark_open(conn: &mut Conn, notices: &mut [AccountNotice]) -> Result<()> {
         .into_iter()
         .collect();
     for notice in notices {
-        let status = statuses.get(&notice.incident).map(String::as_str);
-        notice.open = status.is_some_and(|status| !matches!(status, "resolved" | "merged"));
+        let status = notice.incident.and_then(|number| statuses.get(&number));
+        notice.open = status.is_some_and(|status| !matches!(status.as_str(), "resolved" | "merged"));
     }
     Ok(())
 }

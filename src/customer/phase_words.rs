@@ -31,7 +31,8 @@ pub fn name(phase: Phase, language: Language) -> Result<&'static str> {
 /// # Errors
 /// An internal error, if a text is missing.
 pub fn title(texts: &MailContext, language: Language) -> Result<String> {
-    let own = texts.subject.as_ref().or(texts.headline.as_ref());
+    let planned = texts.maintenance.as_ref().map(|planned| &planned.title);
+    let own = texts.subject.as_ref().or(planned).or(texts.headline.as_ref());
     match own {
         Some(text) => Ok(text.clone()),
         None => {

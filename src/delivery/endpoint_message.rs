@@ -4,11 +4,12 @@
 //! This module does no I/O, and nothing in its texts is markup. A channel writes them where its service interprets none.
 
 use crate::base::error::Result;
+use crate::base::language::Language;
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
-use crate::notice::payload::{Payload, PayloadResource};
+use crate::notice::payload::{Payload, PayloadMaintenance, PayloadResource};
 use crate::notice::template::Phase;
-use crate::words::{Area, Words};
+use crate::words::{Area, Words, put_in};
 
 /// The number of affected resources that are named.
 const NAMED: usize = 10;
@@ -47,7 +48,7 @@ impl Message {
     pub fn of(payload: &Payload) -> Result<Message> {
         let data = &payload.data;
         let words = Words::of(Area::Channels, data.language)?;
-        let (Some(incident), Some(notice)) = (&data.incident, &data.notice) else {
+        let Some(notice) = &data.notice else {
             return Ok(Message {
                 title: words.text("test_title")?.to_owned(),
                 text: words.with("test_text", &[("account", &data.account.name)])?,
@@ -55,7 +56,6 @@ impl Message {
                 mood: Mood::Neutral,
             });
         };
-        let number = incident.number.to_string();
         let (key, mood) = match notice.phase {
             Phase::Detection => ("title_detection", Mood::Affected),
             Phase::Update => ("title_update", Mood::Affected),
@@ -63,9 +63,13 @@ impl Message {
             Phase::Resolution => ("title_resolution", Mood::Good),
             Phase::Report => ("title_report", Mood::Neutral),
             Phase::Correction => ("title_correction", Mood::Good),
-            Phase::Maintenance => ("title_maintenance", Mood::Neutral),
+            Phase::Maintenance => ("", Mood::Neutral),
         };
-        let mut title = words.with(key, &[("number", &number)])?;
+        let mut title = match (&data.maintenance, &data.incident) {
+            (Some(planned), _) => title_of(planned, data.language)?,
+            (None, Some(incident)) => words.with(key, &[("number", &incident.number.to_string())])?,
+            (None, None) => String::new(),
+        };
         if let Some(subject) = &notice.subject {
             title = format!("{title}: {subject}");
         }
@@ -76,6 +80,10 @@ impl Message {
             }
         }
         let mut facts = Vec::new();
+        if let Some(planned) = &data.maintenance {
+            let (starts, ends) = (clock(planned.starts_at), clock(planned.ends_at));
+            facts.push(words.with("planned", &[("starts", &starts), ("ends", &ends)])?);
+        }
         match &notice.customer_action {
             Some(action) if action.required => {
                 facts.push(words.with("action_needed", &[("action", &one_line(&action.text, 500))])?);
@@ -121,6 +129,15 @@ impl Message {
     }
 }
 
+/// Returns the title of a message about a planned maintenance: the subject of the email without the name of the sender, which the service
+/// shows.
+fn title_of(planned: &PayloadMaintenance, language: Language) -> Result<String> {
+    let key = format!("subject_maintenance_{}", planned.change.as_str());
+    let subject = Words::of(Area::Mail, language)?.text(&key)?;
+    let title = subject.trim_start_matches("[{sender}] ");
+    Ok(put_in(title, &[("title", &planned.title)]))
+}
+
 /// Returns the time without the name of a month, so that it reads the same in each language.
 fn clock(at: Timestamp) -> String {
     let text = at.rfc3339_in(&jiff::tz::TimeZone::UTC);
@@ -159,7 +176,6 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::language::Language;
     use crate::notice::payload::{self, PayloadAccount};
 
     #[test]

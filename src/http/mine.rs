@@ -266,7 +266,7 @@ async fn everything(app: &App, visitor: &Visitor) -> Answer<Mine> {
             }
             let recovering = of_account(conn, &cache, &account.id, now)?;
             for notice in account.notices.iter_mut().filter(|notice| notice.open) {
-                let of = recovering.iter().find(|one| one.number == notice.incident);
+                let of = recovering.iter().find(|one| Some(one.number) == notice.incident);
                 notice.recovery = of.map(|one| AccountRecovery {
                     affected: one.of.progress.affected,
                     recovered: one.of.progress.restored,

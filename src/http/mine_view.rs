@@ -16,7 +16,7 @@ use crate::customer::pass::Named;
 use crate::customer::phase_words;
 use crate::customer::preferences::NewPreferences;
 use crate::http::App;
-use crate::words::{Area, Words};
+use crate::words::{Area, Words, moment};
 
 /// A time zone that the hint of the form names.
 const EXAMPLE: &str = "Africa/Nairobi";
@@ -44,6 +44,12 @@ impl Texts {
             mine: Words::of(Area::Mine, language)?,
             language,
         })
+    }
+
+    /// The number of an incident. Null for a planned maintenance.
+    fn number(&self, number: Option<i64>) -> Answer<Option<String>> {
+        let said = |number: i64| self.feed.with("incident", &[("number", &number.to_string())]);
+        Ok(number.map(said).transpose()?)
     }
 
     /// The words that the templates use by their keys.
@@ -98,7 +104,7 @@ pub(super) fn page(app: &App, mine: &Mine, session: &str, shown: &Shown) -> Answ
         .as_deref()
         .and_then(|name| time_zone(name).ok())
         .unwrap_or(utc);
-    let when = |at: Timestamp| at.short(&zone);
+    let when = |at: Timestamp| moment(texts.language, at, Some(&zone));
     let incidents = mine
         .incidents
         .iter()
@@ -135,10 +141,10 @@ pub(super) fn page(app: &App, mine: &Mine, session: &str, shown: &Shown) -> Answ
         .iter()
         .map(|account| {
             let notices = account.notices.iter().map(|one| {
-                let (number, people) = (one.incident.to_string(), one.people.to_string());
+                let people = one.people.to_string();
                 Ok(json!({
                     "title": one.title,
-                    "number": texts.feed.with("incident", &[("number", &number)])?,
+                    "number": texts.number(one.incident)?,
                     "at": when(one.at), "iso": one.at, "open": one.open,
                     "people": texts.mine.with("account_people", &[("count", &people)])?,
                     "recovery": one.recovery.map(|of| texts.mine.with("account_recovery", &[
@@ -192,7 +198,6 @@ fn more(texts: &Texts, left: usize) -> Answer<Option<String>> {
 
 fn notice(texts: &Texts, one: &MyNotice, when: &impl Fn(Timestamp) -> String) -> Answer<Value> {
     let notice = &one.notice;
-    let number = notice.incident.to_string();
     let answer = match one.answer.as_ref().and_then(|answer| answer.answer.as_deref()) {
         Some(word) => {
             let word = texts.mine.text(&format!("answer_{word}"))?;
@@ -204,7 +209,7 @@ fn notice(texts: &Texts, one: &MyNotice, when: &impl Fn(Timestamp) -> String) ->
     Ok(json!({
         "title": notice.title,
         "phase": phase_words::name(notice.phase, texts.language)?,
-        "number": texts.feed.with("incident", &[("number", &number)])?,
+        "number": texts.number(notice.incident)?,
         "at": when(notice.at), "iso": notice.at,
         "paragraphs": notice.message.split("\n\n").collect::<Vec<_>>(),
         "action": action.filter(|action| action.required).map(|action| action.text.clone()),

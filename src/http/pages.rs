@@ -133,6 +133,7 @@ sources! {
     "admin/key",
     "admin/field",
     "admin/fields",
+    "admin/languages",
     "admin/form",
     "admin/edit",
     "admin/wrong",

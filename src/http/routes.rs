@@ -18,6 +18,8 @@ use crate::base::error::Error;
 pub const PREFIX: &str = "/api/v1";
 /// The name of the security scheme in the OpenAPI document. Its scope is the role.
 pub const SCHEME: &str = "token";
+/// The extension of an operation in the OpenAPI document that says that the last parameter of its path may have several segments.
+const TAIL: &str = "x-tail";
 
 /// A route that a guard protects.
 pub struct Route {
@@ -67,6 +69,8 @@ pub struct Routes {
     /// The routes by their method and number of segments. A route with a word comes before one with a parameter at the same
     /// position.
     by_shape: HashMap<(Method, usize), Vec<Route>>,
+    /// The routes whose last parameter may have several segments. The other routes come before them.
+    with_tail: HashMap<Method, Vec<Route>>,
 }
 
 impl Routes {
@@ -77,13 +81,17 @@ impl Routes {
     pub fn new(document: &OpenApi, pages: &[Page]) -> Result<Self, String> {
         let mut routes = Routes {
             by_shape: HashMap::new(),
+            with_tail: HashMap::new(),
         };
         let mut wrong = Vec::new();
         for (path, item) in &document.paths.paths {
             for (method, operation) in methods(item) {
                 let added = declared(path, operation).and_then(|declared| match declared {
                     None => Ok(()),
-                    Some((role, parameters)) => routes.add(&method, path, Some(role), Some(parameters), None),
+                    Some((role, parameters)) => {
+                        let route = Route::of(path, Some(role), Some(parameters), None)?;
+                        routes.add(&method, route, has_tail(operation))
+                    }
                 });
                 if let Err(reason) = added {
                     wrong.push(format!("{method} {path}: {reason}"));
@@ -92,8 +100,8 @@ impl Routes {
         }
         for page in pages {
             let parameters = (!page.reads_query).then(Vec::new);
-            if let Err(reason) = routes.add(&page.method, &page.path, page.role, parameters, page.keeps_text)
-            {
+            let route = Route::of(&page.path, page.role, parameters, page.keeps_text);
+            if let Err(reason) = route.and_then(|route| routes.add(&page.method, route, false)) {
                 wrong.push(format!("{} {}: {reason}", page.method, page.path));
             }
         }
@@ -109,34 +117,28 @@ impl Routes {
         Ok(routes)
     }
 
-    fn add(
-        &mut self,
-        method: &Method,
-        path: &str,
-        role: Option<Role>,
-        parameters: Option<Vec<String>>,
-        keeps_text: Option<&'static str>,
-    ) -> Result<(), String> {
-        let segments = split(path).ok_or("a path must begin with a slash")?;
-        let segments: Vec<Segment> = segments.into_iter().map(Segment::of).collect();
-        let alike = self.by_shape.entry((method.clone(), segments.len())).or_default();
-        if alike.iter().any(|other| other.segments == segments) {
+    fn add(&mut self, method: &Method, route: Route, has_tail: bool) -> Result<(), String> {
+        let alike = match has_tail {
+            true => self.with_tail.entry(method.clone()).or_default(),
+            false => {
+                let shape = (method.clone(), route.segments.len());
+                self.by_shape.entry(shape).or_default()
+            }
+        };
+        if alike.iter().any(|other| other.segments == route.segments) {
             return Err("another route has the same path".to_owned());
         }
-        alike.push(Route {
-            role,
-            parameters,
-            keeps_text,
-            segments,
-        });
+        alike.push(route);
         Ok(())
     }
 
     /// Returns the route of a path. The path is decoded as in the router: `%74okens` is `tokens`.
     pub fn find(&self, method: &Method, path: &str) -> Option<&Route> {
         let segments = split(path)?;
-        let alike = self.by_shape.get(&(method.clone(), segments.len()))?;
-        alike.iter().find(|route| {
+        let alike = self.by_shape.get(&(method.clone(), segments.len()));
+        let with_tail = self.with_tail.get(method).into_iter().flatten();
+        let with_tail = with_tail.filter(|route| route.segments.len() <= segments.len());
+        alike.into_iter().flatten().chain(with_tail).find(|route| {
             let mut pairs = route.segments.iter().zip(&segments);
             pairs.all(|(segment, text)| segment.takes(text))
         })
@@ -144,6 +146,23 @@ impl Routes {
 }
 
 impl Route {
+    /// # Errors
+    /// A sentence if the path does not begin with a slash.
+    fn of(
+        path: &str,
+        role: Option<Role>,
+        parameters: Option<Vec<String>>,
+        keeps_text: Option<&'static str>,
+    ) -> Result<Route, String> {
+        let segments = split(path).ok_or("a path must begin with a slash")?;
+        Ok(Route {
+            role,
+            parameters,
+            keeps_text,
+            segments: segments.into_iter().map(Segment::of).collect(),
+        })
+    }
+
     /// Checks that a query has only parameters that the route declares. The handler checks their values.
     ///
     /// # Errors
@@ -184,6 +203,12 @@ fn methods(item: &PathItem) -> impl Iterator<Item = (Method, &Documented)> {
     ];
     all.into_iter()
         .filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
+}
+
+/// Whether the last parameter of the path may have several segments.
+fn has_tail(operation: &Documented) -> bool {
+    let extensions = operation.extensions.as_ref();
+    extensions.is_some_and(|all| all.get(TAIL) == Some(&serde_json::Value::Bool(true)))
 }
 
 /// Returns the role and the query parameters that an operation declares. Returns `None` if the operation is public.

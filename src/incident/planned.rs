@@ -13,6 +13,11 @@ use crate::base::error::Result;
 use crate::base::id::IncidentId;
 use crate::db::schema::incidents as i;
 
+/// Returns the number of an incident for its readers. Returns `None` for the row behind a planned maintenance.
+pub fn incident_number(number: i64) -> Option<i64> {
+    (number > 0).then_some(number)
+}
+
 /// Creates the row behind the maintenance with this number.
 ///
 /// # Errors

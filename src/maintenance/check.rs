@@ -56,6 +56,26 @@ pub struct Move {
     pub message: Option<String>,
 }
 
+/// What a maintenance affects from now on. Fields that are left out change nothing.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ChangeMaintenance)]
+pub struct ChangeAffected {
+    /// Adds these resources.
+    #[serde(default)]
+    pub add: Option<Vec<ResourceRef>>,
+    /// Adds the resources that this selector finds now, as an object or as text.
+    #[serde(default)]
+    #[schema(value_type = Option<SelectorSchema>)]
+    pub selector: Option<Json>,
+    /// Removes these resources. People who were notified because of them get the later notices too.
+    #[serde(default)]
+    pub remove: Option<Vec<ResourceRef>>,
+    /// The IDs of the components of the status page that it affects. They replace those that it had.
+    #[serde(default)]
+    pub components: Option<Vec<String>>,
+}
+
 /// The cancellation of a maintenance.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +126,18 @@ fn check_times(errors: &mut Vec<FieldError>, starts: Timestamp, ends: Timestamp,
     }
 }
 
+fn check_components(errors: &mut Vec<FieldError>, components: &[String]) {
+    if components.len() > COMPONENTS {
+        let detail = format!("has more than {COMPONENTS} entries");
+        errors.push(FieldError::at("/components", detail));
+    }
+    for (index, id) in components.iter().enumerate() {
+        if let Err(detail) = ExternalId::parse(id) {
+            errors.push(FieldError::at(format!("/components/{index}"), detail));
+        }
+    }
+}
+
 impl NewMaintenance {
     /// Checks every field except the affected resources, which need the directory.
     ///
@@ -126,15 +158,7 @@ impl NewMaintenance {
         }
         check_times(&mut errors, self.starts_at, self.ends_at, now);
         check_message(&mut errors, &self.message);
-        if self.components.len() > COMPONENTS {
-            let detail = format!("has more than {COMPONENTS} entries");
-            errors.push(FieldError::at("/components", detail));
-        }
-        for (index, id) in self.components.iter().enumerate() {
-            if let Err(detail) = ExternalId::parse(id) {
-                errors.push(FieldError::at(format!("/components/{index}"), detail));
-            }
-        }
+        check_components(&mut errors, &self.components);
         if self.affected.is_some() == self.selector.is_some() {
             errors.push(FieldError::at("", "give either affected or selector"));
         }
@@ -153,6 +177,23 @@ impl Move {
         if let Some(message) = &self.message {
             check_message(&mut errors, message);
         }
+        finish(errors)
+    }
+}
+
+impl ChangeAffected {
+    /// Checks that something changes, and the IDs of the components.
+    ///
+    /// # Errors
+    /// `Invalid` with each wrong field.
+    pub fn check(&self) -> Result<()> {
+        let mut errors = Vec::new();
+        let lists = self.add.is_some() || self.selector.is_some() || self.remove.is_some();
+        if !lists && self.components.is_none() {
+            let detail = "give at least one of add, selector, remove and components";
+            errors.push(FieldError::at("", detail));
+        }
+        check_components(&mut errors, self.components.as_deref().unwrap_or_default());
         finish(errors)
     }
 }

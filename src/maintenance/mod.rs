@@ -7,8 +7,8 @@ mod check;
 pub mod runner;
 mod stored;
 
-pub use check::{Cancel, Move, NewMaintenance, Said};
+pub use check::{Cancel, ChangeAffected, Move, NewMaintenance, Said};
 pub use stored::{
-    Maintenance, MaintenanceState, begin, cancel, count, create, current_and_upcoming, finish, get, list,
-    locked, reschedule,
+    Maintenance, MaintenanceState, begin, cancel, change_affected, count, create, current_and_upcoming,
+    finish, get, list, locked, reschedule,
 };

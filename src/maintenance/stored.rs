@@ -10,17 +10,17 @@ use diesel::sql_types::Text;
 use serde::Serialize;
 use serde_json::json;
 
-use super::check::{Move, NewMaintenance};
+use super::check::{ChangeAffected, Move, NewMaintenance};
 use crate::audit::{Action, Event, Tx};
 use crate::base::columns::word_columns;
 use crate::base::enums::word_enum;
-use crate::base::error::{Error, Result};
+use crate::base::error::{Error, FieldError, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::{self, Lock};
 use crate::db::schema::{counters, incident_resources as ir, maintenances as m};
-use crate::incident::affected::{self, AddAffected};
+use crate::incident::affected::{self, AddAffected, RemoveAffected};
 use crate::incident::planned;
 
 word_enum! {
@@ -71,7 +71,7 @@ pub struct Maintenance {
     pub created_by: String,
     /// When it was planned.
     pub created_at: Timestamp,
-    /// When its times or its state last changed.
+    /// When its times, its state or its components last changed.
     pub updated_at: Timestamp,
 }
 
@@ -236,20 +236,71 @@ pub fn create(tx: &mut Tx<'_>, new: &NewMaintenance) -> Result<Maintenance> {
         as_of: None,
         relevance: None,
     };
-    affected::add_requested(tx, &id, &wanted).map_err(|error| match error {
-        // The error names the field `resources`, but this request calls it `affected`.
-        Error::Invalid { errors, .. } => Error::fields(
-            errors
-                .into_iter()
-                .map(|mut error| {
-                    error.pointer = error.pointer.map(|at| at.replacen("/resources", "/affected", 1));
-                    error
-                })
-                .collect(),
-        ),
-        other => other,
-    })?;
+    affected::add_requested(tx, &id, &wanted).map_err(|error| at(error, "/affected"))?;
     get(tx.conn, &id)
+}
+
+/// Moves the errors about the field `resources` to the field that a request of a maintenance has for it.
+fn at(error: Error, field: &str) -> Error {
+    let moved = |mut error: FieldError| {
+        error.pointer = error.pointer.map(|at| at.replacen("/resources", field, 1));
+        error
+    };
+    match error {
+        Error::Invalid { errors, .. } => Error::fields(errors.into_iter().map(moved).collect()),
+        other => other,
+    }
+}
+
+/// Changes what a maintenance affects. It tells nobody: a later notice goes to whoever is affected then, and to everybody who was
+/// notified before.
+///
+/// # Errors
+/// `NotFound` if it does not exist, `Invalid` with each wrong field, `Conflict` if it is over or cancelled. Nothing is changed then.
+pub fn change_affected(tx: &mut Tx<'_>, id: &IncidentId, change: &ChangeAffected) -> Result<Maintenance> {
+    change.check()?;
+    let before = locked(tx, id)?;
+    if matches!(before.state, MaintenanceState::Over | MaintenanceState::Cancelled) {
+        return Err(wrong_state(&before, "changed"));
+    }
+    if change.add.is_some() {
+        let wanted = AddAffected {
+            resources: change.add.clone(),
+            selector: None,
+            as_of: None,
+            relevance: None,
+        };
+        affected::add_requested(tx, id, &wanted).map_err(|error| at(error, "/add"))?;
+    }
+    if change.selector.is_some() {
+        let wanted = AddAffected {
+            resources: None,
+            selector: change.selector.clone(),
+            as_of: None,
+            relevance: None,
+        };
+        affected::add_requested(tx, id, &wanted)?;
+    }
+    if change.remove.is_some() {
+        let unwanted = RemoveAffected {
+            resources: change.remove.clone(),
+            selector: None,
+            as_of: None,
+        };
+        affected::remove_requested(tx, id, &unwanted).map_err(|error| at(error, "/remove"))?;
+    }
+    match &change.components {
+        Some(components) if *components != before.components => {
+            diesel::update(m::table.find(id.as_str()))
+                .set((
+                    m::components.eq(serde_json::to_string(components)?),
+                    m::updated_at.eq(tx.now),
+                ))
+                .execute(tx.conn)?;
+            recorded(tx, Action::MaintenanceChanged, &before)
+        }
+        _ => get(tx.conn, id),
+    }
 }
 
 fn wrong_state(one: &Maintenance, what: &str) -> Error {

@@ -13,20 +13,18 @@ use super::notified::{EmailState, NotifiedAddress, each};
 use super::reminders;
 use super::row::Row;
 use super::state::insert_draft;
+use super::suggested::{self, REMINDER};
 use super::view::{Notice, get};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
+use crate::base::language::Language;
 use crate::base::shared::Shared;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::answers as a;
 use crate::incident;
 use crate::notice::template::Phase;
-
-/// The message of a reminder. The operator can change it before it is sent.
-const MESSAGE: &str = "We asked you whether everything works for you, and we have not received an answer yet. Please choose one of \
-                       the three answers in this email, so that we know whether we can help you.";
 
 /// The last email that asked a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,11 +147,12 @@ pub(super) fn unanswered(
     Ok(Some(open.collect()))
 }
 
-/// Drafts an update that is only for people who were asked and have not answered.
+/// Drafts an update that is only for people who were asked and have not answered. Its message is in every language, and the operator can
+/// change it before it is sent. `own` is the language of the message itself.
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist, `Invalid` if there are no such people.
-pub fn remind(tx: &mut Tx<'_>, incident: &IncidentId) -> Result<Notice> {
+pub fn remind(tx: &mut Tx<'_>, incident: &IncidentId, own: Language) -> Result<Notice> {
     let asked = asked(tx.conn, incident)?;
     let answered = answered(tx.conn, incident)?;
     let open = asked.keys().filter(|person| !answered.contains(*person)).count();
@@ -167,8 +166,8 @@ pub fn remind(tx: &mut Tx<'_>, incident: &IncidentId) -> Result<Notice> {
     let new = NewNotice {
         phase: Phase::Update,
         acknowledge_impaired: false,
-        translations: Default::default(),
-        message: MESSAGE.to_owned(),
+        translations: suggested::translations(REMINDER, own)?,
+        message: suggested::text(REMINDER, own)?.to_owned(),
         subject: None,
         headline: None,
         next_update_due_at: None,

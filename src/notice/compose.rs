@@ -109,13 +109,14 @@ pub struct TranslatedTexts {
     pub action: Option<MailAction>,
 }
 
-/// The texts of the operator that one email shows.
-struct Said<'a> {
-    language: Language,
-    subject: Option<&'a str>,
-    headline: Option<&'a str>,
-    message: &'a str,
-    action: Option<&'a MailAction>,
+/// The texts of the operator that one reader gets.
+pub(super) struct Said<'a> {
+    /// The language of these texts.
+    pub language: Language,
+    pub subject: Option<&'a str>,
+    pub headline: Option<&'a str>,
+    pub message: &'a str,
+    pub action: Option<&'a MailAction>,
 }
 
 impl Content {
@@ -136,7 +137,11 @@ impl Content {
     }
 
     fn said(&self, own: &RecipientContext) -> Said<'_> {
-        let language = self.language_for((own.language, own.second_language));
+        self.said_in(self.language_for((own.language, own.second_language)))
+    }
+
+    /// Returns the texts of the operator in a language, or else in the language of the notice.
+    pub(super) fn said_in(&self, language: Language) -> Said<'_> {
         match self.translations.get(&language) {
             Some(texts) if language != self.language => Said {
                 language,
@@ -146,7 +151,7 @@ impl Content {
                 action: texts.action.as_ref(),
             },
             _ => Said {
-                language,
+                language: self.language,
                 subject: self.subject.as_deref(),
                 headline: self.headline.as_deref(),
                 message: &self.message,

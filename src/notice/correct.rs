@@ -4,33 +4,38 @@
 use super::corrections;
 use super::draft::{NewNotice, draft};
 use super::plan;
-use super::row::row;
+use super::row::{Translations, row};
+use super::suggested;
 use super::view::Notice;
 use crate::audit::Tx;
 use crate::base::error::{Error, Result};
 use crate::base::id::NoticeId;
+use crate::base::language::Language;
 use crate::db::Conn;
 use crate::incident;
 use crate::notice::template::Phase;
 
-/// The message of a correction that the operator does not write. It can be changed before it is sent.
-pub const MESSAGE: &str =
-    "We sent our email to people whom the incident does not affect, and you are one of them. We are sorry.";
-
-/// Drafts a correction of a notice. Without a message, it has the default one.
+/// Drafts a correction of a notice. Without a message, it has the suggested one in every language. `own` is the language of the message.
 ///
 /// # Errors
 /// `NotFound` if the notice does not exist. `Conflict` if it cannot be corrected. `Invalid` if the message is wrong.
-pub fn correct(tx: &mut Tx<'_>, wrong: &NoticeId, message: Option<&str>) -> Result<Notice> {
+pub fn correct(tx: &mut Tx<'_>, wrong: &NoticeId, message: Option<&str>, own: Language) -> Result<Notice> {
     let incident = row(tx.conn, wrong)?.incident_id;
     if let Some(why) = corrections::why_not(tx.conn, &incident, wrong)? {
         return Err(Error::Conflict(format!("the notice {why}")));
     }
+    let phase = Phase::Correction;
+    let suggestion = suggested::suggested(phase, own)?;
+    let message = message.unwrap_or(suggestion);
+    let translations = match message == suggestion {
+        true => suggested::translations(phase.as_str(), own)?,
+        false => Translations::new(),
+    };
     let new = NewNotice {
-        phase: Phase::Correction,
+        phase,
         acknowledge_impaired: false,
-        translations: Default::default(),
-        message: message.unwrap_or(MESSAGE).to_owned(),
+        translations,
+        message: message.to_owned(),
         subject: None,
         customer_action: None,
         audience: None,

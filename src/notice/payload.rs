@@ -73,9 +73,9 @@ impl EndpointContext {
     }
 }
 
-/// Returns the language of texts for the people of an account with this locale.
-pub fn language(locale: Option<&str>) -> Language {
-    locale.and_then(Language::of_tag).unwrap_or(Language::En)
+/// Returns the language of texts for the people of an account with this locale. `otherwise` is the language of the installation.
+pub fn language(locale: Option<&str>, otherwise: Language) -> Language {
+    locale.and_then(Language::of_tag).unwrap_or(otherwise)
 }
 
 /// How many of the affected resources of an account are restored.
@@ -199,7 +199,8 @@ pub struct PayloadNotice {
     pub id: NoticeId,
     /// The phase of the notice.
     pub phase: Phase,
-    /// The subject that the operator wrote, if there is one.
+    /// The subject that the operator wrote, if there is one. The texts of the operator are in the language of the account if the notice is
+    /// written in it, else in the language of the installation.
     pub subject: Option<String>,
     /// The message, in plain text.
     pub message: String,
@@ -310,6 +311,8 @@ pub fn payload(
         true => text.to_owned(),
         false => hide(text, VALUE),
     };
+    let language = language(own.locale.as_deref(), content.language);
+    let said = content.said_in(language);
     Payload {
         type_: match content.maintenance {
             Some(_) => "maintenance.notice",
@@ -332,9 +335,9 @@ pub fn payload(
             notice: Some(PayloadNotice {
                 id: notice.clone(),
                 phase: content.phase,
-                subject: content.subject.clone(),
-                message: without_values(&content.message),
-                customer_action: content.action.as_ref().map(|action| PayloadAction {
+                subject: said.subject.map(str::to_owned),
+                message: without_values(said.message),
+                customer_action: said.action.map(|action| PayloadAction {
                     text: without_values(&action.text),
                     ..PayloadAction::from(action)
                 }),
@@ -346,7 +349,7 @@ pub fn payload(
             more_resources: own.more_resources,
             recovery: own.recovery,
             times: PayloadTimes::of(content),
-            language: language(own.locale.as_deref()),
+            language,
         },
     }
 }

@@ -5,6 +5,7 @@
 //! brackets are ordinary text.
 
 use super::compose::Content;
+use super::suggested::is_to_replace;
 use super::translation;
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
@@ -191,7 +192,7 @@ fn is_instruction(inner: &str) -> bool {
         .split(|c: char| !c.is_alphabetic())
         .next()
         .unwrap_or_default();
-    BEGINNINGS.contains(&first) || matches!(inner, "…" | "...")
+    BEGINNINGS.contains(&first) || matches!(inner, "…" | "...") || is_to_replace(inner)
 }
 
 /// Returns the texts in square brackets that say what is to be written there, but not those of a link such as

@@ -1,7 +1,7 @@
 //! Planned maintenance and its notices: to plan, move and cancel one each drafts a notice, which an operator previews and sends like
 //! every other. Nothing is sent here.
 //!
-//! An announcement is for those whom the maintenance affects. A later notice is for them, and for everybody who was told before.
+//! An announcement is for the affected customers. A later notice is for them, and for everybody who was notified before.
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -18,8 +18,11 @@ use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::notices as n;
-use crate::maintenance::{self, Cancel, Maintenance, MaintenanceState, Move, NewMaintenance, Said};
+use crate::maintenance::{
+    self, Cancel, ChangeAffected, Maintenance, MaintenanceState, Move, NewMaintenance, Said,
+};
 use crate::notice::template::Phase;
+use crate::status::component;
 
 /// A planned maintenance with its notices.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
@@ -84,6 +87,8 @@ fn with_notices(conn: &mut Conn, maintenance: Maintenance) -> Result<PlannedMain
 /// # Errors
 /// `Invalid` with each wrong field.
 pub fn plan(tx: &mut Tx<'_>, new: &NewMaintenance) -> Result<PlannedMaintenance> {
+    new.check(tx.now)?;
+    component::check_ids(tx.conn, &new.components, &[])?;
     let planned = maintenance::create(tx, new)?;
     let saying = Saying {
         change: Change::Announced,
@@ -94,7 +99,7 @@ pub fn plan(tx: &mut Tx<'_>, new: &NewMaintenance) -> Result<PlannedMaintenance>
     with_notices(tx.conn, planned)
 }
 
-/// Gives a maintenance other times, and drafts a notice that says so. If nobody was told of it, it is announced with the new times.
+/// Gives a maintenance other times, and drafts a notice that says so. If nobody was notified of it, it is announced with the new times.
 ///
 /// # Errors
 /// `NotFound` if it does not exist, `Invalid` with each wrong field, `Conflict` if it cannot be moved.
@@ -121,7 +126,24 @@ pub fn reschedule(tx: &mut Tx<'_>, id: &IncidentId, to: &Move) -> Result<Planned
     with_notices(tx.conn, moved)
 }
 
-/// Cancels a maintenance. If anybody was told of it, a notice that says so is drafted.
+/// Changes what a maintenance affects. A draft stays, because its recipients are determined when it is previewed and sent.
+///
+/// # Errors
+/// `NotFound` if it does not exist, `Invalid` with each wrong field, `Conflict` if it is over or cancelled.
+pub fn change_affected(
+    tx: &mut Tx<'_>,
+    id: &IncidentId,
+    change: &ChangeAffected,
+) -> Result<PlannedMaintenance> {
+    change.check()?;
+    let before = maintenance::locked(tx, id)?.components;
+    let components = change.components.as_deref().unwrap_or_default();
+    component::check_ids(tx.conn, components, &before)?;
+    let changed = maintenance::change_affected(tx, id, change)?;
+    with_notices(tx.conn, changed)
+}
+
+/// Cancels a maintenance. If anybody was notified of it, a notice that says so is drafted.
 ///
 /// # Errors
 /// `NotFound` if it does not exist, `Invalid` if the message is wrong, `Conflict` if it cannot be cancelled.
@@ -166,7 +188,7 @@ pub fn finish(tx: &mut Tx<'_>, id: &IncidentId) -> Result<PlannedMaintenance> {
 /// Drafts a notice that says what is true now: that it is planned, moved, begun, over or cancelled. It replaces the draft that there is.
 ///
 /// # Errors
-/// `NotFound` if it does not exist, `Invalid` if the message is wrong, `Conflict` if everybody was told that already, or if nobody was told
+/// `NotFound` if it does not exist, `Invalid` if the message is wrong, `Conflict` if everybody was notified of that already, or if nobody was notified
 /// of a maintenance that is cancelled.
 pub fn say(tx: &mut Tx<'_>, id: &IncidentId, said: &Said) -> Result<PlannedMaintenance> {
     said.check()?;
@@ -179,7 +201,7 @@ pub fn say(tx: &mut Tx<'_>, id: &IncidentId, said: &Said) -> Result<PlannedMaint
         ends_at: planned.ends_at,
     };
     if change == Change::Cancelled && told_before.is_none() {
-        return refused("nobody was told of it, so nobody needs to be told that it is cancelled");
+        return refused("nobody was notified of it, so no notice of the cancellation is needed");
     }
     if change == Change::Moved && told_before == Some(times) {
         return refused(
@@ -223,7 +245,7 @@ fn drop_drafts(tx: &mut Tx<'_>, of: &IncidentId) -> Result<()> {
     Ok(())
 }
 
-/// Returns the times that were told last. `None` if nothing was sent.
+/// Returns the times of the last notice. `None` if nothing was sent.
 fn told(conn: &mut Conn, of: &IncidentId) -> Result<Option<Times>> {
     let frozen: Option<Option<String>> = n::table
         .filter(n::incident_id.eq(of.as_str()))

@@ -285,3 +285,29 @@ pub fn affected_by(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<Compone
     }
     Ok(affected)
 }
+
+/// Returns what is wrong with the ID of no component. `known` are all components.
+pub(super) fn unknown(known: &[Component]) -> String {
+    if known.is_empty() {
+        return "is not a component; there are none yet".to_owned();
+    }
+    let ids: Vec<&str> = known.iter().map(|one| one.id.as_str()).take(20).collect();
+    format!("is not a component; there are {}", ids.join(", "))
+}
+
+/// Checks that each of these is the ID of a component, in the field `components` of a request. Those in `before` may have been deleted.
+///
+/// # Errors
+/// `Invalid` with each unknown one.
+pub fn check_ids(conn: &mut Conn, ids: &[String], before: &[String]) -> Result<()> {
+    let known = all(conn)?;
+    let ids = ids.iter().enumerate();
+    let unknown: Vec<FieldError> = ids
+        .filter(|(_, id)| !before.contains(id) && known.iter().all(|one| one.id != **id))
+        .map(|(index, _)| FieldError::at(format!("/components/{index}"), unknown(&known)))
+        .collect();
+    match unknown.is_empty() {
+        true => Ok(()),
+        false => Err(Error::fields(unknown)),
+    }
+}

@@ -256,14 +256,7 @@ fn check(conn: &mut Conn, new: &NewPost, before: &States, now: Timestamp) -> Res
     for (id, state) in &new.components {
         let at = format!("/components/{}", id.replace('~', "~0").replace('/', "~1"));
         if !before.contains_key(id) && known.iter().all(|one| one.id != *id) {
-            let detail = match known.is_empty() {
-                true => "is not a component; there are none yet".to_owned(),
-                false => {
-                    let ids: Vec<&str> = known.iter().map(|one| one.id.as_str()).take(20).collect();
-                    format!("is not a component; there are {}", ids.join(", "))
-                }
-            };
-            errors.push(FieldError::at(at, detail));
+            errors.push(FieldError::at(at, component::unknown(&known)));
         } else if new.status == PostStatus::Resolved && *state != ComponentState::Operational {
             let detail =
                 "must be operational, or left out, because the post says that the incident is resolved";

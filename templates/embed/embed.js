@@ -142,7 +142,7 @@ h3 { font-size: 15px; font-weight: 600; }
     const title = make("h3", {}, notice.read ? "" : make("span", { class: "new" }, words("unread")), make("bdi", {}, notice.title));
     return make("li", {},
       title,
-      make("p", { class: "quiet" }, `${words("incident", { number: notice.incident })} · ${words("phase_" + notice.phase)} · `,
+      make("p", { class: "quiet" }, `${notice.incident === null ? "" : `${words("incident", { number: notice.incident })} · `}${words("phase_" + notice.phase)} · `,
         make("time", { datetime: notice.at }, when(notice.at))),
       notice.corrected ? make("p", { class: "todo" }, words("corrected")) : "",
       make("p", { class: "body", dir: "auto" }, notice.message),

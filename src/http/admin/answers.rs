@@ -335,8 +335,12 @@ async fn remind(
     let actor = filled.actor();
     let Filled { by, fields } = filled;
     fields.finish()?;
-    let about = incident.id.clone();
-    match app.db.write(&actor, move |tx| notice::remind(tx, &about)).await {
+    let (about, own) = (incident.id.clone(), app.sending.language);
+    match app
+        .db
+        .write(&actor, move |tx| notice::remind(tx, &about, own))
+        .await
+    {
         Ok(draft) => Ok(done(
             &app,
             &format!("/admin/notices/{}", draft.id),

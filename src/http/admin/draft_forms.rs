@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::field::{Field, ZONE};
 use super::form::Form;
+use super::translations;
 use super::version;
 use super::view::zone;
 use crate::audience::{Collaborators, Rule};
@@ -129,9 +130,6 @@ macro_rules! with_translations {
         ]
     };
 }
-
-/// What the names of the fields of translations begin with.
-pub(super) const TRANSLATIONS: &str = "translations.";
 
 pub(super) const WRITE: &[Field] = with_translations!(
     [
@@ -357,8 +355,11 @@ pub(super) fn at_fields(error: Error) -> Error {
 
 /// Fills the fields of the translations.
 fn with_written(mut form: Form, translations: &Translations) -> Form {
-    for field in CHANGE.iter().filter(|field| field.name.starts_with(TRANSLATIONS)) {
-        let names = field.name[TRANSLATIONS.len()..].split_once('.');
+    for field in CHANGE
+        .iter()
+        .filter(|field| field.name.starts_with(translations::PREFIX))
+    {
+        let names = field.name[translations::PREFIX.len()..].split_once('.');
         let (code, name) = names.unwrap_or_default();
         let Some(of) = Language::parse(code)
             .ok()

@@ -179,6 +179,12 @@ impl Field {
         Field::new("resources", label, hint, Kind::Resources)
     }
 
+    /// The same field under another name.
+    pub const fn named(mut self, name: &'static str) -> Field {
+        self.name = name;
+        self
+    }
+
     /// Lines with a notation of their own. `read` returns the value in the body or what is wrong, and `write` the text of a
     /// stored value.
     pub const fn own(

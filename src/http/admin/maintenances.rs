@@ -1,4 +1,4 @@
-//! `/admin/maintenances`: planned maintenance, one of it with its notices, and the forms that plan, move and cancel it. A notice is checked
+//! `/admin/maintenances`: planned maintenance, one of it with its notices, and the forms that plan, change, move and cancel it. A notice is checked
 //! and sent on its own page, like every other.
 //!
 //! A time always has its time zone.
@@ -27,7 +27,9 @@ use crate::http::ids::{InPath, MaintenanceId};
 use crate::http::page::{Limit, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident::affected;
-use crate::maintenance::{self, Cancel, Maintenance, MaintenanceState, Move, NewMaintenance, Said};
+use crate::maintenance::{
+    self, Cancel, ChangeAffected, Maintenance, MaintenanceState, Move, NewMaintenance, Said,
+};
 use crate::notice::planned::{self, PlannedMaintenance, can_change};
 use crate::notice::planned_mail::Change;
 
@@ -44,6 +46,9 @@ pub(super) fn routes(pages: &mut Pages) {
             "GET /api/v1/maintenances/{id}",
             "GET /api/v1/maintenances/{id}/affected",
         ])
+        .show("/maintenances/{id}/affected", Role::Operator, affected_form)
+        .send("/maintenances/{id}/affected", Role::Operator, change_affected)
+        .does(&["PATCH /api/v1/maintenances/{id}"])
         .show("/maintenances/{id}/move", Role::Operator, new_times)
         .send("/maintenances/{id}/move", Role::Operator, reschedule)
         .does(&["POST /api/v1/maintenances/{id}/move"])
@@ -92,7 +97,7 @@ const NEW: &[Field] = &[
     Field::zone(),
     Field::resources(
         "Affected resources",
-        "Write a type and an ID on each line, such as project savanna. Everybody who owns them or works on them is told.",
+        "Write a type and an ID on each line, such as project savanna. Everybody who owns them or works on them is notified.",
     ),
     Field::text(
         "selector",
@@ -101,6 +106,30 @@ const NEW: &[Field] = &[
     )
     .optional(),
     Field::long_text("message", "Message", "The text of the email, below the times."),
+    Field::lines(
+        "components",
+        "Components of the status page",
+        "The ID of a component on each line. If empty, the status page shows it for none.",
+    ),
+];
+
+const AFFECTED: &[Field] = &[
+    Field::resources(
+        "Resources to add",
+        "Write a type and an ID on each line, such as project savanna.",
+    )
+    .named("add"),
+    Field::text(
+        "selector",
+        "And those that a selector finds now",
+        "Such as type:file provider:s3.",
+    )
+    .optional(),
+    Field::resources(
+        "Resources to remove",
+        "The same. Whoever was notified because of them gets the later notices too.",
+    )
+    .named("remove"),
     Field::lines(
         "components",
         "Components of the status page",
@@ -264,12 +293,12 @@ async fn show(app: web::Data<App>, by: SignedIn, InPath(id): InPath<MaintenanceI
         MaintenanceState::Scheduled => Some(ask(
             "Begin now",
             "begin",
-            "It begins by itself at its time. Nobody is told: write a notice for that.",
+            "It begins by itself at its time. Nobody is notified: write a notice for that.",
         )),
         MaintenanceState::InProgress => Some(ask(
             "End now",
             "finish",
-            "It ends by itself at its time. Nobody is told: write a notice for that.",
+            "It ends by itself at its time. Nobody is notified: write a notice for that.",
         )),
         MaintenanceState::Over | MaintenanceState::Cancelled => None,
     };
@@ -298,6 +327,7 @@ async fn show(app: web::Data<App>, by: SignedIn, InPath(id): InPath<MaintenanceI
             "write": (may && draft.is_none()).then(|| format!("{path}/write")),
             "move": (may && movable).then(|| format!("{path}/move")),
             "cancel": (may && cancellable).then(|| format!("{path}/cancel")),
+            "change": (may && cancellable).then(|| format!("{path}/affected")),
             "by_hand": by_hand.filter(|_| may),
             "window": (may && movable).then_some("/admin/quiet/windows/new"),
         }),
@@ -305,7 +335,7 @@ async fn show(app: web::Data<App>, by: SignedIn, InPath(id): InPath<MaintenanceI
 }
 
 fn new_page(app: &App, by: &SignedIn, form: Form) -> Answer<HttpResponse> {
-    let explained = "Those whom it affects are told by email. You check the draft and send it on the next page. A planned maintenance keeps no alert from opening an incident: create a maintenance window for that.";
+    let explained = "The affected customers are notified by email. You check the draft and send it on the next page. A planned maintenance keeps no alert from opening an incident: create a maintenance window for that.";
     let at = Use {
         action: PATH.to_owned(),
         button: "Plan maintenance",
@@ -340,7 +370,7 @@ async fn plan(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
         Saved::Done(planned) => Ok(next(
             &app,
             &planned,
-            "The maintenance is planned. Nobody is told before you send this draft.",
+            "The maintenance is planned. Nobody is notified before you send this draft.",
         )),
         Saved::Again(form) => new_page(&app, &by, form),
     }
@@ -360,8 +390,79 @@ fn at(one: &Maintenance, last: &str, button: &'static str) -> Use<'static> {
     }
 }
 
+/// What a maintenance affects from now on, as it was typed. An empty list changes nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TypedChange {
+    #[serde(default)]
+    add: Vec<ResourceRef>,
+    #[serde(default)]
+    selector: Option<Json>,
+    #[serde(default)]
+    remove: Vec<ResourceRef>,
+    #[serde(default)]
+    components: Vec<String>,
+}
+
+impl TypedChange {
+    fn change(self) -> ChangeAffected {
+        let some = |list: Vec<ResourceRef>| Some(list).filter(|list| !list.is_empty());
+        ChangeAffected {
+            add: some(self.add),
+            selector: self.selector,
+            remove: some(self.remove),
+            components: Some(self.components),
+        }
+    }
+}
+
+fn affected_page(app: &App, by: &SignedIn, one: &Maintenance, form: Form) -> Answer<HttpResponse> {
+    let explained = "Nobody is notified of this change. A later notice goes to whoever is affected then, and to everybody who was notified before. A draft that is not sent yet stays.";
+    let title = format!("Change what maintenance {} affects", one.number);
+    form.page(
+        app,
+        by,
+        (&title, PART),
+        explained,
+        &at(one, "affected", "Save changes"),
+    )
+}
+
+async fn affected_form(
+    app: web::Data<App>,
+    by: SignedIn,
+    InPath(id): InPath<MaintenanceId>,
+) -> Answer<HttpResponse> {
+    let one = found(&app, id.0).await?;
+    let form = Form::new(AFFECTED).with("components", one.components.join("\n"));
+    affected_page(&app, &by, &one, form)
+}
+
+async fn change_affected(
+    app: web::Data<App>,
+    sent: Filled,
+    InPath(id): InPath<MaintenanceId>,
+) -> Answer<HttpResponse> {
+    let (by, form) = (sent.by, Form::read(AFFECTED, sent.fields)?);
+    let (actor, one) = (by.0.actor(), found(&app, id.0.clone()).await?);
+    let store = async |typed: TypedChange| {
+        let (id, change) = (id.0.clone(), typed.change());
+        app.db
+            .write(&actor, move |tx| planned::change_affected(tx, &id, &change))
+            .await
+    };
+    match form.save(app.clock().now(), store).await? {
+        Saved::Done(planned) => Ok(done(
+            &app,
+            &path_of(&planned.maintenance.id),
+            "The changes are saved. Nobody was notified.",
+        )),
+        Saved::Again(form) => affected_page(&app, &by, &one, form),
+    }
+}
+
 fn move_page(app: &App, by: &SignedIn, one: &Maintenance, form: Form) -> Answer<HttpResponse> {
-    let explained = "A notice with the new times is drafted, for those whom it affects and those who were told before. A draft that is not sent yet is replaced.";
+    let explained = "A notice with the new times is drafted, for the affected customers and for those who were notified before. A draft that is not sent yet is replaced.";
     let title = format!("Move maintenance {}", one.number);
     form.page(
         app,
@@ -407,7 +508,7 @@ async fn reschedule(
 }
 
 fn cancel_page(app: &App, by: &SignedIn, one: &Maintenance, form: Form) -> Answer<HttpResponse> {
-    let explained = "It cannot be planned again: plan a new one. If somebody was told of it, a notice that says so is drafted. A draft that is not sent yet is discarded.";
+    let explained = "It cannot be planned again: plan a new one. If somebody was notified of it, a notice that says so is drafted. A draft that is not sent yet is discarded.";
     let title = format!("Cancel maintenance {}", one.number);
     form.page(
         app,
@@ -449,7 +550,7 @@ async fn cancel(
 fn write_page(app: &App, by: &SignedIn, one: &Maintenance, form: Form) -> Answer<HttpResponse> {
     let (word, _) = state(one.state);
     let explained = format!(
-        "The maintenance is {word}. The notice says so, and goes to those whom it affects and those who were told before."
+        "The maintenance is {word}. The notice says so, and goes to the affected customers and to those who were notified before."
     );
     let title = format!("Write about maintenance {}", one.number);
     form.page(

@@ -84,6 +84,7 @@ mod system;
 mod template_editor;
 mod templates;
 mod tokens;
+mod translations;
 mod upload;
 mod version;
 pub mod view;

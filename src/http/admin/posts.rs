@@ -14,6 +14,7 @@ use super::incident_forms::find;
 use super::params::{Form as Query, Paged};
 use super::signed_in::SignedIn;
 use super::status_page::words;
+use super::translations;
 use super::view::{When, cut, link};
 use crate::auth::Role;
 use crate::base::error::Result;
@@ -282,13 +283,20 @@ fn new_page(
         button: "Post on the status page",
         within: (&label, base(incident)),
     };
-    form.page(
-        app,
-        by,
-        ("Post on the status page", "Incidents"),
-        &explained(components),
-        &at,
-    )
+    let title = "Post on the status page";
+    let status = form.status();
+    let data = json!({
+        "page": Frame::new(app, by, title, "Incidents"), "title": title, "within": label,
+        "explained": explained(components), "form": shown(app, form, &at),
+    });
+    app.pages.answer_with(status, "admin/edit", &data)
+}
+
+/// The form as its page shows it, with a folded section for each language.
+fn shown(app: &App, form: Form, at: &Use<'_>) -> Value {
+    let mut shown = form.shown(at);
+    shown["languages"] = translations::take_out(&mut shown, app.sending.language);
+    shown
 }
 
 async fn new(app: web::Data<App>, by: SignedIn, InPath(name): InPath<IncidentName>) -> Answer<HttpResponse> {
@@ -347,7 +355,7 @@ fn edit_page(app: &App, by: &SignedIn, incident: &Incident, id: &PostId, form: F
         "admin/edit-more",
         &json!({
             "page": Frame::new(app, by, title, "Incidents"), "title": title, "within": label,
-            "form": form.shown(&at), "delete": delete,
+            "form": shown(app, form, &at), "delete": delete,
         }),
     )
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::done::done;
 use super::draft_forms::{
-    CHANGE, TRANSLATIONS, VALUES, WRITE, Written, at_fields, change_form, new_form, next_phase, read_values,
+    CHANGE, VALUES, WRITE, Written, at_fields, change_form, new_form, next_phase, read_values,
     read_values_file, with_lines,
 };
 use super::filled::Filled;
@@ -19,6 +19,7 @@ use super::incident_forms::find;
 use super::notice_view::incident_link;
 use super::params;
 use super::signed_in::SignedIn;
+use super::translations;
 use super::upload::Upload;
 use super::view::count;
 use crate::auth::Role;
@@ -104,43 +105,6 @@ fn leave_out_recovery(shown: &mut Value) {
 /// The name of the field that chooses the language in which the page shows the email. It belongs to the page alone.
 const SHOW_IN: &str = "show_in";
 
-/// Takes the fields of the translations out of a form: one section for each language but that of the message itself.
-fn take_translations(shown: &mut Value, own: Language) -> Vec<Value> {
-    let Some(groups) = shown["groups"].as_array_mut() else {
-        return Vec::new();
-    };
-    let code_of = |group: &Value| {
-        let name = group["fields"][0]["name"].as_str()?.strip_prefix(TRANSLATIONS)?;
-        Some(name.split_once('.')?.0.to_owned())
-    };
-    let mut sections = Vec::new();
-    for language in Language::ALL {
-        let of_language = |group: &Value| code_of(group).as_deref() == Some(language.as_str());
-        let fields: Vec<Value> = groups
-            .iter()
-            .filter(|group| of_language(group))
-            .cloned()
-            .collect();
-        groups.retain(|group| !of_language(group));
-        let all = || {
-            fields
-                .iter()
-                .flat_map(|group| group["fields"].as_array().into_iter().flatten())
-        };
-        let has_errors = |field: &Value| field["errors"].as_array().is_some_and(|all| !all.is_empty());
-        let is_written = all().any(|field| field["value"].as_str().is_some_and(|value| !value.is_empty()));
-        let is_wrong = all().any(has_errors);
-        if language == own && !is_written && !is_wrong {
-            continue;
-        }
-        sections.push(json!({
-            "name": language.english_name(), "own_name": language.own_name(), "code": language,
-            "written": is_written, "open": is_wrong, "groups": fields,
-        }));
-    }
-    sections
-}
-
 /// Shows the page with a form. The fields that say who gets the notice are folded.
 async fn page(
     app: &App,
@@ -159,8 +123,7 @@ async fn page(
     if !has_recovery {
         leave_out_recovery(&mut shown);
     }
-    let own = app.sending.language;
-    let translations = take_translations(&mut shown, own);
+    shown["languages"] = translations::take_out(&mut shown, app.sending.language);
     let shown_in: Vec<Value> = Language::ALL
         .iter()
         .map(|language| json!({"code": language, "name": language.english_name()}))
@@ -180,7 +143,7 @@ async fn page(
         "drill": incident.drill,
         "form": shown, "who": [who], "wrong_who": wrong_who,
         "preview": preview, "suggested": suggested,
-        "translations": translations, "own_language": own.english_name(), "shown_in": shown_in,
+        "shown_in": shown_in,
         "resolve": may_resolve.then(|| json!({"checked": resolve, "status": incident.status})),
     });
     app.pages.answer_with(status, "admin/notice/write", &data)
@@ -210,7 +173,7 @@ async fn new(
     };
     let message = match asked.start.as_deref() {
         None => "",
-        Some("suggested") => notice::suggested(phase),
+        Some("suggested") => notice::suggested(phase, app.sending.language)?,
         Some(_) => return Err(Error::invalid("?start", "must be suggested").into()),
     };
     let at = of_incident(&incident);

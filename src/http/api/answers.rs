@@ -191,6 +191,10 @@ pub(in crate::http) async fn drawn(app: &App, id: IncidentId) -> Answer<HttpResp
 #[utoipa::path(tag = "Answers", security(("token" = ["operator"])))]
 #[post("/incidents/{id}/answers/remind")]
 async fn remind(app: web::Data<App>, by: By, InPath(id): InPath<IncidentId>) -> Answer<Created<Notice>> {
-    let draft = app.db.write(&by.0, move |tx| notice::remind(tx, &id)).await?;
+    let own = app.sending.language;
+    let draft = app
+        .db
+        .write(&by.0, move |tx| notice::remind(tx, &id, own))
+        .await?;
     Ok(Created(draft))
 }

@@ -20,7 +20,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
 /// `level` is a number, or `entries`. `tile` is the number of the tile in groups of three digits, such as `x001/234`, with `.p/WIDTH`
 /// behind it for a tile that is not complete. An entry is the hash of an event in the chain (32 bytes), so tiles show nothing of the
 /// events.
-#[utoipa::path(tag = "Audit", security(("token" = ["viewer"])),
+#[utoipa::path(tag = "Audit", security(("token" = ["viewer"])), extensions(("x-tail" = json!(true))),
     responses((status = 200, description = "The hashes or the entries", content_type = "application/octet-stream")))]
 #[get("/audit/tile/{level}/{tile:.+}")]
 async fn tile(app: web::Data<App>, path: web::Path<(String, String)>) -> Answer<Declared> {

@@ -35,10 +35,11 @@ async fn draft_correction(
     InPath(id): InPath<NoticeId>,
     body: Json<NewCorrection>,
 ) -> Answer<Created<Notice>> {
+    let own = app.sending.language;
     let notice = app
         .db
         .write(&by.0, move |tx| {
-            correct::correct(tx, &id, body.0.message.as_deref())
+            correct::correct(tx, &id, body.0.message.as_deref(), own)
         })
         .await?;
     Ok(Created(notice))

@@ -142,7 +142,7 @@ pub async fn tested(app: &App, by: &Actor, id: EndpointId) -> Result<Tested> {
         .get(&endpoint.channel)
         .ok_or_else(|| Error::Conflict("this process has no channel of this kind".to_owned()))?;
     let now = app.clock().now();
-    let language = payload::language(account.locale.as_deref());
+    let language = payload::language(account.locale.as_deref(), app.sending.language);
     let account = PayloadAccount {
         id: endpoint.account,
         name: account.name,

@@ -1,7 +1,7 @@
 //! The API for planned maintenance, which customers hear of by notices. It is neither an incident nor a maintenance window, which keeps
 //! alerts from opening incidents.
 
-use actix_web::{get, post, web};
+use actix_web::{get, patch, post, web};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -13,7 +13,9 @@ use crate::http::ids::{InPath, MaintenanceId};
 use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::Answer;
 use crate::incident::affected::{self, Affected};
-use crate::maintenance::{self, Cancel, Maintenance, MaintenanceState, Move, NewMaintenance, Said};
+use crate::maintenance::{
+    self, Cancel, ChangeAffected, Maintenance, MaintenanceState, Move, NewMaintenance, Said,
+};
 use crate::notice::planned::{self, PlannedMaintenance};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
@@ -22,6 +24,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(list)
         .service(get_one)
         .service(list_affected)
+        .service(change)
         .service(reschedule)
         .service(cancel)
         .service(begin)
@@ -29,7 +32,7 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(say);
 }
 
-/// Plans a maintenance, and drafts its announcement to those whom it affects. Nothing is sent before the draft is sent.
+/// Plans a maintenance, and drafts its announcement to the affected customers. Nothing is sent before the draft is sent.
 #[utoipa::path(tag = "Maintenance", security(("token" = ["operator"])))]
 #[post("/maintenances")]
 async fn plan(
@@ -99,7 +102,24 @@ async fn list_affected(
     Ok(Json(page(rows, limit, |one| one.key)))
 }
 
-/// Gives a planned maintenance other times, and drafts a notice to those whom it affects and those who were told before. An earlier draft
+/// Changes what a planned maintenance affects: its resources, and its components of the status page. Nobody is notified. A later notice goes to
+/// whoever is affected then, and to everybody who was notified before.
+#[utoipa::path(tag = "Maintenance", security(("token" = ["operator"])))]
+#[patch("/maintenances/{id}")]
+async fn change(
+    app: web::Data<App>,
+    by: By,
+    InPath(id): InPath<MaintenanceId>,
+    body: Json<ChangeAffected>,
+) -> Answer<Json<PlannedMaintenance>> {
+    let changed = app
+        .db
+        .write(&by.0, move |tx| planned::change_affected(tx, &id.0, &body.0))
+        .await?;
+    Ok(Json(changed))
+}
+
+/// Gives a planned maintenance other times, and drafts a notice to the affected customers and to those who were notified before. An earlier draft
 /// is discarded.
 #[utoipa::path(tag = "Maintenance", security(("token" = ["operator"])))]
 #[post("/maintenances/{id}/move")]
@@ -116,7 +136,7 @@ async fn reschedule(
     Ok(Json(moved))
 }
 
-/// Cancels a planned maintenance. If anybody was told of it, a notice that says so is drafted. An earlier draft is discarded.
+/// Cancels a planned maintenance. If anybody was notified of it, a notice that says so is drafted. An earlier draft is discarded.
 #[utoipa::path(tag = "Maintenance", security(("token" = ["operator"])), request_body(content = Option<Cancel>, content_type = "application/json"))]
 #[post("/maintenances/{id}/cancel")]
 async fn cancel(
@@ -132,7 +152,7 @@ async fn cancel(
     Ok(Json(cancelled))
 }
 
-/// Begins a planned maintenance before its time. At its time, it begins by itself. Nobody is told.
+/// Begins a planned maintenance before its time. At its time, it begins by itself. Nobody is notified.
 #[utoipa::path(tag = "Maintenance", security(("token" = ["operator"])))]
 #[post("/maintenances/{id}/begin")]
 async fn begin(
@@ -145,7 +165,7 @@ async fn begin(
     ))
 }
 
-/// Ends a planned maintenance before its time. At its time, it ends by itself. Nobody is told.
+/// Ends a planned maintenance before its time. At its time, it ends by itself. Nobody is notified.
 #[utoipa::path(tag = "Maintenance", security(("token" = ["operator"])))]
 #[post("/maintenances/{id}/finish")]
 async fn finish(

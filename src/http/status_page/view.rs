@@ -12,7 +12,7 @@ use crate::incident::report::Published;
 use crate::status::component::Component;
 use crate::status::post::{Post, States};
 use crate::status::{self, Indicator, MaintenanceState, PublicIncident, StatusPage};
-use crate::words::{Area, Words};
+use crate::words::{Area, Words, moment};
 
 /// The largest number of past incidents on the page. The feeds have more.
 const PAST: usize = 30;
@@ -47,11 +47,7 @@ fn frame(site: &Site, language: Language, title: &str, behind: &str) -> Result<V
 
 /// Returns a time for readers of a language.
 fn time(at: Timestamp, language: Language) -> Value {
-    let text = match language {
-        Language::En => at.for_people(None),
-        _ => format!("{} UTC", at.to_string()[..16].replace('T', " ")),
-    };
-    json!({"text": text, "iso": at.to_string()})
+    json!({"text": moment(language, at, None), "iso": at.to_string()})
 }
 
 /// Returns the title of an incident in a language. Without a title of an operator it follows from the components, or else from the

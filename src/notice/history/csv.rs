@@ -4,6 +4,7 @@ use super::entry::HistoryEntry;
 use crate::base::error::{Error, Result};
 use crate::base::text::cell;
 use crate::base::time::Timestamp;
+use crate::incident::planned::incident_number;
 
 /// The names of the columns.
 const COLUMNS: [&str; 26] = [
@@ -59,7 +60,9 @@ fn row(entry: &HistoryEntry) -> [String; 26] {
     let time = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
     let answer = entry.answer.as_ref();
     [
-        entry.incident.number.to_string(),
+        incident_number(entry.incident.number)
+            .map(|number| number.to_string())
+            .unwrap_or_default(),
         entry.incident.title.clone(),
         entry.incident.id.to_string(),
         entry.notice.to_string(),

@@ -1,9 +1,10 @@
 //! One row of a history, as the API shows it.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
+use crate::incident::planned::incident_number;
 use crate::notice::delivery_state::DeliveryState;
 use crate::notice::template::Phase;
 
@@ -85,15 +86,21 @@ impl HistoryEntry {
     }
 }
 
-/// The incident of a row.
+/// The incident of a row, or the planned maintenance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct HistoryIncident {
-    /// The ID of the incident.
+    /// The ID of the incident, or of the planned maintenance.
     pub id: IncidentId,
-    /// The number of the incident.
+    /// The number of the incident. Null for a planned maintenance.
+    #[serde(serialize_with = "of_incident")]
+    #[schema(value_type = Option<i64>)]
     pub number: i64,
-    /// The title of the incident. Customers do not see it.
+    /// The title. Customers do not see that of an incident.
     pub title: String,
+}
+
+fn of_incident<S: Serializer>(number: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    incident_number(*number).serialize(serializer)
 }
 
 /// An answer to an email.
