@@ -50,6 +50,10 @@ const WITHOUT: &[(&str, &str)] = &[
         "It is a page for customers, behind the links in emails.",
     ),
     (
+        "GET /mine/incidents/{number}",
+        "It is a page for customers, behind the links in emails.",
+    ),
+    (
         "GET /mine/link/{token}",
         "It is a page for customers, behind the links in emails.",
     ),

@@ -11,6 +11,7 @@ on_both_databases!(
     a_link_in_an_email_opens_the_page_by_a_button,
     what_a_person_chooses_applies_and_stays,
     the_owner_of_an_account_sees_what_its_people_were_told,
+    all_resources_are_listed_behind_the_first,
     an_erased_person_has_no_page_and_no_choices,
 );
 
@@ -343,6 +344,82 @@ async fn the_owner_of_an_account_sees_what_its_people_were_told(env: Env) {
     .await
     .expect(200);
     assert_eq!(owner.file().await["accounts"], json!([]));
+    app.finish().await;
+}
+
+async fn all_resources_are_listed_behind_the_first(env: Env) {
+    let app = TestApp::builder(&env).at(NOON).start().await;
+    let film = |n: usize| json!({"kind": "resource", "type": "file", "id": format!("f{n}"), "account": "films", "name": format!("Film {n:03}"), "labels": {"on": "disk"}});
+    let mut lines = vec![
+        json!({"kind": "account", "id": "films", "name": "Films"}),
+        json!({"kind": "person", "id": "ann", "name": "Ann", "email": "ann@films.example"}),
+        json!({"kind": "member", "account": "films", "person": "ann", "role": "owner"}),
+        json!({"kind": "account", "id": "others", "name": "Others"}),
+        json!({"kind": "resource", "type": "file", "id": "o", "account": "others", "name": "Of others", "labels": {"on": "disk"}}),
+    ];
+    lines.extend((1..=230).map(film));
+    let import = async |lines: &[Value]| {
+        let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        app.import(lines).await.expect(200);
+    };
+    import(&lines).await;
+    let opened = app
+        .post(
+            "/api/v1/incidents",
+            json!({"title": "A disk", "severity": "major"}),
+        )
+        .await
+        .expect(201);
+    let path = format!("/api/v1/incidents/{}", opened.id());
+    let select = json!({"selector": "type:file on:disk"});
+    app.post(&format!("{path}/affected"), select).await.expect(200);
+    app.tell(&opened.id(), "detection").await;
+    let mails = app.mails(1).await;
+    let visit = Visit::by_mail(&app, &mails[0]).await;
+    // What became affected later is not shown before somebody tells the person of it. What is not affected any more is not listed.
+    import(&[film(231)]).await;
+    app.set_clock("2024-03-14T13:00:00Z");
+    let later = json!({"resources": [{"type": "file", "id": "f231"}]});
+    app.post(&format!("{path}/affected"), later).await.expect(200);
+    app.delete(&format!("{path}/affected/file/f200"))
+        .await
+        .expect(204);
+
+    let page = visit.page().await;
+    assert_eq!(page.matches("<bdi>Film ").count(), 25);
+    assert!(
+        page.contains("<a href=\"/mine/incidents/1\">and 204 more</a>"),
+        "{page}"
+    );
+    let list = async |query: &str| {
+        let path = format!("/mine/incidents/1{query}");
+        visit.call(Method::GET, &path, "").await.expect(200).text
+    };
+    let (first, second) = (list("").await, list("?from=200").await);
+    assert_eq!(
+        [&first, &second].map(|page| page.matches("<bdi>Film ").count()),
+        [200, 29]
+    );
+    assert!(first.contains("href=\"/mine/incidents/1?from=200\""), "{first}");
+    assert!(second.contains("href=\"/mine/incidents/1?from=0\""), "{second}");
+    for hidden in ["Film 200", "Film 231", "Of others"] {
+        assert!(!first.contains(hidden) && !second.contains(hidden), "{hidden}");
+    }
+    let file = visit.file().await;
+    assert_eq!(
+        file["incidents"][0]["affected"].as_array().map(Vec::len),
+        Some(229)
+    );
+
+    for (path, status) in [
+        ("/mine/incidents/2", 404),
+        ("/mine/incidents/x", 404),
+        ("/mine/incidents/1?from=-1", 422),
+        ("/mine/incidents/1?form=1", 422),
+    ] {
+        assert_eq!(visit.call(Method::GET, path, "").await.status, status, "{path}");
+    }
+    app.anonymous().get("/mine/incidents/1").await.expect(401);
     app.finish().await;
 }
 

@@ -1,7 +1,7 @@
 //! The page of one person: what affects the person now, what the person was told and answered, and what the person chose. The owner of an
 //! account sees what its people were told too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -10,11 +10,13 @@ use super::feed::{self, FeedNotice};
 use super::pass::Visitor;
 use super::phase_words;
 use super::preferences::{self, Preferences};
-use super::status::{self, FeedIncident};
+use super::status::{self, FeedIncident, Open};
 use crate::audience::OWNER;
 use crate::auth::Links;
-use crate::base::error::Result;
+use crate::base::error::{Error, Result};
+use crate::base::id::IncidentId;
 use crate::base::language::Language;
+use crate::base::text::undirected;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{
@@ -34,6 +36,14 @@ const TOLD: i64 = 100;
 const ACCOUNTS: i64 = 20;
 /// The largest number of emails to the people of an account that are looked at.
 const OF_ACCOUNT: i64 = 500;
+
+/// The largest number of a person's resources in one incident that are listed.
+const RESOURCES: usize = 20_000;
+/// The number of keys in one statement.
+const AT_ONCE: usize = 500;
+
+/// Returns the keys of the resources through which a person is affected by an incident now.
+pub type OwnResources<'a> = dyn Fn(&mut Conn, &IncidentId) -> Result<Vec<i64>> + 'a;
 
 /// Everything on the page of a person.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -62,7 +72,8 @@ pub struct MyIncident {
     /// The incident.
     #[serde(flatten)]
     pub incident: FeedIncident,
-    /// The first of the person's own resources that the last notice named.
+    /// The person's own resources: first those that the last notice named, and then the others that it counted and that are still
+    /// affected, at most 20,000.
     pub affected: Vec<MyResource>,
 }
 
@@ -135,7 +146,13 @@ pub struct AccountRecovery {
 ///
 /// # Errors
 /// An error of the database.
-pub fn of(conn: &mut Conn, visitor: &Visitor, links: &Links, now: Timestamp) -> Result<Mine> {
+pub fn of(
+    conn: &mut Conn,
+    visitor: &Visitor,
+    links: &Links,
+    own: &OwnResources<'_>,
+    now: Timestamp,
+) -> Result<Mine> {
     let applied = choices::applied(conn, visitor.key)?;
     let person = person::get(conn, &visitor.person)?;
     let (told, next) = history::told(conn, &visitor.person, None, TOLD)?;
@@ -153,7 +170,7 @@ pub fn of(conn: &mut Conn, visitor: &Visitor, links: &Links, now: Timestamp) -> 
         name: person.name,
         person: person.id,
         as_of: now,
-        incidents: incidents(conn, visitor, applied.language)?,
+        incidents: incidents(conn, visitor, own, applied.language)?,
         notices,
         more_notices: next.is_some(),
         accounts: accounts(conn, visitor, applied.language)?,
@@ -161,43 +178,131 @@ pub fn of(conn: &mut Conn, visitor: &Visitor, links: &Links, now: Timestamp) -> 
     })
 }
 
-fn incidents(conn: &mut Conn, visitor: &Visitor, language: Language) -> Result<Vec<MyIncident>> {
+fn incidents(
+    conn: &mut Conn,
+    visitor: &Visitor,
+    own: &OwnResources<'_>,
+    language: Language,
+) -> Result<Vec<MyIncident>> {
     let mut found = Vec::new();
     for open in status::open(conn, &visitor.person)? {
-        let in_use = recovery::in_use(conn, &open.incident.id)?;
-        let mut affected = Vec::new();
-        for resource in feed::texts(&open.last).resources {
-            let stored: Option<(Option<Timestamp>, Option<String>)> = ir::table
-                .inner_join(r::table)
-                .left_join(
-                    rs::table.on(rs::incident_id
-                        .eq(ir::incident_id)
-                        .and(rs::resource_key.eq(ir::resource_key))),
-                )
-                .filter(ir::incident_id.eq(open.incident.id.as_str()))
-                .filter(r::type_.eq(&resource.type_))
-                .filter(r::id.eq(&resource.id))
-                .select((ir::removed_at, rs::state.nullable()))
-                .first(conn)
-                .optional()?;
-            let state = match stored {
-                None | Some((Some(_), _)) => "not_affected".to_owned(),
-                Some((None, Some(state))) => state,
-                Some((None, None)) if in_use => recovery::State::Impaired.as_str().to_owned(),
-                Some((None, None)) => "affected".to_owned(),
-            };
-            affected.push(MyResource {
-                type_: resource.type_,
-                id: resource.id,
-                name: resource.label,
-                state,
-            });
-        }
         found.push(MyIncident {
             incident: status::shown(&open, language)?,
-            affected,
+            affected: affected(conn, &open, own)?,
         });
     }
+    Ok(found)
+}
+
+/// Returns an open incident of which a person was told, with all of the person's own resources.
+///
+/// # Errors
+/// `NotFound` if there is no such incident.
+pub fn incident(
+    conn: &mut Conn,
+    visitor: &Visitor,
+    own: &OwnResources<'_>,
+    number: i64,
+) -> Result<MyIncident> {
+    let language = choices::applied(conn, visitor.key)?.language;
+    let open = status::open(conn, &visitor.person)?;
+    let open = open.into_iter().find(|open| open.incident.number == number);
+    let open = open.ok_or_else(|| Error::NotFound(format!("an open incident {number} of yours")))?;
+    Ok(MyIncident {
+        incident: status::shown(&open, language)?,
+        affected: affected(conn, &open, own)?,
+    })
+}
+
+fn affected(conn: &mut Conn, open: &Open, own: &OwnResources<'_>) -> Result<Vec<MyResource>> {
+    let in_use = recovery::in_use(conn, &open.incident.id)?;
+    let mut affected = Vec::new();
+    for resource in feed::texts(&open.last).resources {
+        let stored: Option<(Option<Timestamp>, Option<String>)> = ir::table
+            .inner_join(r::table)
+            .left_join(
+                rs::table.on(rs::incident_id
+                    .eq(ir::incident_id)
+                    .and(rs::resource_key.eq(ir::resource_key))),
+            )
+            .filter(ir::incident_id.eq(open.incident.id.as_str()))
+            .filter(r::type_.eq(&resource.type_))
+            .filter(r::id.eq(&resource.id))
+            .select((ir::removed_at, rs::state.nullable()))
+            .first(conn)
+            .optional()?;
+        let state = match stored {
+            None | Some((Some(_), _)) => "not_affected".to_owned(),
+            Some((None, state)) => state_of(state, in_use),
+        };
+        affected.push(MyResource {
+            type_: resource.type_,
+            id: resource.id,
+            name: resource.label,
+            state,
+        });
+    }
+    // If the notice named all of them, the audience is not needed.
+    if status::more(&open.last) > 0 {
+        let keys = own(conn, &open.incident.id)?;
+        affected.extend(others(conn, open, &keys, in_use, &affected)?);
+    }
+    Ok(affected)
+}
+
+fn state_of(state: Option<String>, in_use: bool) -> String {
+    match state {
+        Some(state) => state,
+        None if in_use => recovery::State::Impaired.as_str().to_owned(),
+        None => "affected".to_owned(),
+    }
+}
+
+/// Returns those of the person's own resources that the last notice only counted. One that became affected later is left out, because
+/// nobody has told the person of it yet.
+fn others(
+    conn: &mut Conn,
+    open: &Open,
+    keys: &[i64],
+    in_use: bool,
+    named: &[MyResource],
+) -> Result<Vec<MyResource>> {
+    let named: HashSet<(&str, &str)> = named
+        .iter()
+        .map(|one| (one.type_.as_str(), one.id.as_str()))
+        .collect();
+    let mut found = Vec::new();
+    for chunk in keys[..keys.len().min(RESOURCES)].chunks(AT_ONCE) {
+        type Stored = (String, String, Option<String>, Option<String>);
+        let stored: Vec<Stored> = ir::table
+            .inner_join(r::table)
+            .left_join(
+                rs::table.on(rs::incident_id
+                    .eq(ir::incident_id)
+                    .and(rs::resource_key.eq(ir::resource_key))),
+            )
+            .filter(ir::incident_id.eq(open.incident.id.as_str()))
+            .filter(ir::resource_key.eq_any(chunk))
+            .filter(ir::removed_at.is_null())
+            .filter(ir::added_at.le(open.last.entry.queued_at))
+            .select((r::type_, r::id, r::name, rs::state.nullable()))
+            .load(conn)?;
+        for (type_, id, name, state) in stored {
+            if named.contains(&(type_.as_str(), id.as_str())) {
+                continue;
+            }
+            found.push(MyResource {
+                name: match name {
+                    Some(name) => undirected(&name).into_owned(),
+                    None => format!("{type_} {id}"),
+                },
+                state: state_of(state, in_use),
+                type_,
+                id,
+            });
+        }
+    }
+    found.sort_by(|one, other| (&one.name, &one.type_, &one.id).cmp(&(&other.name, &other.type_, &other.id)));
     Ok(found)
 }
 

@@ -1,19 +1,13 @@
 //! The Apprise channel: the API server of Apprise, which passes a message on to the services of a stored configuration. The URL
 //! ends with `/notify/KEY`. The key names the configuration, and whoever knows it can send, so the URL is a secret.
 
-use std::time::Duration;
-
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::calling::{Call, EndpointChannel};
-use super::channel::Pending;
 use super::endpoint_message::{Message, Mood};
 use super::outcome::Outcome;
-use super::secret_url::{self, SCHEDULE};
-use crate::base::error::Result;
-use crate::egress::Policy;
+use super::secret_url::{SecretUrlChannel, Service};
 use crate::egress::client::Client;
 
 /// The largest text, in bytes. Apprise splits a text for services with lower limits.
@@ -22,28 +16,28 @@ const TEXT: usize = 30_000;
 const WRONG: &str =
     "must end with /notify/KEY, such as https://apprise.example.com/notify/acme; ?tag=TAG chooses services";
 
-/// The channel that posts to an API server of Apprise.
-pub struct Apprise(Client);
+/// The format of the API server of Apprise.
+pub struct AppriseFormat;
 
-impl Apprise {
-    /// Creates the channel. `policy` decides which addresses it may connect to.
-    ///
-    /// # Errors
-    /// `Internal` if TLS cannot be set up.
-    pub fn new(policy: Policy) -> Result<Apprise> {
-        Ok(Apprise(Client::new(policy)?))
+/// The channel that posts to an API server of Apprise.
+pub type Apprise = SecretUrlChannel<AppriseFormat>;
+
+impl Service for AppriseFormat {
+    const NAME: &'static str = "apprise";
+    const GONE: &'static [StatusCode] = &[StatusCode::GONE];
+
+    fn check(client: &Client, url: &str) -> Result<String, String> {
+        let checked = client.check(url)?;
+        parts(&checked).map(|_| checked)
     }
 
-    async fn attempt(&self, call: &Call) -> Outcome {
-        let (url, tag) = match parts(&call.url) {
-            Ok(parts) => parts,
-            Err(reason) => return Outcome::Failed(reason),
-        };
-        let body = match Message::of(&call.payload) {
-            Ok(message) => body(&message, tag.as_deref()),
-            Err(error) => return Outcome::Failed(error.chain()),
-        };
-        match secret_url::post(&self.0, call, url.as_str(), &body, &[StatusCode::GONE]).await {
+    fn request(url: &str, message: &Message) -> Result<(String, Value), String> {
+        let (url, tag) = parts(url)?;
+        Ok((url.into(), body(message, tag.as_deref())))
+    }
+
+    fn judged(outcome: Outcome) -> Outcome {
+        match outcome {
             // 204 means that nothing is configured for this key, so nobody was notified.
             Outcome::Sent(said) if said.starts_with("204") => {
                 Outcome::Failed(format!("Apprise has no configuration for this key: {said}"))
@@ -54,7 +48,7 @@ impl Apprise {
 }
 
 /// Returns the URL to post to, and the tag that chooses services.
-fn parts(url: &str) -> std::result::Result<(Url, Option<String>), String> {
+fn parts(url: &str) -> Result<(Url, Option<String>), String> {
     let mut url = Url::parse(url).map_err(|_| WRONG.to_owned())?;
     let path = url.path().trim_end_matches('/').to_owned();
     let key = path.rsplit_once("/notify/").map(|(_, key)| key);
@@ -88,29 +82,6 @@ fn body(message: &Message, tag: Option<&str>) -> Value {
         body["tag"] = json!(tag);
     }
     body
-}
-
-impl EndpointChannel for Apprise {
-    fn name(&self) -> &'static str {
-        "apprise"
-    }
-
-    fn check(&self, url: &str) -> std::result::Result<String, String> {
-        let checked = self.0.check(url)?;
-        parts(&checked).map(|_| checked)
-    }
-
-    fn url_is_secret(&self) -> bool {
-        true
-    }
-
-    fn schedule(&self) -> &[Duration] {
-        &SCHEDULE
-    }
-
-    fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome> {
-        Box::pin(self.attempt(call))
-    }
 }
 
 #[cfg(test)]

@@ -1,49 +1,37 @@
 //! The ntfy channel: a topic of ntfy, on ntfy.sh or on another server. Whoever knows the name of a topic can read it and write to
 //! it, so its URL is a secret.
 
-use std::time::Duration;
-
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::calling::{Call, EndpointChannel};
-use super::channel::Pending;
 use super::endpoint_message::{Message, Mood};
-use super::outcome::Outcome;
-use super::secret_url::{self, SCHEDULE};
-use crate::base::error::Result;
-use crate::egress::Policy;
+use super::secret_url::{SecretUrlChannel, Service};
 use crate::egress::client::Client;
 
 /// The largest message, in bytes. The server makes a longer one a file.
 const MESSAGE: usize = 4_000;
 
-/// The channel that publishes to topics of ntfy.
-pub struct Ntfy(Client);
+/// The format of topics of ntfy.
+pub struct NtfyFormat;
 
-impl Ntfy {
-    /// Creates the channel. `policy` decides which addresses it may connect to.
-    ///
-    /// # Errors
-    /// `Internal` if TLS cannot be set up.
-    pub fn new(policy: Policy) -> Result<Ntfy> {
-        Ok(Ntfy(Client::new(policy)?))
+/// The channel that publishes to topics of ntfy.
+pub type Ntfy = SecretUrlChannel<NtfyFormat>;
+
+impl Service for NtfyFormat {
+    const NAME: &'static str = "ntfy";
+    const GONE: &'static [StatusCode] = &[StatusCode::GONE];
+
+    fn check(client: &Client, url: &str) -> Result<String, String> {
+        let checked = client.check(url)?;
+        let parsed = Url::parse(&checked).map_err(|_| "is not a URL".to_owned())?;
+        ntfy_topic(&parsed).map(|_| checked)
     }
 
-    async fn attempt(&self, call: &Call) -> Outcome {
-        let topic = Url::parse(&call.url)
-            .map_err(|_| "the URL is not valid".to_owned())
-            .and_then(|url| ntfy_topic(&url));
-        let (topic, server) = match topic {
-            Ok(found) => found,
-            Err(reason) => return Outcome::Failed(reason),
-        };
-        let body = match Message::of(&call.payload) {
-            Ok(message) => body(&topic, &message),
-            Err(error) => return Outcome::Failed(error.chain()),
-        };
-        secret_url::post(&self.0, call, server.as_str(), &body, &[StatusCode::GONE]).await
+    fn request(url: &str, message: &Message) -> Result<(String, Value), String> {
+        let url = Url::parse(url).map_err(|_| "the URL is not valid".to_owned())?;
+        let (topic, server) = ntfy_topic(&url)?;
+        Ok((server.into(), body(&topic, message)))
     }
 }
 
@@ -67,7 +55,7 @@ fn body(topic: &str, message: &Message) -> Value {
 ///
 /// # Errors
 /// A sentence for the caller that says what is wrong.
-pub fn ntfy_topic(url: &Url) -> std::result::Result<(String, Url), String> {
+pub fn ntfy_topic(url: &Url) -> Result<(String, Url), String> {
     let wrong = "must be the URL of a topic, such as https://ntfy.sh/our-incidents";
     let path = url.path().trim_end_matches('/');
     let (before, topic) = path.rsplit_once('/').ok_or(wrong)?;
@@ -81,30 +69,6 @@ pub fn ntfy_topic(url: &Url) -> std::result::Result<(String, Url), String> {
     let mut base = url.clone();
     base.set_path(&format!("{before}/"));
     Ok((topic.to_owned(), base))
-}
-
-impl EndpointChannel for Ntfy {
-    fn name(&self) -> &'static str {
-        "ntfy"
-    }
-
-    fn check(&self, url: &str) -> std::result::Result<String, String> {
-        let checked = self.0.check(url)?;
-        let parsed = Url::parse(&checked).map_err(|_| "is not a URL".to_owned())?;
-        ntfy_topic(&parsed).map(|_| checked)
-    }
-
-    fn url_is_secret(&self) -> bool {
-        true
-    }
-
-    fn schedule(&self) -> &[Duration] {
-        &SCHEDULE
-    }
-
-    fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome> {
-        Box::pin(self.attempt(call))
-    }
 }
 
 #[cfg(test)]

@@ -3,13 +3,19 @@
 //! The URL is stored sealed, as the secret of the endpoint. Everything else, such as the frozen list, the audit trail, pages
 //! and answers of the API, has only its origin. A reply is stored without the parts of the URL, because a server may repeat them.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use hyper::StatusCode;
+use serde_json::Value;
 use url::Url;
 
-use super::calling::{Call, unanswered};
+use super::calling::{Call, EndpointChannel, unanswered};
+use super::channel::Pending;
+use super::endpoint_message::Message;
 use super::outcome::Outcome;
+use crate::base::error::Result;
+use crate::egress::Policy;
 use crate::egress::client::{Answer, Client};
 use crate::work::backoff::Backoff;
 use crate::work::retry_after::retry_after;
@@ -20,7 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 const PART: usize = 6;
 
 /// The waits between attempts. People read the message during the incident, so the first attempts follow quickly.
-pub(super) const SCHEDULE: [Duration; 8] = [
+const SCHEDULE: [Duration; 8] = [
     Duration::from_secs(10),
     Duration::from_secs(60),
     Duration::from_secs(5 * 60),
@@ -31,15 +37,81 @@ pub(super) const SCHEDULE: [Duration; 8] = [
     Duration::from_secs(24 * 3600),
 ];
 
-/// Posts JSON to the secret URL of a call and judges the answer. `gone` are the status codes with which the service says that
-/// this URL will never work again.
-pub(super) async fn post(
-    client: &Client,
-    call: &Call,
-    url: &str,
-    body: &serde_json::Value,
-    gone: &[StatusCode],
-) -> Outcome {
+/// The format of a service.
+pub(super) trait Service: Send + Sync + 'static {
+    /// The name of the channel.
+    const NAME: &'static str;
+    /// The status codes with which the service says that this URL will never work again.
+    const GONE: &'static [StatusCode];
+
+    /// Checks a URL, and returns it as it is stored.
+    ///
+    /// # Errors
+    /// A sentence that does not repeat the URL.
+    fn check(client: &Client, url: &str) -> std::result::Result<String, String>;
+
+    /// Returns the URL that the request goes to, and its body.
+    ///
+    /// # Errors
+    /// A sentence that does not repeat the URL.
+    fn request(url: &str, message: &Message) -> std::result::Result<(String, Value), String>;
+
+    /// Returns the outcome, if the service means something else by an answer than others.
+    fn judged(outcome: Outcome) -> Outcome {
+        outcome
+    }
+}
+
+/// The channel to a service.
+pub struct SecretUrlChannel<S>(Client, PhantomData<S>);
+
+impl<S> SecretUrlChannel<S> {
+    /// Creates the channel. `policy` decides which addresses it may connect to.
+    ///
+    /// # Errors
+    /// `Internal` if TLS cannot be set up.
+    pub fn new(policy: Policy) -> Result<Self> {
+        Ok(SecretUrlChannel(Client::new(policy)?, PhantomData))
+    }
+}
+
+impl<S: Service> SecretUrlChannel<S> {
+    async fn attempt(&self, call: &Call) -> Outcome {
+        let message = match Message::of(&call.payload) {
+            Ok(message) => message,
+            Err(error) => return Outcome::Failed(error.chain()),
+        };
+        match S::request(&call.url, &message) {
+            Ok((url, body)) => S::judged(post(&self.0, call, &url, &body, S::GONE).await),
+            Err(reason) => Outcome::Failed(reason),
+        }
+    }
+}
+
+impl<S: Service> EndpointChannel for SecretUrlChannel<S> {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn check(&self, url: &str) -> std::result::Result<String, String> {
+        S::check(&self.0, url)
+    }
+
+    fn url_is_secret(&self) -> bool {
+        true
+    }
+
+    fn schedule(&self) -> &[Duration] {
+        &SCHEDULE
+    }
+
+    fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome> {
+        Box::pin(self.attempt(call))
+    }
+}
+
+/// Posts JSON to a secret URL and judges the answer.
+async fn post(client: &Client, call: &Call, url: &str, body: &Value, gone: &[StatusCode]) -> Outcome {
     let headers = [("content-type", "application/json")];
     match client.post(url, &headers, body.to_string().into_bytes()).await {
         Ok(answer) => outcome(&answer, call, gone),
@@ -84,7 +156,7 @@ fn outcome(answer: &Answer, call: &Call, gone: &[StatusCode]) -> Outcome {
 ///
 /// # Errors
 /// A sentence that does not repeat the URL.
-pub(super) fn check(client: &Client, url: &str, example: &str) -> Result<String, String> {
+pub(super) fn check(client: &Client, url: &str, example: &str) -> std::result::Result<String, String> {
     let checked = client.check(url)?;
     let has_path = Url::parse(&checked).is_ok_and(|url| url.path().trim_matches('/').len() >= PART);
     match has_path {
@@ -94,7 +166,7 @@ pub(super) fn check(client: &Client, url: &str, example: &str) -> Result<String,
 }
 
 /// Returns a text without the URL and without the parts of its path and its query.
-pub(super) fn without(text: &str, url: &str) -> String {
+fn without(text: &str, url: &str) -> String {
     let mut text = text.replace(url, "***");
     let Ok(url) = Url::parse(url) else {
         return text;

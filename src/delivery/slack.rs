@@ -3,18 +3,11 @@
 //!
 //! All texts are plain text, so that no name and no message becomes a link or mentions a whole channel.
 
-use std::time::Duration;
-
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::calling::{Call, EndpointChannel};
-use super::channel::Pending;
 use super::endpoint_message::{Message, shortened};
-use super::outcome::Outcome;
-use super::secret_url::{self, SCHEDULE};
-use crate::base::error::Result;
-use crate::egress::Policy;
+use super::secret_url::{self, SecretUrlChannel, Service};
 use crate::egress::client::Client;
 
 /// The largest text of a block, in bytes. Slack counts 3,000 characters.
@@ -22,26 +15,23 @@ const BLOCK: usize = 2_900;
 /// The largest number of blocks of the message. Slack allows 50 in all.
 const BLOCKS: usize = 12;
 
-/// The channel that posts to incoming webhooks of Slack.
-pub struct Slack(Client);
+/// The format of incoming webhooks of Slack.
+pub struct SlackFormat;
 
-impl Slack {
-    /// Creates the channel. `policy` decides which addresses it may connect to.
-    ///
-    /// # Errors
-    /// `Internal` if TLS cannot be set up.
-    pub fn new(policy: Policy) -> Result<Slack> {
-        Ok(Slack(Client::new(policy)?))
+/// The channel that posts to incoming webhooks of Slack.
+pub type Slack = SecretUrlChannel<SlackFormat>;
+
+impl Service for SlackFormat {
+    const NAME: &'static str = "slack";
+    // The webhook was removed, or its channel was archived.
+    const GONE: &'static [StatusCode] = &[StatusCode::NOT_FOUND, StatusCode::GONE];
+
+    fn check(client: &Client, url: &str) -> Result<String, String> {
+        secret_url::check(client, url, "https://hooks.slack.com/services/T…/B…/…")
     }
 
-    async fn attempt(&self, call: &Call) -> Outcome {
-        let body = match Message::of(&call.payload) {
-            Ok(message) => body(&message),
-            Err(error) => return Outcome::Failed(error.chain()),
-        };
-        // The webhook was removed, or its channel was archived.
-        let gone = [StatusCode::NOT_FOUND, StatusCode::GONE];
-        secret_url::post(&self.0, call, &call.url, &body, &gone).await
+    fn request(url: &str, message: &Message) -> Result<(String, Value), String> {
+        Ok((url.to_owned(), body(message)))
     }
 }
 
@@ -88,28 +78,6 @@ fn body(message: &Message) -> Value {
     }
     let fallback = format!("{}\n{}", message.title, message.plain(BLOCK));
     json!({"text": escaped(&fallback), "mrkdwn": false, "blocks": blocks})
-}
-
-impl EndpointChannel for Slack {
-    fn name(&self) -> &'static str {
-        "slack"
-    }
-
-    fn check(&self, url: &str) -> std::result::Result<String, String> {
-        secret_url::check(&self.0, url, "https://hooks.slack.com/services/T…/B…/…")
-    }
-
-    fn url_is_secret(&self) -> bool {
-        true
-    }
-
-    fn schedule(&self) -> &[Duration] {
-        &SCHEDULE
-    }
-
-    fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome> {
-        Box::pin(self.attempt(call))
-    }
 }
 
 #[cfg(test)]

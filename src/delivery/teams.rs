@@ -3,18 +3,11 @@
 //!
 //! All texts are text runs, which interpret no Markdown.
 
-use std::time::Duration;
-
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::calling::{Call, EndpointChannel};
-use super::channel::Pending;
 use super::endpoint_message::{Message, Mood, shortened};
-use super::outcome::Outcome;
-use super::secret_url::{self, SCHEDULE};
-use crate::base::error::Result;
-use crate::egress::Policy;
+use super::secret_url::{self, SecretUrlChannel, Service};
 use crate::egress::client::Client;
 
 /// The largest text of a card, in bytes. Teams refuses a message above 28 KB.
@@ -23,26 +16,24 @@ const TEXT: usize = 12_000;
 /// The largest number of paragraphs of a card.
 const PARAGRAPHS: usize = 40;
 
-/// The channel that posts to the Workflows of Teams.
-pub struct Teams(Client);
+/// The format of the Workflows of Teams.
+pub struct TeamsFormat;
 
-impl Teams {
-    /// Creates the channel. `policy` decides which addresses it may connect to.
-    ///
-    /// # Errors
-    /// `Internal` if TLS cannot be set up.
-    pub fn new(policy: Policy) -> Result<Teams> {
-        Ok(Teams(Client::new(policy)?))
+/// The channel that posts to the Workflows of Teams.
+pub type Teams = SecretUrlChannel<TeamsFormat>;
+
+impl Service for TeamsFormat {
+    const NAME: &'static str = "teams";
+    // The workflow was deleted.
+    const GONE: &'static [StatusCode] = &[StatusCode::NOT_FOUND, StatusCode::GONE];
+
+    fn check(client: &Client, url: &str) -> Result<String, String> {
+        let example = "https://….logic.azure.com/workflows/…/triggers/manual/paths/invoke?…&sig=…";
+        secret_url::check(client, url, example)
     }
 
-    async fn attempt(&self, call: &Call) -> Outcome {
-        let body = match Message::of(&call.payload) {
-            Ok(message) => body(&message),
-            Err(error) => return Outcome::Failed(error.chain()),
-        };
-        // The workflow was deleted.
-        let gone = [StatusCode::NOT_FOUND, StatusCode::GONE];
-        secret_url::post(&self.0, call, &call.url, &body, &gone).await
+    fn request(url: &str, message: &Message) -> Result<(String, Value), String> {
+        Ok((url.to_owned(), body(message)))
     }
 }
 
@@ -91,32 +82,6 @@ fn body(message: &Message) -> Value {
             },
         }],
     })
-}
-
-impl EndpointChannel for Teams {
-    fn name(&self) -> &'static str {
-        "teams"
-    }
-
-    fn check(&self, url: &str) -> std::result::Result<String, String> {
-        secret_url::check(
-            &self.0,
-            url,
-            "https://….logic.azure.com/workflows/…/triggers/manual/paths/invoke?…&sig=…",
-        )
-    }
-
-    fn url_is_secret(&self) -> bool {
-        true
-    }
-
-    fn schedule(&self) -> &[Duration] {
-        &SCHEDULE
-    }
-
-    fn deliver<'a>(&'a self, call: &'a Call) -> Pending<'a, Outcome> {
-        Box::pin(self.attempt(call))
-    }
 }
 
 #[cfg(test)]

@@ -10,24 +10,31 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_DISPOSITION, LOCATION, ORIGIN};
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::answer::Declared;
 use super::api::account_recovery::of_account;
+use super::audience_cache::AudienceCache;
 use super::error_page::for_browsers;
-use super::extract::{is_media, read_body};
+use super::extract::{Params, is_media, read_body};
 use super::language::of_request;
 use super::mine_view::{self, Shown};
 use super::problem::{Answer, Problem};
 use super::refusals::RefusalKind;
 use crate::audit::Actor;
-use crate::base::error::Error;
+use crate::base::error::{Error, Result};
+use crate::base::id::IncidentId;
 use crate::base::language::Language;
+use crate::base::time::Timestamp;
 use crate::customer::mine::{self, AccountRecovery, Mine};
 use crate::customer::pass::{self, Named, Pass, Purpose, Visitor};
 use crate::customer::preferences::{self, NewPreferences};
 use crate::customer::reader;
+use crate::db::Conn;
 use crate::directory::choices;
 use crate::http::App;
+use crate::notice::Overview;
 
 const COOKIE: &str = "candor_mine";
 const PATH: &str = "/mine";
@@ -255,11 +262,32 @@ fn closed(app: &App, req: &HttpRequest) -> Answer<Declared> {
     Ok(Declared(answer))
 }
 
+/// Returns the keys of the resources through which a person is affected by an incident, from the same cache as the pages of operators.
+fn own_resources(
+    conn: &mut Conn,
+    cache: &AudienceCache,
+    person: &str,
+    incident: &IncidentId,
+    now: Timestamp,
+) -> Result<Vec<i64>> {
+    let overview = cache.get_or_compute_large(conn, incident, "overview", now, |conn| {
+        Overview::read_with_emails(conn, incident)
+    })?;
+    let mut people = overview.value.0.audience.people.iter();
+    let found = people.find(|one| one.person.id == person);
+    Ok(found
+        .map(|one| one.reasons.resource_keys().collect())
+        .unwrap_or_default())
+}
+
 async fn everything(app: &App, visitor: &Visitor) -> Answer<Mine> {
     let (links, visitor, now) = (app.links.clone(), visitor.clone(), app.clock().now());
     let cache = app.audience_cache.clone();
     let mine = app.db.read(move |conn| {
-        let mut mine = mine::of(conn, &visitor, &links, now)?;
+        let own = |conn: &mut Conn, incident: &IncidentId| {
+            own_resources(conn, &cache, &visitor.person, incident, now)
+        };
+        let mut mine = mine::of(conn, &visitor, &links, &own, now)?;
         for account in &mut mine.accounts {
             if !account.notices.iter().any(|notice| notice.open) {
                 continue;
@@ -293,6 +321,45 @@ pub async fn show(app: web::Data<App>, req: HttpRequest) -> Answer<Declared> {
         ..Shown::default()
     };
     mine_view::page(&app, &mine, &session, &shown)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct FromParam {
+    /// The place of the first resource on the page, from 0. The default is 0.
+    #[serde(default)]
+    from: usize,
+}
+
+/// Lists all of the person's own resources in an open incident, 200 on each page. It changes nothing.
+#[utoipa::path(tag = "Public", security(()), params(FromParam),
+    responses((status = 200, description = "A page", content_type = "text/html"),
+        (status = 401, description = "A page that says how to open it", content_type = "text/html"), (status = 404), (status = 422)))]
+#[get("/mine/incidents/{number}", wrap = "from_fn(for_browsers)")]
+pub async fn show_resources(
+    app: web::Data<App>,
+    req: HttpRequest,
+    number: web::Path<String>,
+    params: Params<FromParam>,
+) -> Answer<Declared> {
+    let Some((_, visitor)) = visitor(&app, &req).await? else {
+        return closed(&app, &req);
+    };
+    let unknown = || Error::NotFound(format!("an open incident {} of yours", *number));
+    let number: i64 = number.parse().map_err(|_| unknown())?;
+    let (cache, now) = (app.audience_cache.clone(), app.clock().now());
+    let (language, incident) = app
+        .db
+        .read(move |conn| {
+            let own = |conn: &mut Conn, incident: &IncidentId| {
+                own_resources(conn, &cache, &visitor.person, incident, now)
+            };
+            let language = choices::applied(conn, visitor.key)?.language;
+            Ok((language, mine::incident(conn, &visitor, &own, number)?))
+        })
+        .await?;
+    mine_view::resources(&app, language, &incident, params.0.from)
 }
 
 /// Returns everything on the page of the person of the session as a JSON file.

@@ -11,7 +11,7 @@ use super::problem::Answer;
 use crate::base::error::Error;
 use crate::base::language::Language;
 use crate::base::time::{Timestamp, time_zone};
-use crate::customer::mine::{Mine, MyNotice};
+use crate::customer::mine::{Mine, MyIncident, MyNotice, MyResource};
 use crate::customer::pass::Named;
 use crate::customer::phase_words;
 use crate::customer::preferences::NewPreferences;
@@ -122,12 +122,9 @@ pub(super) fn page(app: &App, mine: &Mine, session: &str, shown: &Shown) -> Answ
                 "next": one.incident.next_update_at
                     .map(|at| texts.feed.with("next_update", &[("time", &when(at))]))
                     .transpose()?,
-                "affected": one.affected.iter().map(|resource| Ok(json!({
-                    "name": resource.name,
-                    "state": texts.mine.text(&format!("state_{}", resource.state))?,
-                    "good": matches!(resource.state.as_str(), "recovered" | "not_affected"),
-                }))).collect::<Answer<Vec<Value>>>()?,
-                "more": more(&texts, one.incident.resources.saturating_sub(one.affected.len()))?,
+                "affected": one.affected.iter().take(SHOWN).map(|of| resource(&texts, of)).collect::<Answer<Vec<Value>>>()?,
+                "more": more(&texts, one.affected.len().saturating_sub(SHOWN))?,
+                "all": format!("/mine/incidents/{}", one.incident.number),
             }))
         })
         .collect::<Answer<Vec<Value>>>()?;
@@ -187,6 +184,44 @@ pub(super) fn page(app: &App, mine: &Mine, session: &str, shown: &Shown) -> Answ
         None => StatusCode::OK,
     };
     Ok(Declared(app.pages.answer_with(status, "public/mine", &data)?))
+}
+
+/// The number of resources of an incident on the page, as in an email.
+const SHOWN: usize = 25;
+/// The number of resources on a page of the list of all of them.
+const LISTED: usize = 200;
+
+fn resource(texts: &Texts, of: &MyResource) -> Answer<Value> {
+    Ok(json!({
+        "name": of.name,
+        "state": texts.mine.text(&format!("state_{}", of.state))?,
+        "good": matches!(of.state.as_str(), "recovered" | "not_affected"),
+    }))
+}
+
+/// Answers with the list of all resources of a person in an incident, from a place on.
+pub(super) fn resources(
+    app: &App,
+    language: Language,
+    incident: &MyIncident,
+    from: usize,
+) -> Answer<Declared> {
+    let texts = Texts::of(language)?;
+    let number = incident.incident.number.to_string();
+    let title = texts.mine.with("all_title", &[("number", &number)])?;
+    let all = &incident.affected;
+    let shown = all.iter().skip(from).take(LISTED);
+    let link = |from: usize| format!("/mine/incidents/{number}?from={from}");
+    let frame = texts.frame(app, &title);
+    let data = json!({
+        "heading": title, "about": incident.incident.title,
+        "affected": shown.map(|of| resource(&texts, of)).collect::<Answer<Vec<Value>>>()?,
+        "previous": (from > 0).then(|| link(from.saturating_sub(LISTED))),
+        "next": (all.len().saturating_sub(from) > LISTED).then(|| link(from + LISTED)),
+    });
+    Ok(Declared(
+        app.pages.answer("public/mine-resources", &with(frame, data))?,
+    ))
 }
 
 fn more(texts: &Texts, left: usize) -> Answer<Option<String>> {

@@ -110,6 +110,7 @@ fn documented() -> (
         .service(feed::script)
         .service(mine::show)
         .service(mine::open_token)
+        .service(mine::show_resources)
         .service(mine::download)
         .service(mine::save)
         .service(mine::end)

@@ -47,6 +47,7 @@ sources! {
     "public/mine-open",
     "public/mine-closed",
     "public/mine",
+    "public/mine-resources",
     "public/brand",
     "public/brand-sample",
     "admin/layout",

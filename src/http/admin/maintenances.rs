@@ -380,14 +380,22 @@ async fn found(app: &App, id: IncidentId) -> Result<Maintenance> {
     app.db.read(move |conn| maintenance::get(conn, &id)).await
 }
 
-/// Where a form of a maintenance is.
-fn at(one: &Maintenance, last: &str, button: &'static str) -> Use<'static> {
-    let path = path_of(&one.id);
-    Use {
+/// Shows a form of a maintenance on a page of its own. `last` is the end of its path.
+fn form_page(
+    app: &App,
+    by: &SignedIn,
+    one: &Maintenance,
+    form: Form,
+    (title, last, button): (&str, &str, &str),
+    explained: &str,
+) -> Answer<HttpResponse> {
+    let (name, path) = (format!("Maintenance {}", one.number), path_of(&one.id));
+    let at = Use {
         action: format!("{path}/{last}"),
         button,
-        within: ("Maintenance", path),
-    }
+        within: (&name, path),
+    };
+    form.page(app, by, (title, PART), explained, &at)
 }
 
 /// What a maintenance affects from now on, as it was typed. An empty list changes nothing.
@@ -419,12 +427,13 @@ impl TypedChange {
 fn affected_page(app: &App, by: &SignedIn, one: &Maintenance, form: Form) -> Answer<HttpResponse> {
     let explained = "Nobody is notified of this change. A later notice goes to whoever is affected then, and to everybody who was notified before. A draft that is not sent yet stays.";
     let title = format!("Change what maintenance {} affects", one.number);
-    form.page(
+    form_page(
         app,
         by,
-        (&title, PART),
+        one,
+        form,
+        (&title, "affected", "Save changes"),
         explained,
-        &at(one, "affected", "Save changes"),
     )
 }
 
@@ -464,12 +473,13 @@ async fn change_affected(
 fn move_page(app: &App, by: &SignedIn, one: &Maintenance, form: Form) -> Answer<HttpResponse> {
     let explained = "A notice with the new times is drafted, for the affected customers and for those who were notified before. A draft that is not sent yet is replaced.";
     let title = format!("Move maintenance {}", one.number);
-    form.page(
+    form_page(
         app,
         by,
-        (&title, PART),
+        one,
+        form,
+        (&title, "move", "Move maintenance"),
         explained,
-        &at(one, "move", "Move maintenance"),
     )
 }
 
@@ -510,12 +520,13 @@ async fn reschedule(
 fn cancel_page(app: &App, by: &SignedIn, one: &Maintenance, form: Form) -> Answer<HttpResponse> {
     let explained = "It cannot be planned again: plan a new one. If somebody was notified of it, a notice that says so is drafted. A draft that is not sent yet is discarded.";
     let title = format!("Cancel maintenance {}", one.number);
-    form.page(
+    form_page(
         app,
         by,
-        (&title, PART),
+        one,
+        form,
+        (&title, "cancel", "Cancel maintenance"),
         explained,
-        &at(one, "cancel", "Cancel maintenance"),
     )
 }
 
@@ -553,13 +564,7 @@ fn write_page(app: &App, by: &SignedIn, one: &Maintenance, form: Form) -> Answer
         "The maintenance is {word}. The notice says so, and goes to the affected customers and to those who were notified before."
     );
     let title = format!("Write about maintenance {}", one.number);
-    form.page(
-        app,
-        by,
-        (&title, PART),
-        &explained,
-        &at(one, "write", "Save draft"),
-    )
+    form_page(app, by, one, form, (&title, "write", "Save draft"), &explained)
 }
 
 async fn write(app: web::Data<App>, by: SignedIn, InPath(id): InPath<MaintenanceId>) -> Answer<HttpResponse> {

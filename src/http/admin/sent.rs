@@ -154,7 +154,7 @@ pub(super) async fn page(
                 "button": format!("Write the same notice to {}", count(not_told, "person", "people")),
             })),
             "resend_failed": (may_send && failed.again > 0 && notice.state == NoticeState::Sent).then(|| failed.form(&path)),
-            "correction": corrections::section(&app, &notice, correctable, may_send)?,
+            "correction": corrections::section(app, &notice, correctable, may_send)?,
             "corrects": notice.corrects.as_ref().map(|id| format!("/admin/notices/{id}")),
             "catch_up_of": notice.catch_up_of.as_ref().map(|id| format!("/admin/notices/{id}")),
             "episode": (notice.episode > 1).then_some(notice.episode),
