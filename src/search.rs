@@ -100,16 +100,16 @@ pub struct FoundResource {
     pub archived: bool,
 }
 
-/// What a search found, the newest of each kind first.
+/// What a search found. In each kind, an exact ID, number or address comes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SearchResult {
-    /// The incidents.
+    /// The incidents that match by number or title. Empty if none matches or incidents are not searched.
     pub incidents: Vec<FoundIncident>,
-    /// The people.
+    /// The people who match by name, address or ID. Empty if nobody matches or people are not searched.
     pub people: Vec<FoundPerson>,
-    /// The accounts.
+    /// The accounts that match by name or ID. Empty if none matches or accounts are not searched.
     pub accounts: Vec<FoundAccount>,
-    /// The resources.
+    /// The resources that match by name or ID. Empty if none matches or resources are not searched.
     pub resources: Vec<FoundResource>,
     /// The kinds of which there are more than `limit`.
     pub more: Vec<SearchKind>,

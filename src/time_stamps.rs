@@ -26,7 +26,7 @@ const BOUNDS: Bounds = Bounds {
 /// The authorities of the settings, and what is needed to ask them.
 #[derive(Clone)]
 pub struct Authorities {
-    /// Sends the requests.
+    /// The HTTP client that sends the requests to the authorities.
     pub client: Arc<Client>,
     /// The URLs of the authorities. Without any, checkpoints are stored and not stamped.
     pub urls: Vec<String>,

@@ -25,7 +25,7 @@ macro_rules! areas {
         pub enum Area { $($(#[$doc])* $area),+ }
 
         impl Area {
-            /// All areas.
+            /// All areas, each of which has a file in `templates/words/`.
             pub const ALL: &[Area] = &[$(Area::$area),+];
 
             /// Returns the texts of the area. They are read once in a process.
@@ -46,7 +46,7 @@ macro_rules! areas {
 areas! {
     /// What stands on every public page.
     Page = "page",
-    /// The status page.
+    /// What the status page shows.
     Status = "status",
     /// What the channels to chats and push services of accounts show.
     Channels = "channels",
@@ -90,7 +90,7 @@ impl Texts {
         Area::Phrases.texts().as_ref().unwrap_or(&NONE)
     }
 
-    /// Returns all keys.
+    /// Returns the keys of all texts, in alphabetical order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }

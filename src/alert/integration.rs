@@ -19,7 +19,7 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::integrations as i;
 
-/// A new integration.
+/// The settings of a new integration, which receives alerts or the reports of mail providers at its own URL.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewIntegration {
@@ -65,7 +65,7 @@ pub struct CreatedIntegration {
     pub hook_url: ShownOnce,
 }
 
-/// An integration.
+/// An integration as it is stored. Neither its secrets nor its URL are included.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Integration {
     /// The ID of the integration.

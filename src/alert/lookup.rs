@@ -36,7 +36,7 @@ const ATTEMPTS: i64 = 6;
 
 /// The service that looks up references.
 pub struct Lookups {
-    /// The database.
+    /// The database that contains the references and their answers.
     pub db: Db,
     /// The HTTP client that makes the requests.
     pub client: Client,

@@ -44,14 +44,14 @@ word_enum! {
     /// Whether the problem still exists.
     #[schema(as = AlertStatus)]
     Status, "a status of an alert" {
-        /// The problem exists.
+        /// The problem still exists.
         Firing = "firing",
         /// The problem has ended.
         Resolved = "resolved",
     }
 }
 
-/// An alert.
+/// An alert as it is stored, with the incident that it belongs to.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct AlertView {
     /// The ID of the alert.

@@ -32,7 +32,7 @@ type Compiled = HashMap<(bool, String), Result<Pattern, String>>;
 /// A compiled expression with its limits.
 #[derive(Clone)]
 pub(super) struct Pattern {
-    /// The compiled expression.
+    /// The compiled regular expression. It searches at most the first `looks_at` bytes of a text.
     pub regex: Regex,
     looks_at: usize,
 }

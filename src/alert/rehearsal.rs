@@ -38,7 +38,7 @@ pub struct TriedAlert {
     pub incident_severity: crate::incident::Severity,
     /// The title, on one line.
     pub title: String,
-    /// The description.
+    /// The description, which can have several lines. Empty if the source gives none.
     pub text: String,
     /// When the problem began, by the source.
     pub started_at: Option<Timestamp>,
@@ -72,7 +72,7 @@ pub struct TriedAlert {
     pub silence: Option<TriedMute>,
     /// The maintenance window that covers the alert.
     pub maintenance_window: Option<TriedMute>,
-    /// What would happen.
+    /// What would happen with the alert, and which incident it would belong to.
     pub would: Would,
 }
 
@@ -147,7 +147,7 @@ pub struct Would {
     pub earlier: Option<TriedIncident>,
 }
 
-/// An existing incident.
+/// An incident that exists already, so that it has an ID and a number.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TriedIncident {
     /// The ID of the incident.

@@ -23,7 +23,7 @@ use crate::db::schema::hook_requests as h;
 /// The number of saved requests for each integration.
 const MAX_SAVED: i64 = 100;
 
-/// A saved request.
+/// A request to the hook of an integration, as it was received. The last 100 requests of each integration are saved.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct HookRequest {
     /// The ID of the saved request.

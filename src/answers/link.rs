@@ -17,11 +17,11 @@ use crate::db::schema::{
 
 /// The delivery that a link belongs to.
 pub struct Asking {
-    /// The incident.
+    /// The ID of the incident that the notice is about.
     pub incident: IncidentId,
     /// The number of the incident.
     pub number: i64,
-    /// The notice.
+    /// The ID of the notice that the email belongs to.
     pub notice: NoticeId,
     /// The address of the email.
     pub address: String,
@@ -35,7 +35,7 @@ pub struct Asking {
 
 /// The last answer by the links of one email.
 pub struct Previous {
-    /// The choice.
+    /// What was chosen: `works`, `broken` or `help`.
     pub choice: Choice,
     /// When it was given.
     pub at: Timestamp,

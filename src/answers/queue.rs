@@ -34,7 +34,7 @@ const OF_ONE_EMAIL: usize = 50;
 pub struct ByLink {
     /// The ID of the delivery.
     pub delivery: i64,
-    /// The choice.
+    /// What the person chose: `works`, `broken` or `help`.
     pub choice: Choice,
     /// The text, without control characters. It may be empty.
     pub text: String,

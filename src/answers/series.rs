@@ -19,7 +19,7 @@ use crate::notice::template::Phase;
 
 /// The largest number of points of a series.
 const MAX: u128 = 1_000;
-/// The smallest step.
+/// The smallest step between two points of a series: one minute.
 const LEAST: Duration = Duration::from_secs(60);
 /// The step without a parameter.
 const USUAL: Duration = Duration::from_secs(3_600);
@@ -28,7 +28,7 @@ const USUAL: Duration = Duration::from_secs(3_600);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = AnswersPoint)]
 pub struct Point {
-    /// The time.
+    /// The time as of which the answers are counted.
     pub at: Timestamp,
     /// The number of people with each choice.
     #[serde(flatten)]

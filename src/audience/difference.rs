@@ -32,7 +32,7 @@ word_enum! {
 /// A person with a difference between the two audiences.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Changed {
-    /// The person.
+    /// The person, with the current name and email address.
     pub person: PersonRef,
     /// The kind of difference.
     pub change: Change,

@@ -42,7 +42,7 @@ pub enum Who {
 /// Why a person is in the audience, or why not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Explained {
-    /// The person.
+    /// The person who is explained, with the current name and email address.
     pub person: PersonRef,
     /// Whether the person is in the audience.
     pub in_audience: bool,

@@ -151,7 +151,7 @@ impl Reason {
 /// A role that leads to an affected resource.
 #[derive(Clone, Copy)]
 pub(super) struct Brief {
-    /// The affected resource.
+    /// The affected resource that the role leads to.
     node: NodeIndex,
     /// The account that the resource belongs to.
     account: Option<AccountIndex>,

@@ -26,7 +26,7 @@ use crate::incident::users_in_events::{self, UnidentifiedInEvents, UsersInEvents
 /// A person of the audience.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Addressee {
-    /// The person.
+    /// The person, with the current name and email address.
     pub person: PersonRef,
     /// Every reason why the person is in the audience.
     #[schema(value_type = Vec<Reason>)]
@@ -47,7 +47,7 @@ pub struct Addressee {
 /// A person who should be notified and cannot be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Unreachable {
-    /// The person.
+    /// The person, with the current name and email address.
     pub person: PersonRef,
     /// Why the person cannot be reached.
     pub reason: String,
@@ -90,7 +90,7 @@ pub struct Counts {
 /// Everybody whom an incident affects, ordered by the ID of the person.
 #[derive(Clone, Debug)]
 pub struct Audience {
-    /// The people.
+    /// The people of the audience, ordered by ID, with the reasons. They include the people who cannot be reached.
     pub people: Vec<Addressee>,
     /// The numbers of people, accounts and resources.
     pub counts: Counts,

@@ -44,7 +44,7 @@ pub struct StoredCheckpoint {
     pub origin: String,
     /// The root of the tree.
     pub root: Vec<u8>,
-    /// The signed note.
+    /// The signed note of the checkpoint, as text in the format `signed-note` of C2SP.
     pub note: String,
     /// The key that verifies the note.
     pub key: String,

@@ -90,7 +90,7 @@ impl FrozenDigest {
     /// Starts the digest with the texts, and with the tree that proves single lines.
     ///
     /// # Errors
-    /// As [`FrozenDigest::of`].
+    /// The same errors as [`FrozenDigest::of`].
     pub fn with_tree(notice: &FrozenNotice<'_>, salts: Salts) -> Result<Self> {
         let mut digest = FrozenDigest {
             hasher: Sha256::new(),

@@ -118,7 +118,7 @@ pub fn merged_into(conn: &mut Conn, incident: &IncidentId) -> Result<Option<Inci
 /// Checks that an incident is not merged.
 ///
 /// # Errors
-/// `Conflict` with the code `merged`.
+/// `Conflict` with the code `merged` if the incident is merged.
 pub fn check_not_merged(conn: &mut Conn, incident: &IncidentId) -> Result<()> {
     match merged_into(conn, incident)? {
         Some(into) => Err(refusal(conn, incident, &into)),
@@ -129,7 +129,7 @@ pub fn check_not_merged(conn: &mut Conn, incident: &IncidentId) -> Result<()> {
 /// Checks that none of these incidents is merged. On PostgreSQL it waits for a transaction that is merging one of them.
 ///
 /// # Errors
-/// `Conflict` with the code `merged`.
+/// `Conflict` with the code `merged` if one of the incidents is merged.
 pub(super) fn check_none_merged(conn: &mut Conn, incidents: &[&str]) -> Result<()> {
     for chunk in incidents.chunks(500) {
         if let Some((id, into)) = dialect::merged_among(conn, chunk)?.into_iter().next() {

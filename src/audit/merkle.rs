@@ -8,7 +8,7 @@
 
 use sha2::{Digest, Sha256};
 
-/// A SHA-256 hash.
+/// A SHA-256 hash of a leaf, of a node or of a root, as 32 bytes.
 pub type Hash = [u8; 32];
 
 /// Returns the hash of a leaf with this content.

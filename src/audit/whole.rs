@@ -48,7 +48,7 @@ pub struct Verification {
 /// A verification, with the roots of the tree for sizes that were asked for.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    /// The result.
+    /// The result of the verification, as the API shows it.
     pub verification: Verification,
     /// The roots of the trees of earlier sizes, computed from the events. A size that is larger than the trail has none.
     pub roots: BTreeMap<i64, Hash>,

@@ -108,7 +108,7 @@ fn enabled() -> bool {
     true
 }
 
-/// A policy.
+/// A policy as it is stored: its content, and its position among the policies.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Policy {
     /// The ID of the policy.

@@ -58,7 +58,7 @@ word_enum! {
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = AutomationRun)]
 pub struct Run {
-    /// The incident.
+    /// The ID of the incident that the run is about.
     pub incident: IncidentId,
     /// The episode of the incident: 1, or a higher number after a reopening.
     pub episode: i64,
@@ -325,7 +325,7 @@ fn next(tx: &mut Tx<'_>) -> Result<Option<NextWork>> {
 pub(super) enum Step {
     /// There was nothing to do.
     Idle,
-    /// Something was done.
+    /// One piece of work was done, and no notice was queued.
     Done,
     /// A notice was queued, and these earlier resolutions were stopped because of it.
     Queued(Vec<NoticeId>),

@@ -16,7 +16,7 @@ use crate::work::{Next, Service, Stop};
 
 /// The background service that runs the policies.
 pub struct Policies {
-    /// The database.
+    /// The database that contains the policies and their runs.
     pub db: Db,
     /// The settings with which a policy sends a notice.
     pub sending: Sending,

@@ -23,7 +23,7 @@ pub(super) struct Claimed {
     pub work: Work,
 }
 
-/// What was claimed.
+/// The work that was claimed: to write a backup, or to check one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     /// To write a backup.

@@ -35,7 +35,7 @@ word_enum! {
     /// Why a backup is made.
     #[schema(as = BackupCause)]
     Cause, "a cause of a backup" {
-        /// The schedule.
+        /// A time of the schedule has come.
         Schedule = "schedule",
         /// Somebody asked for it.
         Request = "request",
@@ -64,7 +64,7 @@ word_enum! {
 pub struct Backup {
     /// The ID of the backup.
     pub id: BackupId,
-    /// The state.
+    /// The state of the backup: `queued`, `running`, `done` or `failed`.
     pub state: BackupState,
     /// Why it is made.
     pub cause: Cause,
@@ -82,7 +82,7 @@ pub struct Backup {
     pub bytes: Option<i64>,
     /// The number of the last audit event that it contains.
     pub events: Option<i64>,
-    /// Why it failed.
+    /// Why the backup failed. Null if it did not fail.
     pub error: Option<String>,
     /// When the retention removed the file.
     pub removed_at: Option<Timestamp>,

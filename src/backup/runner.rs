@@ -29,7 +29,7 @@ const MISSED: Duration = Duration::from_secs(24 * 3_600);
 /// The longest text of an error that is stored, in characters.
 const LONGEST: usize = 1_000;
 
-/// The background service.
+/// The background service that makes and checks backups, and removes old files.
 pub struct Backups {
     db: Db,
     settings: BackupSettings,

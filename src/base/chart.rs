@@ -26,11 +26,11 @@ const STYLE: &str = "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,
 /// The colour of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
-    /// Green.
+    /// The line is green, for example for resources that are recovered.
     Good,
-    /// Red.
+    /// The line is red, for example for resources that are impaired.
     Bad,
-    /// Amber.
+    /// The line is amber, for example for resources that are recovering.
     Between,
 }
 
@@ -49,7 +49,7 @@ impl Colour {
 pub struct Line {
     /// What the legend calls it.
     pub label: &'static str,
-    /// Its colour.
+    /// The colour of the line.
     pub colour: Colour,
     /// The numbers in the order of their times. A number holds until the next one.
     pub values: Vec<(Timestamp, i64)>,

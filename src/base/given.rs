@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer};
 /// Distinguishes a null from a field that is left out. Use it with `#[serde(default, deserialize_with = "given")]`.
 ///
 /// # Errors
-/// The error of the value.
+/// An error if the value cannot be deserialized.
 pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Option<Option<T>>, D::Error> {

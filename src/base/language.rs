@@ -9,19 +9,19 @@ word_enum! {
         /// English. It is used where no other language is known.
         #[default]
         En = "en",
-        /// German.
+        /// The texts are in German.
         De = "de",
-        /// French.
+        /// The texts are in French.
         Fr = "fr",
-        /// Spanish.
+        /// The texts are in Spanish.
         Es = "es",
-        /// Portuguese.
+        /// The texts are in Portuguese.
         Pt = "pt",
-        /// Japanese.
+        /// The texts are in Japanese.
         Ja = "ja",
-        /// Swahili.
+        /// The texts are in Swahili.
         Sw = "sw",
-        /// Arabic.
+        /// The texts are in Arabic, which is written from right to left.
         Ar = "ar",
     }
 }

@@ -201,7 +201,7 @@ impl Timestamp {
 /// A time in a time zone, in parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalTime {
-    /// The year.
+    /// The year in the Gregorian calendar, such as 2026.
     pub year: i16,
     /// The month, from 1.
     pub month: u8,

@@ -9,7 +9,7 @@ const ENOUGH: f64 = 4.5;
 /// The steps in which a colour is made darker, to find one that has enough contrast.
 const STEPS: u32 = 255;
 
-/// An opaque colour.
+/// An opaque sRGB colour. Each channel has a value from 0 to 255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Color {
     red: u8,

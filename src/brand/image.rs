@@ -33,13 +33,13 @@ impl Media {
 /// An image that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Its kind.
+    /// The kind of the image, which its content decides.
     pub media: Media,
     /// The width, in pixels.
     pub width: u32,
     /// The height, in pixels.
     pub height: u32,
-    /// The file.
+    /// The content of the file, unchanged, of at most 256 KiB.
     pub bytes: Vec<u8>,
 }
 

@@ -21,10 +21,10 @@ use crate::db::schema::{brand_logos as l, settings as s};
 const SETTINGS: &str = "brand";
 const LOGO: &str = "brand_logo";
 
-/// The brand.
+/// The brand: the name, the colour and the other settings that customers see, with the logo.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Brand {
-    /// The fields.
+    /// The settings of the brand. Each is null if nobody set it.
     #[serde(flatten)]
     pub settings: BrandSettings,
     /// The logo. Null if there is none.

@@ -87,7 +87,7 @@ fn check(conn: &mut Conn, id: &ComparisonId, apply: &Apply) -> Result<(Compariso
 /// Returns what applying would do, and the keys of the resources or people that would become affected.
 ///
 /// # Errors
-/// As [`apply`].
+/// The same errors as [`apply`].
 pub fn preview(conn: &mut Conn, id: &ComparisonId, request: &Apply) -> Result<(Applied, Vec<i64>)> {
     let (comparison, run) = check(conn, id, request)?;
     let definition = comparison.definition();

@@ -20,7 +20,7 @@ const MAX_COMPARED: usize = 16;
 /// The largest length of the name of a comparison, in characters.
 const MAX_NAME: usize = 200;
 
-/// A new comparison.
+/// A comparison that is to be created. Its definition cannot be changed afterwards.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewComparison {

@@ -16,7 +16,7 @@ use crate::db::schema::comparison_findings as cf;
 use crate::db::{Conn, FixedText, Statement};
 use crate::directory::{ResourceRef, resource};
 
-/// A finding.
+/// A finding of a run: a key whose rows in the two listings are not equal, or were not compared.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = ComparisonFinding)]
 pub struct Finding {

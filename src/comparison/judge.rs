@@ -34,9 +34,9 @@ pub struct NewFinding {
     pub reference: Option<String>,
     /// The column that the values below are of.
     pub column: Option<String>,
-    /// What was expected.
+    /// The expected value of the column, as it is shown. For a duplicate key, the lines of the expected listing.
     pub expected: Option<String>,
-    /// What was observed.
+    /// The observed value of the column, as it is shown. For a duplicate key, the lines of the observed listing.
     pub observed: Option<String>,
     /// All expected values, as a JSON object.
     pub expected_values: Option<String>,

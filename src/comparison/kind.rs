@@ -31,7 +31,7 @@ word_enum! {
 word_columns!(Kind);
 
 impl Kind {
-    /// Every kind.
+    /// All kinds of findings, also those of rows that were not compared.
     pub const ALL: [Kind; 7] = [
         Kind::Missing,
         Kind::Differs,

@@ -26,7 +26,7 @@ pub const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The number of blocks that one statement writes.
 const STEP: usize = 32;
 
-/// An uploaded listing.
+/// An uploaded listing of one side of a comparison, without its rows.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[schema(as = ComparisonListing)]
 pub struct Listing {
@@ -44,7 +44,7 @@ pub struct Listing {
     pub observed_at: Timestamp,
     /// When it was uploaded.
     pub uploaded_at: Timestamp,
-    /// Who uploaded it.
+    /// The name of the caller who uploaded the listing.
     pub uploaded_by: String,
     /// Whether its rows are still stored. They are deleted 30 days after the last run; the listing must then be uploaded
     /// again before the next run.
@@ -174,7 +174,7 @@ struct BlockRow {
 /// Stores a sorted run of an upload.
 ///
 /// # Errors
-/// As [`touch`].
+/// The same errors as [`touch`].
 pub(super) fn store(
     conn: &mut Conn,
     listing: i64,
@@ -219,7 +219,7 @@ pub(super) struct Read {
 /// Makes an upload complete. `before` is the listing that it replaces.
 ///
 /// # Errors
-/// As [`touch`].
+/// The same errors as [`touch`].
 pub(super) fn complete(
     conn: &mut Conn,
     id: i64,

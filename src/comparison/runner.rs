@@ -278,7 +278,7 @@ impl Comparisons {
     }
 }
 
-/// Completes a run.
+/// Completes a run: stores its counts and its state, and adds an audit event and a note on the timeline of the incident.
 fn complete(tx: &mut Tx<'_>, run: &Claimed, about: &About) -> Result<()> {
     run.report(tx.conn, RunState::Done, tx.now)?;
     let counts = run.counts;

@@ -30,7 +30,7 @@ word_enum! {
         Comparing = "comparing",
         /// The evidence for resources that became affected through this comparison is being stored.
         Settling = "settling",
-        /// It is complete.
+        /// The run is complete, and its counts are final.
         Done = "done",
     }
 }
@@ -53,7 +53,7 @@ pub struct Run {
     pub requested_by: String,
     /// When it was asked for.
     pub requested_at: Timestamp,
-    /// When it began.
+    /// When a process began with the run. Null while the run waits for a process.
     pub started_at: Option<Timestamp>,
     /// When it was complete.
     pub finished_at: Option<Timestamp>,
@@ -161,7 +161,7 @@ pub(super) fn get(conn: &mut Conn, comparison: &ComparisonId, number: i64) -> Re
 /// Checks that a comparison has no active run.
 ///
 /// # Errors
-/// `Conflict` with the code `run_in_progress`.
+/// `Conflict` with the code `run_in_progress` if a run is active.
 pub(super) fn check_idle(conn: &mut Conn, comparison: &ComparisonId) -> Result<()> {
     let active: i64 = cr::table
         .filter(cr::comparison_id.eq(comparison.as_str()))

@@ -40,7 +40,7 @@ word_enum! {
 /// A comparison, with its listings and its last run.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Comparison {
-    /// The ID.
+    /// The ID of the comparison.
     pub id: ComparisonId,
     /// The incident that it belongs to.
     pub incident: IncidentId,
@@ -72,7 +72,7 @@ pub struct Comparison {
     pub run: Option<Run>,
     /// The number of resources or people that became affected through this comparison.
     pub applied: i64,
-    /// Who created it.
+    /// The name of the caller who created the comparison.
     pub created_by: String,
     /// When it was created.
     pub created_at: Timestamp,
@@ -91,7 +91,7 @@ pub struct Listings {
 }
 
 impl Comparison {
-    /// Returns the definition.
+    /// Returns the checked definition of the comparison, which never changes.
     pub fn definition(&self) -> &Definition {
         &self.definition
     }

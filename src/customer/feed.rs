@@ -20,7 +20,7 @@ use crate::notice::template::{MailContext, Phase, Voice};
 /// A notice to the reader.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct FeedNotice {
-    /// The notice.
+    /// The ID of the notice. It can be the `up_to` of a mark.
     pub id: NoticeId,
     /// The number of the incident. Null for a planned maintenance.
     pub incident: Option<i64>,

@@ -38,7 +38,7 @@ pub struct NewFeedKey {
 /// A new feed key with its secret. The secret is shown only in this answer.
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct CreatedFeedKey {
-    /// The key.
+    /// The fields of the new key, without its secret.
     #[serde(flatten)]
     pub key: FeedKey,
     /// The secret that signs tokens with HMAC-SHA256. Its bytes are used as they are, including the prefix. The answer to a repeat of the

@@ -69,7 +69,7 @@ pub struct Mine {
 /// An open incident with the person's own resources.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct MyIncident {
-    /// The incident.
+    /// The fields of the incident, as in the feed.
     #[serde(flatten)]
     pub incident: FeedIncident,
     /// The person's own resources: first those that the last notice named, and then the others that it counted and that are still
@@ -80,10 +80,10 @@ pub struct MyIncident {
 /// One of the person's own resources.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct MyResource {
-    /// The type.
+    /// The type of the resource, as the notice named it.
     #[serde(rename = "type")]
     pub type_: String,
-    /// The ID.
+    /// The ID of the resource, as the notice named it.
     pub id: String,
     /// The name that the notice used.
     pub name: String,
@@ -95,7 +95,7 @@ pub struct MyResource {
 /// A notice with the person's answer.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct MyNotice {
-    /// The notice.
+    /// The fields of the notice, as in the feed.
     #[serde(flatten)]
     pub notice: FeedNotice,
     /// The last answer of the person. Null if there is none.

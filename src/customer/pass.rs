@@ -57,7 +57,7 @@ pub struct Pass {
     pub person: String,
     /// The feed key whose token proved who it is. `None`: a link in an email did.
     pub key: Option<FeedKeyId>,
-    /// When it ends.
+    /// When the pass ends. Candor does not accept it from this time on.
     pub until: Timestamp,
 }
 
@@ -125,9 +125,9 @@ pub fn visitor(conn: &mut Conn, pass: &Pass) -> Result<Option<Visitor>> {
 /// A person of a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Named {
-    /// The ID.
+    /// The ID of the person in the directory.
     pub id: String,
-    /// The name.
+    /// The name of the person in the directory now.
     pub name: String,
 }
 

@@ -18,7 +18,7 @@ use crate::notice::EMAIL;
 /// The time before everything.
 const NEVER: Timestamp = Timestamp::from_micros(0);
 
-/// A mark.
+/// A mark that says up to which notice, or up to which time, the reader has read.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewMark {

@@ -46,7 +46,7 @@ pub struct FeedStatus {
 pub struct FeedIncident {
     /// The number of the incident.
     pub number: i64,
-    /// The severity.
+    /// The severity that the incident has now: `critical`, `major` or `minor`.
     pub severity: Severity,
     /// One line that says what it is about.
     pub title: String,

@@ -24,7 +24,7 @@ pub enum OwnKey {
 }
 
 impl OwnKey {
-    /// All keys.
+    /// All keys that Candor makes for a database.
     pub const ALL: [OwnKey; 5] = [
         OwnKey::Links,
         OwnKey::Checkpoints,

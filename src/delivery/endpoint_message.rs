@@ -18,7 +18,7 @@ const TITLE: usize = 140;
 
 /// How urgent a message is for the people who read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mood {
+pub enum Mood {
     /// Something of the account is affected.
     Affected,
     /// Something of the account works again, or never was affected.
@@ -29,8 +29,8 @@ pub(super) enum Mood {
 
 /// The texts of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Message {
-    /// One line.
+pub struct Message {
+    /// The title, on one line of at most 140 characters.
     pub title: String,
     /// What the operator wrote, and for a report its sections. Empty lines separate paragraphs.
     pub text: String,

@@ -49,7 +49,7 @@ pub fn make_private(directory: &Path) {
 /// Deletes the emails with these Message-IDs. An email that does not exist is skipped.
 ///
 /// # Errors
-/// An I/O error.
+/// An I/O error if a file exists and cannot be deleted.
 pub fn remove(directory: &Path, message_ids: &[String]) -> std::io::Result<()> {
     for message_id in message_ids {
         let name = super::email::file_name(message_id);
@@ -66,7 +66,7 @@ pub fn remove(directory: &Path, message_ids: &[String]) -> std::io::Result<()> {
 /// Deletes the emails for which `which` returns true. It gets the bytes of the email without the line breaks that its encoding adds.
 ///
 /// # Errors
-/// An I/O error.
+/// An I/O error if the directory or a file cannot be read, or if a file cannot be deleted. A directory that does not exist is no error.
 pub fn remove_if(directory: &Path, which: impl Fn(&[u8]) -> bool) -> std::io::Result<()> {
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

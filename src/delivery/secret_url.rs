@@ -38,7 +38,7 @@ const SCHEDULE: [Duration; 8] = [
 ];
 
 /// The format of a service.
-pub(super) trait Service: Send + Sync + 'static {
+pub trait Service: Send + Sync + 'static {
     /// The name of the channel.
     const NAME: &'static str;
     /// The status codes with which the service says that this URL will never work again.

@@ -19,7 +19,7 @@ use crate::db::schema::{sending_contexts as c, sending_settings as s};
 /// The context that emails are written in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendingContext {
-    /// The ID.
+    /// The ID of the context, which an attempt records.
     pub id: i64,
     /// The checkpoint of the audit trail, as the header of an email shows it.
     pub checkpoint: String,

@@ -14,7 +14,7 @@ use crate::work::{Next, Service, Stop};
 
 /// The background service for the waves of notices.
 pub struct Waves {
-    /// The database.
+    /// The database that contains the notices and their waves.
     pub db: Db,
     /// The part of a Message-ID after the @.
     pub domain: String,

@@ -21,7 +21,7 @@ pub struct Recipient {
     pub person: String,
     /// The name, or the names of all people with the address.
     pub name: String,
-    /// The address.
+    /// The email address from the frozen list.
     pub address: String,
     /// The state of the delivery. `None` if there is none yet.
     pub state: Option<DeliveryState>,

@@ -42,7 +42,7 @@ impl AccountInput {
     }
 }
 
-/// An account.
+/// An account of the directory, which is a customer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Account {
     /// The caller's ID of the account.

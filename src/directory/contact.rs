@@ -36,7 +36,7 @@ word_enum! {
 }
 
 impl ContactKind {
-    /// All kinds.
+    /// All kinds of contacts that an account can have.
     pub const KINDS: [ContactKind; 4] = [
         ContactKind::Shared,
         ContactKind::Operations,
@@ -76,7 +76,7 @@ impl ContactKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ContactInput {
-    /// The email address.
+    /// The email address of the mailbox. It must not be empty.
     pub email: String,
     /// The name, which emails greet. The default is the name of the account with the kind of the contact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,9 +96,9 @@ pub struct AccountContact {
     pub kind: ContactKind,
     /// The ID of the contact in the directory, as a person.
     pub person: String,
-    /// The name.
+    /// The name of the contact, as the directory has it.
     pub name: String,
-    /// The email address.
+    /// The email address of the contact. Empty if the directory knows none.
     pub email: String,
     /// The language. Null if the one of the account is used.
     pub locale: Option<String>,

@@ -33,7 +33,7 @@ const SECRET: usize = 32;
 /// The largest number of endpoints of one account.
 const MAX: i64 = 20;
 
-/// A new endpoint.
+/// An endpoint that is to be created.
 #[derive(Clone, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewEndpoint {
@@ -56,7 +56,7 @@ fn webhook() -> String {
 /// A new endpoint with its secret. The secret is shown only in this answer.
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct CreatedEndpoint {
-    /// The endpoint.
+    /// The endpoint that was created.
     #[serde(flatten)]
     pub endpoint: Endpoint,
     /// The secret that signs the requests to the endpoint. The answer to a repeat of the request omits it and
@@ -66,7 +66,7 @@ pub struct CreatedEndpoint {
     pub secret: Option<ShownOnce>,
 }
 
-/// An endpoint.
+/// An endpoint of an account, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Endpoint {
     /// The ID of the endpoint.

@@ -53,7 +53,7 @@ impl MarkOf {
     }
 }
 
-/// Makes keyed hashes.
+/// Makes keyed hashes with the key of this database: HMAC-SHA-256, shortened to 16 bytes.
 pub struct Marks(Hmac<Sha256>);
 
 impl Marks {

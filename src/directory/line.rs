@@ -20,11 +20,11 @@ use crate::base::id::ExternalId;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum LineKind {
-    /// An account.
+    /// The line contains an account.
     Account,
-    /// A person.
+    /// The line contains a person.
     Person,
-    /// A resource.
+    /// The line contains a resource.
     Resource,
     /// A member of an account.
     Member,

@@ -33,7 +33,7 @@ struct Row {
     email: Option<String>,
 }
 
-/// What is searched.
+/// The kind of the entries that are searched, and which of their fields are searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Accounts by ID and name.

@@ -48,7 +48,7 @@ impl PersonInput {
     }
 }
 
-/// A person.
+/// A person of the directory, who can be notified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Person {
     /// The caller's ID of the person.

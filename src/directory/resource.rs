@@ -44,7 +44,7 @@ impl ResourceInput {
     }
 }
 
-/// A resource.
+/// A resource of the directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Resource {
     /// The type of the resource.

@@ -31,7 +31,7 @@ pub struct Reason {
 pub struct Chosen {
     /// The caller's ID of the person.
     pub person: String,
-    /// Why.
+    /// The accounts and roles because of which the person is chosen.
     pub reasons: Vec<Reason>,
 }
 
@@ -40,7 +40,7 @@ pub struct Chosen {
 pub struct Recipient {
     /// The key that all spellings of the mailbox have.
     pub key: String,
-    /// The address.
+    /// The email address that the email is sent to, with the domain in ASCII.
     pub address: String,
     /// The name of the first person.
     pub name: String,
@@ -53,11 +53,11 @@ pub struct Recipient {
 pub struct LeftOut {
     /// The caller's ID of the person.
     pub person: String,
-    /// Why.
+    /// Why the person gets no email: there is no usable address, or the address is suppressed.
     pub why: String,
 }
 
-/// The list.
+/// The list of who gets the message, and who is chosen and gets no email.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audience {
     /// The mailboxes, ordered by key.

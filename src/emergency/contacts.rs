@@ -31,31 +31,31 @@ const LONGEST: usize = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Line {
-    /// The first line.
+    /// The first line of the file, which says when and by which version it was made.
     Copy {
         /// When the directory was read.
         made_at: Timestamp,
         /// The version of Candor.
         candor: String,
     },
-    /// An account.
+    /// An account of the directory that is not archived.
     Account {
-        /// The caller's ID.
+        /// The caller's ID of the account.
         id: String,
-        /// The name.
+        /// The name of the account.
         name: String,
-        /// The labels.
+        /// The labels of the account, by name.
         labels: BTreeMap<String, String>,
     },
-    /// A person.
+    /// A person of the directory who is not archived.
     Person {
-        /// The caller's ID.
+        /// The caller's ID of the person.
         id: String,
-        /// The name.
+        /// The name of the person.
         name: String,
         /// The email address. Empty if none is known.
         email: String,
-        /// A language tag.
+        /// The language tag of the person, for example `en`. Null if none is known.
         locale: Option<String>,
     },
     /// A member of an account.
@@ -64,7 +64,7 @@ pub enum Line {
         account: String,
         /// The ID of the person.
         person: String,
-        /// The role.
+        /// The role of the person in the account, for example `owner`.
         role: String,
     },
     /// A collaborator on resources of an account.
@@ -73,7 +73,7 @@ pub enum Line {
         account: String,
         /// The ID of the person.
         person: String,
-        /// The role.
+        /// The role of the person on these resources.
         role: String,
         /// The number of resources.
         resources: i64,
@@ -82,28 +82,28 @@ pub enum Line {
     Suppressed {
         /// The key of the mailbox.
         address: String,
-        /// Why.
+        /// Why the address gets no emails: `opted_out`, `bounced` or `complained`.
         reason: String,
     },
     /// How many resources of a type an account owns.
     Resources {
         /// The ID of the account.
         account: String,
-        /// The type.
+        /// The type of the resources.
         r#type: String,
-        /// The number.
+        /// The number of resources of this type that belong to the account.
         count: i64,
     },
-    /// A resource.
+    /// A resource and the account that it belongs to. The file has no such line if more than 200,000 resources belong to accounts.
     Resource {
-        /// The type.
+        /// The type of the resource.
         r#type: String,
-        /// The caller's ID.
+        /// The caller's ID of the resource.
         id: String,
         /// The ID of the account.
         account: String,
     },
-    /// The last line.
+    /// The last line of the file. A file without it is not complete and is rejected.
     End {
         /// The number of lines before it.
         lines: u64,

@@ -24,7 +24,7 @@ const LONGEST: usize = 1_000;
 /// Where the copy is written, with which key, and when.
 #[derive(Clone)]
 pub struct CopySettings {
-    /// The file.
+    /// The path of the file that the copy is written to.
     pub file: PathBuf,
     /// The secret that the key is derived from.
     pub key: String,
@@ -35,7 +35,7 @@ pub struct CopySettings {
 /// What is known about a copy of the contacts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ContactsCopy {
-    /// The file.
+    /// The path of the file on the server, as it is configured.
     pub file: String,
     /// When it was last written. Null if it was never written.
     pub made_at: Option<Timestamp>,
@@ -89,7 +89,7 @@ fn find(conn: &mut Conn, file: &str) -> Result<Option<ContactsCopy>> {
     Ok(row.map(ContactsCopy::from))
 }
 
-/// The background service.
+/// The background service that writes the copy when it starts and then at the times of the schedule.
 pub struct Copies {
     db: Db,
     settings: CopySettings,

@@ -1,4 +1,4 @@
-//! Brings the record of an emergency notice onto an incident: the people in it count as told there. The timeline gets an entry, the audit
+//! Brings the record of an emergency notice onto an incident: the people in it count as notified there. The timeline gets an entry, the audit
 //! trail an event, and the incident a list of the people. No address is stored.
 //!
 //! A record can be imported again after it has grown. Then only what is new is added.
@@ -54,7 +54,7 @@ impl From<Delivered> for State {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = EmergencyCounts)]
 pub struct Counts {
-    /// All people.
+    /// The number of all people of the emergency notice.
     pub people: i64,
     /// The mail server accepted the email.
     pub accepted: i64,
@@ -71,15 +71,15 @@ pub struct Counts {
 pub struct EmergencyNotice {
     /// The ID, which is the ID of the record.
     pub id: EmergencyId,
-    /// The incident.
+    /// The ID of the incident that the record was imported onto.
     pub incident: IncidentId,
-    /// The subject.
+    /// The subject of the emails.
     pub subject: String,
-    /// The text.
+    /// The text of the emails. Empty lines separate paragraphs.
     pub message: String,
     /// The SHA-256 hash of subject and text.
     pub digest: String,
-    /// When the first email was tried.
+    /// The time of the first line of the record, before the first email was tried.
     pub began_at: Timestamp,
     /// The time of the last line of the record.
     pub ended_at: Timestamp,
@@ -87,7 +87,7 @@ pub struct EmergencyNotice {
     pub lines: i64,
     /// The hash of the last of them. Keep the record: it proves the rest.
     pub head: String,
-    /// Who imported it.
+    /// The name of the actor who last imported the record, for example of a token.
     pub imported_by: String,
     /// When it was last imported.
     pub imported_at: Timestamp,
@@ -95,7 +95,7 @@ pub struct EmergencyNotice {
     pub counts: Counts,
 }
 
-/// A person who was told by an emergency notice.
+/// A person who was notified by an emergency notice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct EmergencyRecipient {
     /// The caller's ID of the person.
@@ -106,7 +106,7 @@ pub struct EmergencyRecipient {
     pub accounts: Vec<String>,
     /// What became of the email.
     pub state: State,
-    /// When that was.
+    /// When this state was recorded: the time of the outcome, or of the attempt if there is no outcome.
     pub at: Timestamp,
 }
 

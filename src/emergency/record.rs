@@ -32,11 +32,11 @@ pub enum Entry {
     Message {
         /// The ID of the record, which is random.
         id: String,
-        /// The subject.
+        /// The subject of the message, which is one line.
         subject: String,
-        /// The text.
+        /// The text of the message. Empty lines separate paragraphs.
         text: String,
-        /// The sender.
+        /// The sender of the emails, as it is configured in `CANDOR_MAIL_FROM`.
         from: String,
     },
     /// A run of the command begins.
@@ -54,7 +54,7 @@ pub enum Entry {
     Attempt {
         /// The key of the mailbox.
         key: String,
-        /// The address.
+        /// The email address that the email is sent to.
         address: String,
         /// The people with this mailbox, and why.
         people: Vec<Chosen>,
@@ -63,7 +63,7 @@ pub enum Entry {
     Outcome {
         /// The key of the mailbox.
         key: String,
-        /// The outcome.
+        /// What became of the email at the mail server.
         outcome: Delivered,
         /// What the mail server said, or why there was no answer.
         reply: String,
@@ -76,7 +76,7 @@ pub enum Entry {
 pub enum Delivered {
     /// The mail server accepted the email.
     Accepted,
-    /// The mail server refused it for good.
+    /// The mail server refused it permanently.
     Refused,
     /// The mail server did not accept it yet. It is tried again when the command is repeated.
     NotYet,
@@ -118,7 +118,7 @@ fn hash(seq: u64, at: Timestamp, entry: &serde_json::Value, prev: &str) -> Resul
 pub struct Standing {
     /// What came of the last attempt. An attempt without an outcome is [`Delivered::Unknown`].
     pub outcome: Delivered,
-    /// When that was.
+    /// When the outcome of the last attempt was recorded, or when the attempt began if there is no outcome.
     pub at: Timestamp,
     /// The people, and why.
     pub people: Vec<Chosen>,
@@ -129,11 +129,11 @@ pub struct Standing {
 pub struct Content {
     /// The ID of the record.
     pub id: String,
-    /// The subject.
+    /// The subject of the message, which is one line.
     pub subject: String,
-    /// The text.
+    /// The text of the message. Empty lines separate paragraphs.
     pub text: String,
-    /// The sender.
+    /// The sender of the emails, as it was configured in `CANDOR_MAIL_FROM`.
     pub from: String,
     /// The time of the first line.
     pub began_at: Option<Timestamp>,

@@ -56,7 +56,7 @@ impl<W: Write> SealedWriter<W> {
     /// Begins a file with a new key.
     ///
     /// # Errors
-    /// An I/O error.
+    /// An I/O error if the header cannot be written, the machine gives no random numbers, or the key cannot be derived.
     pub fn new(mut inner: W, secret: &str) -> io::Result<Self> {
         let mut header = [0; HEADER];
         header[..MAGIC.len()].copy_from_slice(MAGIC);
@@ -91,7 +91,7 @@ impl<W: Write> SealedWriter<W> {
     /// Writes the last chunk, without which the file cannot be read.
     ///
     /// # Errors
-    /// An I/O error.
+    /// An I/O error if the last chunk cannot be encrypted or written.
     pub fn finish(mut self) -> io::Result<W> {
         self.seal(true)?;
         self.inner.flush()?;

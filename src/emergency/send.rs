@@ -27,13 +27,13 @@ const LONGEST: Duration = Duration::from_secs(180);
 
 /// What an email is made of, beside its recipient.
 pub struct Letter {
-    /// The sender.
+    /// The sender: the header `From` and the sender of the envelope.
     pub from: Mailbox,
     /// Where replies go, if not to the sender.
     pub reply_to: Option<Mailbox>,
-    /// Signs the emails.
+    /// Signs the emails with DKIM. None if no DKIM keys are configured.
     pub dkim: Option<Signer>,
-    /// The subject.
+    /// The subject, which is one line.
     pub subject: String,
     /// The text. Paragraphs are separated by empty lines.
     pub text: String,
@@ -46,7 +46,7 @@ pub struct Letter {
 pub struct Sent {
     /// The addresses of the list to which the mail server accepted the message, in this run or an earlier one.
     pub accepted: usize,
-    /// The addresses that the mail server refused for good.
+    /// The addresses that the mail server refused permanently.
     pub refused: usize,
     /// The addresses that were not accepted yet. The same command tries them again.
     pub not_yet: usize,

@@ -23,7 +23,7 @@ use crate::incident::recovery::{self, Wanted};
 /// The number of rows that are read at once.
 const STEP: i64 = 500;
 
-/// Both tables.
+/// The two tables that are written: `affected` with what was affected, and `recovery` with the changes of its recovery.
 struct Tables<'a> {
     affected: Table,
     recovery: Table,

@@ -34,7 +34,7 @@ const GUIDE: &str = include_str!("VERIFY.md");
 /// The second implementation of the verification, which a reader can run without Candor.
 const SCRIPT: &str = include_str!("../../docs/verify_evidence.py");
 
-/// A finished file.
+/// A finished file of evidence, which is a zip file.
 pub struct Exported {
     /// The file, at its beginning. It has no name, and the system removes it when it is closed.
     pub file: File,

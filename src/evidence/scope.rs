@@ -26,7 +26,7 @@ use crate::notice::payload::EndpointContext;
 /// What is wanted: the whole incident, or what concerns one person or one account.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The incident.
+    /// The ID of the incident. The file is also about the incidents that were merged into it.
     pub incident: IncidentId,
     /// Only what concerns the person with this ID.
     pub person: Option<String>,
@@ -42,7 +42,7 @@ pub(super) enum Whose {
     Person {
         /// The ID of the person.
         id: String,
-        /// The name.
+        /// The name of the person in the directory, or else among the recipients of the incident.
         name: String,
     },
     /// The file is about one account.
@@ -64,7 +64,7 @@ pub(super) struct Account {
 /// What of a recipient belongs into a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Nothing.
+    /// Nothing of the recipient belongs into the file.
     Nothing,
     /// Everything, with the email.
     Everything,
@@ -334,7 +334,7 @@ fn known_account(conn: &mut Conn, id: &str) -> Result<Account> {
 pub struct NotifiedOf {
     /// The number of the incident.
     pub number: i64,
-    /// The title.
+    /// The title of the incident, for the people who work on it.
     pub title: String,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Told {
     pub withheld: bool,
 }
 
-/// An answer.
+/// An answer of a customer, as the page shows it.
 pub(super) struct Answered {
     pub person: String,
     pub answer: Option<String>,
@@ -83,12 +83,12 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Adds a recipient.
+    /// Adds a recipient of a notice. The page shows the first 200 recipients of each notice, and counts all of them.
     pub fn told(&mut self, told: Told) {
         self.told.entry(told.notice.clone()).or_default().add(told);
     }
 
-    /// Adds an answer.
+    /// Adds an answer. The page shows the first 200 answers, and counts all of them.
     pub fn answered(&mut self, answered: Answered) {
         self.answers.add(answered);
     }

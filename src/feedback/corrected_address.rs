@@ -43,7 +43,7 @@ pub struct NotArrived {
     pub number: i64,
     /// The title of the incident.
     pub title: String,
-    /// The notice.
+    /// The ID of the notice that did not arrive.
     pub notice: NoticeId,
     /// The phase of the notice.
     pub phase: String,

@@ -60,7 +60,7 @@ pub struct UnreachedCounts {
 /// A person who could not be reached, or who complained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Unreached {
-    /// The person.
+    /// The person, with the email address that the directory has now. The address that was tried is in `address`.
     pub person: PersonRef,
     /// The address that was tried, or the invalid address that is stored for the person. Empty if no address
     /// is known.
@@ -89,7 +89,7 @@ pub struct Unreached {
 /// A person who could be notified instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct OtherMember {
-    /// The person.
+    /// The person, with the current name and email address.
     pub person: PersonRef,
     /// The ID of the account that the person is a member of.
     pub account: String,

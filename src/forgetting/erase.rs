@@ -64,7 +64,7 @@ pub struct Rows {
     pub replies: i64,
     /// Reports about emails, and replies by email.
     pub reports: i64,
-    /// Answers.
+    /// Answers of the person, and answers of others whose text mentions the person.
     pub answers: i64,
     /// Users of errors in alerts.
     pub users_of_errors: i64,

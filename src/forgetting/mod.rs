@@ -42,7 +42,7 @@ use crate::db::Db;
 /// The result of an erasure.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Erased {
-    /// The erasure.
+    /// The erasure that was made, with the number of rows that were changed.
     #[serde(flatten)]
     pub erasure: Erasure,
     /// Places that cannot be changed, in which the person is still mentioned.

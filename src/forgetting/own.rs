@@ -23,10 +23,10 @@ const STEP: i64 = 20;
 /// The number of blocks of listings that are in memory at once.
 const BLOCKS: i64 = 200;
 
-/// What was found.
+/// The rows that were found for one person.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Own {
-    /// The suppressed addresses.
+    /// The addresses of the person that are suppressed.
     pub suppressed: Vec<String>,
     /// The values of drafts that are for the person, and those that contain the person.
     pub values: Vec<(String, String)>,

@@ -24,7 +24,7 @@ const STEP: i64 = 2_000;
 /// The largest number of recipients that a check returns.
 const SHOWN: usize = 500;
 
-/// An erasure.
+/// The record of an erasure that was made.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Erasure {
     /// The ID of the erasure.
@@ -33,7 +33,7 @@ pub struct Erasure {
     pub kind: String,
     /// When it was made.
     pub at: Timestamp,
-    /// Who made it.
+    /// The name of the caller who made the erasure. `retention` if a setting did.
     pub by: String,
     /// Why it was made, without the name and the addresses of the person.
     pub reason: String,
@@ -156,7 +156,7 @@ pub fn allow(tx: &mut Tx<'_>, id: &ErasureId) -> Result<Erasure> {
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
-    /// An email address.
+    /// The email address that is checked. Null if only the ID of a person is checked.
     #[serde(default)]
     pub address: Option<String>,
     /// The ID of a person, as the product knows it.
@@ -169,7 +169,7 @@ pub struct Claim {
 pub struct ProvenRecipient {
     /// The incident of the notice.
     pub incident: IncidentId,
-    /// The notice.
+    /// The ID of the notice whose list contains the recipient.
     pub notice: NoticeId,
     /// The phase of the notice.
     #[schema(value_type = String)]

@@ -22,9 +22,9 @@ pub(super) struct TextChange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = ErasureLeft)]
 pub struct Left {
-    /// The table.
+    /// The name of the table in the database.
     pub table: String,
-    /// The column.
+    /// The name of the column of the table.
     pub column: String,
     /// The number of rows.
     pub rows: i64,

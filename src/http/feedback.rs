@@ -35,7 +35,7 @@ pub struct Received {
 
 /// The content of a request with a known sender.
 enum Content {
-    /// Reports about emails.
+    /// The provider's reports about emails, for example about deliveries, bounces and complaints.
     Batch(Batch),
     /// A message with which SNS asks to confirm a subscription.
     Subscription(Box<Envelope>),

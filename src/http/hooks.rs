@@ -139,7 +139,7 @@ pub async fn may_send(
 /// When an integration was read from the database.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Read {
-    /// For this request.
+    /// The integration was read from the database for this request.
     Now,
     /// For an earlier request. It may have been changed since.
     Before,

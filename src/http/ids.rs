@@ -111,9 +111,9 @@ own_ids! {
 /// The ID of an incident, or its number, as in the paths of pages.
 #[derive(Clone)]
 pub enum IncidentName {
-    /// The ID.
+    /// The ID of the incident.
     Id(IncidentId),
-    /// The number.
+    /// The number of the incident, from 1.
     Number(i64),
 }
 

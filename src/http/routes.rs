@@ -36,7 +36,7 @@ pub struct Route {
 /// The part of a pattern between two slashes.
 #[derive(PartialEq, Eq)]
 enum Segment {
-    /// A fixed word.
+    /// A fixed text, which must be equal to the segment of the requested path.
     Word(String),
     /// A parameter, which matches one segment that is not empty, as in the router.
     Parameter,

@@ -120,7 +120,7 @@ pub struct App {
     pub post: Post,
     /// The templates of the pages for people.
     pub pages: Pages,
-    /// The status page.
+    /// The public status page, which this process keeps in memory.
     pub status: StatusPages,
     /// Whether this process sends deliveries.
     pub delivers: bool,

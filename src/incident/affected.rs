@@ -31,7 +31,7 @@ pub use super::affected_rows::{Added, Relevance, Removed, Source};
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddAffected {
-    /// Adds these resources.
+    /// Adds these resources. Each must be in the directory and not archived. Give either these or a selector.
     #[serde(default)]
     pub resources: Option<Vec<ResourceRef>>,
     /// Adds the resources that this selector finds now, as an object or as text. Resources that match it
@@ -53,7 +53,7 @@ pub struct AddAffected {
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveAffected {
-    /// Removes these resources.
+    /// Removes these resources. Each must be in the directory, archived or not. Give either these or a selector.
     #[serde(default)]
     pub resources: Option<Vec<ResourceRef>>,
     /// Removes those of the affected resources that this selector finds now.
@@ -66,7 +66,7 @@ pub struct RemoveAffected {
     pub as_of: Option<Timestamp>,
 }
 
-/// An affected resource.
+/// A resource that an incident affects, with how and when it became affected.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Affected {
     /// The type and ID of the resource.

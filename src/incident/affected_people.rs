@@ -73,7 +73,7 @@ pub struct RemovePeople {
 /// A person who is named directly.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct AffectedPerson {
-    /// The person.
+    /// The ID, the name and the email address of the person.
     pub person: AddedPerson,
     /// How the person was added: `operator` or `selector`.
     pub source: Source,

@@ -130,7 +130,7 @@ pub(super) struct Rows {
     removed: Action,
 }
 
-/// The affected resources.
+/// The table, the columns and the audit actions of the affected resources.
 pub(super) const RESOURCES: Rows = Rows {
     table: "incident_resources",
     key: "resource_key",

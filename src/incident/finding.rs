@@ -42,7 +42,7 @@ pub struct Finding {
     /// The observed value, normalised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<String>,
-    /// The comparison.
+    /// The ID of the comparison that found it.
     pub comparison: ComparisonId,
 }
 

@@ -54,13 +54,13 @@ use check::{check_order, check_past, check_title, finish};
 use patch::store;
 use stored::IncidentRow;
 
-/// A new incident.
+/// An incident to open. Its first status is `investigating`.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewIncident {
     /// The title, for the people who work on the incident. Customers do not see it.
     pub title: String,
-    /// The severity.
+    /// The severity of the incident: `critical`, `major` or `minor`.
     pub severity: Severity,
     /// A description for the people who work on the incident. Customers do not see it.
     #[serde(default)]
@@ -75,7 +75,7 @@ pub struct NewIncident {
     /// `Europe/Berlin`.
     #[serde(default)]
     pub time_zone: Option<String>,
-    /// The affected resources.
+    /// The resources that the incident affects. Each must be in the directory and not archived. Default: none.
     #[serde(default)]
     pub affected: Vec<ResourceRef>,
     /// Whether the incident is a drill. Its emails go only to the addresses of `CANDOR_DRILL_TO`. It cannot be changed afterwards.
@@ -91,7 +91,7 @@ pub struct NewIncident {
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StatusChange {
-    /// The new status.
+    /// The new status, which must differ from the current one. `merged` is refused: merge the incident into another one instead.
     pub status: Status,
     /// A message for the timeline. Customers do not see it.
     #[serde(default)]

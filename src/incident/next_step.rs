@@ -23,7 +23,7 @@ use crate::db::schema::{incidents as i, next_steps as n};
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewStep {
-    /// The task.
+    /// The task, as text of at most 20,000 characters. It must not be empty.
     pub text: String,
     /// The person or team that does it.
     pub owner: String,
@@ -42,7 +42,7 @@ pub struct StepPatch {
     /// Whether the step is done.
     #[serde(default)]
     pub done: Option<bool>,
-    /// The task.
+    /// The new text of the task, of at most 20,000 characters. It must not be empty.
     #[serde(default)]
     pub text: Option<String>,
     /// The person or team that does it.
@@ -58,7 +58,7 @@ pub struct StepPatch {
     pub due_on: Option<Option<String>>,
 }
 
-/// A next step.
+/// A next step: a task that follows from an incident. It has an owner, and can have a due date.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Queryable, Insertable, utoipa::ToSchema)]
 #[diesel(table_name = n)]
 #[diesel(treat_none_as_default_value = false)]
@@ -68,7 +68,7 @@ pub struct NextStep {
     /// The incident that the step belongs to.
     #[serde(rename = "incident")]
     pub incident_id: IncidentId,
-    /// The task.
+    /// The task, as it was last written.
     pub text: String,
     /// The person or team that does it.
     pub owner: String,
@@ -288,7 +288,7 @@ const NO_DATE: &str = "9999-12-31";
 /// An open step with its incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct OpenStep {
-    /// The step.
+    /// The fields of the step, which is not done yet.
     #[serde(flatten)]
     pub step: NextStep,
     /// The number of the incident.

@@ -19,11 +19,11 @@ use crate::db::schema::incidents as i;
 #[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IncidentPatch {
-    /// The new title.
+    /// The new title, of at most 300 characters, for the people who work on the incident. Afterwards no alert changes the title.
     pub title: Option<String>,
-    /// The new severity.
+    /// The new severity: `critical`, `major` or `minor`.
     pub severity: Option<Severity>,
-    /// The new summary.
+    /// The new description for the people who work on the incident, of at most 20,000 characters.
     pub summary: Option<String>,
     /// The new start time. From then on, alerts no longer move the start time.
     pub started_at: Option<Timestamp>,

@@ -54,7 +54,7 @@ impl Status {
 /// The condition of the partial indexes of open incidents. On SQLite it must be a literal.
 pub const OPEN: &str = "(incidents.status <> 'resolved' AND incidents.status <> 'merged')";
 
-/// An incident.
+/// An incident, with its status, its times and the numbers of its alerts.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Incident {
     /// The ID of the incident.
@@ -63,7 +63,7 @@ pub struct Incident {
     pub number: i64,
     /// The title, for the people who work on the incident.
     pub title: String,
-    /// The severity.
+    /// The severity of the incident: `critical`, `major` or `minor`.
     pub severity: Severity,
     /// The state of the work.
     pub status: Status,

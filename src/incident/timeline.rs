@@ -25,7 +25,7 @@ word_enum! {
     /// The kind of an entry. Some kinds are used to compute the metrics.
     #[schema(as = TimelineKind)]
     Kind, "a kind of timeline entry" {
-        /// A general note.
+        /// A general note, for everything that has no other kind.
         Note = "note",
         /// Customers began to be affected.
         Started = "started",
@@ -39,7 +39,7 @@ word_enum! {
         Investigating = "investigating",
         /// The cause is known.
         Identified = "identified",
-        /// Customers were notified.
+        /// Customers were notified of the incident.
         Notified = "notified",
         /// A change was deployed.
         Deployed = "deployed",
@@ -65,7 +65,7 @@ pub struct NewEntry {
     pub at: Option<ZonedTime>,
     /// The kind of the entry.
     pub kind: Kind,
-    /// What happened.
+    /// What happened, as text of at most 20,000 characters. It must not be empty.
     pub text: String,
     /// Whether the entry is internal. Candor never sends timeline entries to customers: other
     /// programs use this flag to decide which entries they may show to customers. The default is true.
@@ -77,7 +77,7 @@ fn internal_by_default() -> bool {
     true
 }
 
-/// A timeline entry.
+/// An entry of the timeline, which a person or Candor wrote.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Entry {
     /// The ID of the entry.
@@ -88,7 +88,7 @@ pub struct Entry {
     pub local_at: String,
     /// The kind of the entry.
     pub kind: Kind,
-    /// What happened.
+    /// What happened, in the words of the author.
     pub text: String,
     /// Whether the entry is internal. Other programs may show the entry to customers only if this is false.
     pub internal: bool,

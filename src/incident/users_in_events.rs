@@ -49,7 +49,7 @@ pub struct SeenInEvents {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = UnidentifiedInEvents)]
 pub struct UnidentifiedInEvents {
-    /// The alert.
+    /// The ID of the alert that has these events.
     pub alert: AlertId,
     /// The title of the alert. Customers do not see it.
     pub title: String,

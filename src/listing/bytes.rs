@@ -228,7 +228,7 @@ pub(super) enum Line {
 /// Reads a line into the buffer.
 ///
 /// # Errors
-/// An error of the input.
+/// An I/O error if the input cannot be read.
 pub(super) fn read_line<R: BufRead>(input: &mut R, line: &mut Vec<u8>) -> io::Result<Line> {
     line.clear();
     let most = MAX_LINE as u64 + 1;

@@ -14,7 +14,7 @@ crate::base::enums::word_enum! {
     }
 }
 
-/// A compared column.
+/// A column of both listings whose values a comparison compares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// The name of the column, as the comparison calls it. A layout can map it to another name.

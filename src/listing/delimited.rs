@@ -77,7 +77,7 @@ struct Inventory {
     etag: Option<usize>,
 }
 
-/// A table.
+/// A reader of a table in TSV or CSV, or of a file of an S3 Inventory.
 pub(super) struct Delimited<R> {
     reader: csv::Reader<Watched<R>>,
     record: ByteRecord,

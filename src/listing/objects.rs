@@ -182,7 +182,7 @@ fn put(cell: &mut Cell, json: &str) -> serde_json::Result<()> {
     Ok(())
 }
 
-/// Lines of JSON.
+/// A reader of NDJSON, which has one JSON object on each line.
 pub(super) struct Lines<R> {
     input: BufReader<R>,
     buffer: Vec<u8>,

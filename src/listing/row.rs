@@ -26,7 +26,7 @@ pub struct Row {
 /// then a `Row` whose value is marked. Without the row, a comparison would call the entry missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// A row.
+    /// A row whose key can be read. A value of it that cannot be read is marked.
     Row(Row),
     /// A line that cannot be read, or cannot be read completely.
     Rejected {

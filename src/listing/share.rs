@@ -36,7 +36,7 @@ impl Share {
         }
     }
 
-    /// Counts a line.
+    /// Counts a line of the listing, whether it can be read or not.
     pub fn line(&mut self) {
         self.lines += 1;
     }

@@ -28,7 +28,7 @@ const KEPT: usize = 100;
 pub enum Comparison {
     /// They are the same, within the tolerance.
     Same,
-    /// They differ.
+    /// The values differ. Two times differ only if they are further apart than the tolerance.
     Different,
     /// They cannot be compared: one of them cannot be read, or they are checksums of different algorithms or of objects
     /// that were uploaded in parts.

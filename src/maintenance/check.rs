@@ -11,7 +11,7 @@ use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
 use crate::directory::selector::{Json, SelectorSchema};
 
-/// The longest duration.
+/// The longest duration of a maintenance: 31 days.
 const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 /// How far ahead a maintenance can be planned.
 const AHEAD: Duration = Duration::from_secs(2 * 366 * 86_400);
@@ -61,7 +61,7 @@ pub struct Move {
 #[serde(deny_unknown_fields)]
 #[schema(as = ChangeMaintenance)]
 pub struct ChangeAffected {
-    /// Adds these resources.
+    /// Adds these resources. Each must be in the directory and not archived.
     #[serde(default)]
     pub add: Option<Vec<ResourceRef>>,
     /// Adds the resources that this selector finds now, as an object or as text.

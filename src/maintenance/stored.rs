@@ -30,9 +30,9 @@ word_enum! {
     MaintenanceState, "a state of a maintenance" {
         /// It has not begun.
         Scheduled = "scheduled",
-        /// It has begun.
+        /// The maintenance has begun, at its planned start or when an operator began it.
         InProgress = "in_progress",
-        /// It is over.
+        /// The maintenance is over, at its planned end or when an operator ended it.
         Over = "over",
         /// It does not take place.
         Cancelled = "cancelled",
@@ -40,10 +40,10 @@ word_enum! {
 }
 word_columns!(MaintenanceState);
 
-/// A planned maintenance.
+/// A planned maintenance, with its times, its state and its message to customers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Maintenance {
-    /// The ID.
+    /// The ID of the maintenance.
     pub id: IncidentId,
     /// The number, from 1. Emails show it.
     pub number: i64,

@@ -20,7 +20,7 @@ use crate::db::schema::audit_events as e;
 /// When other people were last asked to approve a notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApprovalAsked {
-    /// When it was.
+    /// When other people were last asked to approve the notice.
     pub at: Timestamp,
     /// The name of the token.
     pub by: String,

@@ -56,7 +56,7 @@ pub struct Approval {
     pub reason: Option<String>,
     /// When it was given.
     pub at: Timestamp,
-    /// When it ends.
+    /// When the approval expires. It does not count from this time on.
     pub expires_at: Timestamp,
     /// Whether it counts now. For a notice that was sent: whether it counted when the notice was sent.
     pub valid: bool,

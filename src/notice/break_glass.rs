@@ -52,7 +52,7 @@ pub struct Rehearsal {
 /// A use or a rehearsal of break glass.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct GlassBroken {
-    /// When it was.
+    /// When break glass was used or rehearsed.
     pub at: Timestamp,
     /// The name of the token.
     pub by: String,

@@ -34,15 +34,15 @@ pub struct Event<'a> {
     pub sequence: i64,
     /// When the event was last changed.
     pub stamp: Timestamp,
-    /// When it starts.
+    /// When the event starts. The file contains the time in UTC.
     pub starts: Timestamp,
-    /// When it ends.
+    /// When the event ends. The file contains the time in UTC.
     pub ends: Timestamp,
-    /// Its title.
+    /// The title of the event, which the file contains as `SUMMARY`.
     pub summary: &'a str,
     /// More about it, if there is more.
     pub description: Option<&'a str>,
-    /// Who announces it.
+    /// The name of the sender who announces the event. The file contains it as the name of `ORGANIZER`.
     pub organizer: &'a str,
     /// The page about it.
     pub url: &'a str,

@@ -78,7 +78,7 @@ pub struct ChangedText {
 pub struct Changes {
     /// The event since which the draft changed.
     pub since: ChangedSince,
-    /// When it was.
+    /// When the event of `since` happened.
     pub at: Timestamp,
     /// The name of the token.
     pub by: String,

@@ -102,7 +102,7 @@ pub struct TranslatedTexts {
     /// The headline, if there is one in this language.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headline: Option<String>,
-    /// The message.
+    /// The message in this language, in plain text. Empty lines separate paragraphs.
     pub message: String,
     /// What the customer must do.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -73,7 +73,7 @@ pub struct NewNotice {
 pub struct NoticePatch {
     /// The new message in plain text. Empty lines separate paragraphs.
     pub message: Option<String>,
-    /// The new subject.
+    /// The new subject, on one line of 1 to 200 characters. Null leaves it unchanged.
     pub subject: Option<String>,
     /// The new headline. Null removes it, so that the notice has the headline of the incident.
     #[serde(default, deserialize_with = "given")]

@@ -182,11 +182,11 @@ pub struct PayloadMaintenance {
     pub number: i64,
     /// What the notice says: announced, moved, cancelled, begun or over.
     pub change: Change,
-    /// What is maintained.
+    /// The title of the maintenance, which says in words for customers what is maintained.
     pub title: String,
-    /// When it starts.
+    /// When the maintenance starts or started, by plan.
     pub starts_at: Timestamp,
-    /// When it ends.
+    /// When the maintenance ends, by plan.
     pub ends_at: Timestamp,
     /// How often it was moved or cancelled.
     pub sequence: i64,

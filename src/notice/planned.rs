@@ -27,7 +27,7 @@ use crate::status::component;
 /// A planned maintenance with its notices.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PlannedMaintenance {
-    /// The maintenance.
+    /// The planned maintenance. Its fields are at the top level of the JSON object.
     #[serde(flatten)]
     pub maintenance: Maintenance,
     /// The draft that waits to be previewed and sent. Null if there is none.
@@ -41,9 +41,9 @@ pub struct PlannedMaintenance {
 pub struct MaintenanceNotice {
     /// The ID of the notice.
     pub id: NoticeId,
-    /// What it says.
+    /// What the notice says about the maintenance, for example that it was moved.
     pub change: Change,
-    /// Its state.
+    /// The state of the notice, for example `draft`.
     pub state: NoticeState,
     /// When it was queued. Null while it is a draft.
     pub queued_at: Option<Timestamp>,

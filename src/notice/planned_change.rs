@@ -16,7 +16,7 @@ use crate::notice::template::Phase;
 /// What a notice says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Saying {
-    /// What it says.
+    /// What the notice says about the maintenance, for example that it was moved.
     pub change: Change,
     /// How often the maintenance had been moved or cancelled.
     pub sequence: i64,

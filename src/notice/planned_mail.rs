@@ -15,15 +15,15 @@ word_enum! {
     /// What a notice says about a planned maintenance.
     #[schema(as = MaintenanceChange)]
     Change, "a change of a maintenance" {
-        /// It is planned.
+        /// The maintenance is planned.
         Announced = "announced",
         /// It has other times.
         Moved = "moved",
         /// It does not take place.
         Cancelled = "cancelled",
-        /// It has begun.
+        /// The maintenance has begun.
         Begun = "begun",
-        /// It is over.
+        /// The maintenance is over.
         Over = "over",
     }
 }
@@ -35,16 +35,16 @@ pub struct Attachment {
     pub name: &'static str,
     /// The media type, with its parameters.
     pub media: String,
-    /// The content.
+    /// The content of the file: a calendar in the iCalendar format (RFC 5545).
     pub content: String,
 }
 
 /// The times of a maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
-    /// When it starts.
+    /// When the maintenance starts, by plan.
     pub starts_at: Timestamp,
-    /// When it ends.
+    /// When the maintenance ends, by plan.
     pub ends_at: Timestamp,
 }
 
@@ -55,9 +55,9 @@ pub struct FrozenMaintenance {
     pub change: Change,
     /// The ID of the maintenance.
     pub id: IncidentId,
-    /// Its title.
+    /// The title of the maintenance, without characters that change the direction of text.
     pub title: String,
-    /// Its times.
+    /// The times of the maintenance, by plan.
     #[serde(flatten)]
     pub times: Times,
     /// The times before it was moved, if this says so.

@@ -36,7 +36,7 @@ use crate::notice::template::Phase;
 /// The state of a stopped notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Stopped {
-    /// Always `stopped`.
+    /// The state of the notice, which is always `stopped`.
     pub state: NoticeState,
     /// The number of emails that were sent before.
     pub sent: i64,

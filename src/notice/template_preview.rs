@@ -28,9 +28,9 @@ const PEOPLE: usize = 3;
 pub struct TemplateTrial {
     /// The subject, which is one line.
     pub subject: String,
-    /// The text body.
+    /// The template of the plain text body: at most 65,536 bytes, and not empty.
     pub text: String,
-    /// The HTML body.
+    /// The template of the HTML body: at most 65,536 bytes, and not empty.
     pub html: String,
     /// The incident whose people and times are shown. Without it, sample data is shown.
     #[serde(default)]
@@ -46,7 +46,7 @@ pub struct TemplateSample {
     pub subject: String,
     /// The plain text body.
     pub text: String,
-    /// The HTML body.
+    /// The HTML body as the recipient would see it.
     pub html: String,
 }
 

@@ -31,9 +31,9 @@ pub struct TemplateVersion {
     pub saved_at: Timestamp,
     /// The subject, which is one line.
     pub subject: String,
-    /// The text body.
+    /// The template of the plain text body in this version.
     pub text: String,
-    /// The HTML body.
+    /// The template of the HTML body in this version.
     pub html: String,
 }
 

@@ -28,9 +28,9 @@ pub struct TemplateView {
     pub builtin: bool,
     /// The subject, which is one line.
     pub subject: String,
-    /// The text body.
+    /// The template of the plain text body. It is in the Handlebars language and not rendered.
     pub text: String,
-    /// The HTML body.
+    /// The template of the HTML body. It is in the Handlebars language and not rendered.
     pub html: String,
 }
 

@@ -51,7 +51,7 @@ pub struct PersonValues {
 pub struct Given {
     /// The number of people with values.
     pub people: i64,
-    /// All keys.
+    /// The keys of the values of all people, also of those who are not in `items`.
     pub keys: BTreeSet<String>,
     /// The values of the first 50 people, ordered by ID.
     pub items: Vec<PersonValues>,

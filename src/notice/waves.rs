@@ -24,9 +24,9 @@ use crate::db::schema::notice_waves as w;
 
 /// The largest number of waves.
 const MAX: usize = 10;
-/// The shortest pause.
+/// The shortest pause between two waves: one minute.
 const SHORTEST: Duration = Duration::from_secs(60);
-/// The longest pause.
+/// The longest pause between two waves: one day.
 const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 
 /// What is sent: exactly what the preview with this digest showed, to everybody at once or in waves.

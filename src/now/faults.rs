@@ -20,7 +20,7 @@ use crate::watch::{check, heartbeat};
 const MOST: usize = 10;
 
 word_enum! {
-    /// What is wrong.
+    /// The kind of something that is wrong with Candor itself.
     FaultKind, "a kind of fault" {
         /// No mail server is set, so emails are written to files.
         Outbox = "outbox",
@@ -52,13 +52,14 @@ const LATE: std::time::Duration = std::time::Duration::from_secs(3_600);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = NowFault)]
 pub struct Fault {
-    /// What is wrong.
+    /// The kind of the fault.
     pub kind: FaultKind,
     /// The ID of the source, check or heartbeat, or the host and port of the mail server.
     pub id: Option<String>,
     /// One sentence for people.
     pub text: String,
-    /// Since when.
+    /// Since when it is wrong. For stale data, this is the last successful read of the source; for missing backups, the end of the last
+    /// good one. Null if no time is known.
     pub since: Option<Timestamp>,
 }
 

@@ -15,7 +15,7 @@ use crate::operators::overdue;
 
 /// What the parts depend on beside the database.
 pub struct Settings {
-    /// The current time.
+    /// The current time, with which ages and due times are computed.
     pub now: Timestamp,
     /// How often customers should get an update.
     pub update_every: Option<Duration>,
@@ -69,7 +69,7 @@ impl Incidents {
 /// Whose numbers are those of the whole audience, computed now.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Computed {
-    /// All incidents.
+    /// All given incidents, also the resolved ones.
     All,
     /// The open ones. The numbers of a resolved incident are those of its largest notice, which do not change any more.
     Open,

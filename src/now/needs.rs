@@ -24,7 +24,7 @@ word_enum! {
     NeedKind, "a kind of need" {
         /// The incident was reopened, and its earlier resolution is still being sent.
         StaleResolution = "stale_resolution",
-        /// The incident was reopened, and the last notice told customers that it is resolved: a detection must be written.
+        /// The incident was reopened, and the last notice said to customers that it is resolved: a detection must be written.
         Reopened = "reopened",
         /// Nobody was notified yet: a detection must be written.
         Detection = "detection",
@@ -42,7 +42,7 @@ word_enum! {
         Recovery = "recovery",
         /// The next update is overdue.
         Update = "update",
-        /// The incident is resolved, and customers were not told so.
+        /// The incident is resolved, and customers were not notified of that.
         Resolution = "resolution",
         /// People became affected after the notice, and were not notified.
         CatchUp = "catch_up",
@@ -59,9 +59,9 @@ word_enum! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = NowNeed)]
 pub struct Need {
-    /// What is needed.
+    /// What is needed from a person.
     pub kind: NeedKind,
-    /// The incident.
+    /// The incident that needs a person.
     pub incident: NowIncident,
     /// The number of people, IDs, steps or resources that it is about. For a wave, the number of emails that are in no wave yet.
     pub count: i64,

@@ -53,7 +53,7 @@ pub struct Now {
     pub resolved: Vec<NowIncident>,
     /// The number of further incidents that were resolved in the last 24 hours. At most 1000 are counted.
     pub more_resolved: i64,
-    /// The newest incident.
+    /// The incident with the highest number, in any state. Null if there is no incident.
     pub newest: Option<NowIncident>,
     /// Open incidents that are probably one problem, which a person can merge.
     pub alike: Vec<Alike>,

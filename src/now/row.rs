@@ -19,9 +19,9 @@ pub struct NowIncident {
     pub id: IncidentId,
     /// The number of the incident.
     pub number: i64,
-    /// The title.
+    /// The title of the incident, for the people who work on it. Customers do not see it.
     pub title: String,
-    /// The severity.
+    /// The severity of the incident.
     pub severity: Severity,
     /// The state of the work.
     pub status: Status,
@@ -70,9 +70,9 @@ word_enum! {
 /// Something that Candor will do by itself.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Automatic {
-    /// What will happen.
+    /// What Candor will do.
     pub kind: AutomaticKind,
-    /// The incident.
+    /// The incident that it is about.
     pub incident: NowIncident,
     /// The name of the policy. Null for a wave.
     pub policy: Option<String>,
@@ -92,7 +92,7 @@ pub struct Automatic {
 pub struct LastNotice {
     /// The ID of the notice.
     pub id: NoticeId,
-    /// The phase.
+    /// The phase of the notice.
     pub phase: Phase,
     /// When it was queued.
     pub at: Timestamp,
@@ -101,7 +101,7 @@ pub struct LastNotice {
 /// An open incident, with the numbers of its people.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct OpenIncident {
-    /// The incident.
+    /// The open incident that the numbers are about.
     #[serde(flatten)]
     pub incident: NowIncident,
     /// The numbers of people.
@@ -116,9 +116,9 @@ pub struct OpenIncident {
 /// A notice that is being sent.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct BeingSent {
-    /// The incident.
+    /// The incident that the notice is about.
     pub incident: NowIncident,
-    /// The notice.
+    /// The ID of the notice.
     pub notice: NoticeId,
     /// The phase of the notice.
     pub phase: Phase,

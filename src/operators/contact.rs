@@ -93,7 +93,7 @@ fn enabled() -> bool {
 #[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperatorPatch {
-    /// The new name.
+    /// The new name of the operator. It must not be empty and have at most 500 characters.
     pub name: Option<String>,
     /// The new email address. Null removes it.
     #[serde(default, deserialize_with = "given")]

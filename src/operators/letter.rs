@@ -33,7 +33,7 @@ static TEMPLATES: LazyLock<std::result::Result<Handlebars<'static>, String>> = L
 pub(super) struct Letter<'a> {
     /// The name of the sender.
     pub sender: &'a str,
-    /// The message.
+    /// The message as text: its title, its lines and its link.
     pub message: &'a Rendered,
     /// What is to be decided.
     pub decision: Option<&'a str>,

@@ -27,7 +27,7 @@ pub enum About {
 }
 
 impl About {
-    /// Returns the event.
+    /// Returns the event that the message is about.
     pub fn event(&self) -> OperatorEvent {
         match self {
             About::Test(facts) => facts.event,
@@ -97,7 +97,7 @@ impl SyncFacts {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestFacts {
-    /// The event: `test`.
+    /// The event, which is always `test`.
     pub event: OperatorEvent,
     /// The name of the caller who asked for the test.
     pub tested_by: String,
@@ -230,9 +230,9 @@ impl std::fmt::Display for Headline {
 /// The facts of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
-    /// The event.
+    /// The event that the operator is notified of.
     pub event: OperatorEvent,
-    /// The incident.
+    /// The incident that the event is about. If the message is about several incidents, it is the first of them.
     pub incident: Headline,
     /// The first of the other incidents that were opened, or reopened, within the same minute.
     #[serde(default)]
@@ -240,7 +240,7 @@ pub struct Facts {
     /// The number of further incidents that were opened, or reopened, within the same minute.
     #[serde(default)]
     pub more: usize,
-    /// The notice.
+    /// The ID of the notice that the event is about. `None` if it is about no notice.
     #[serde(default)]
     pub notice: Option<NoticeId>,
     /// The phase of the notice.
@@ -294,7 +294,7 @@ pub struct EmailCounts {
     pub sent: i64,
     /// Emails that were rejected or given up.
     pub failed: i64,
-    /// Emails that bounced.
+    /// Emails that the mail server accepted and that bounced later.
     pub bounced: i64,
     /// Emails that were not sent because their recipients want none.
     pub suppressed: i64,
@@ -374,7 +374,7 @@ pub enum Urgency {
 pub struct Rendered {
     /// The title, on one line.
     pub title: String,
-    /// The other lines.
+    /// The lines below the title, without markup.
     pub lines: Vec<String>,
     /// The link to the page about the incident or source.
     pub link: String,

@@ -58,9 +58,9 @@ pub struct Message {
     pub operator_name: String,
     /// The channel: `email` or `webhook`.
     pub channel: String,
-    /// The event.
+    /// The event that the message is about.
     pub event: OperatorEvent,
-    /// The incident. Null if the message is about a source of the directory.
+    /// The incident. Null if the message is about a source of the directory, or a test.
     pub incident: Option<IncidentId>,
     /// The title of the message.
     pub title: String,

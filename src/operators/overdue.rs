@@ -24,7 +24,7 @@ pub const REMIND: Duration = Duration::from_secs(10 * 60);
 /// An incident with an overdue update.
 #[derive(Clone, Debug, PartialEq, Eq, QueryableByName)]
 pub struct Overdue {
-    /// The incident.
+    /// The ID of the incident whose update is overdue.
     #[diesel(sql_type = Text)]
     pub incident: IncidentId,
     /// When customers were last notified.
@@ -44,10 +44,10 @@ pub struct Promise {
     /// The notice with the promise.
     #[diesel(sql_type = Text)]
     pub notice: NoticeId,
-    /// The incident.
+    /// The ID of the incident that the notice is about.
     #[diesel(sql_type = Text)]
     pub incident: IncidentId,
-    /// The promised time.
+    /// The time until which the notice promised the next update.
     #[diesel(sql_type = BigInt)]
     pub due: Timestamp,
 }

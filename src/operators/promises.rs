@@ -24,7 +24,7 @@ use crate::incident::{self, timeline};
 /// A promised update that was missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missed {
-    /// The promised time.
+    /// The time until which customers were promised the update.
     pub due_at: Timestamp,
 }
 

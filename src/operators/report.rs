@@ -98,7 +98,7 @@ pub struct MailReport {
 /// What the mail server said about one address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct MailedReport {
-    /// The address.
+    /// The email address that the report was sent to, as the request gave it.
     pub to: String,
     /// Whether the mail server accepted the email, or it was written to the outbox.
     pub accepted: bool,

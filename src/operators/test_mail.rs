@@ -59,7 +59,7 @@ pub struct TestedNotice {
 pub struct OwnAddress {
     /// Whose address it is: the name of an operator, or what the address is for.
     pub whose: String,
-    /// The address.
+    /// The email address that a test may be sent to.
     pub address: String,
 }
 

@@ -43,11 +43,11 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// What the services need.
 pub struct Setup {
-    /// The database.
+    /// The database with the events and with the stored messages to operators.
     pub db: Db,
     /// How emails are written and sent.
     pub post: Post,
-    /// Calls the webhooks.
+    /// The HTTP client that calls the webhooks.
     pub client: Client,
     /// The base of links.
     pub public_url: String,

@@ -20,7 +20,7 @@ use crate::directory::selector::{Json, Selector, SelectorSchema};
 const MAX_ID: usize = 100;
 /// The longest name of a component or a group, in characters.
 const MAX_NAME: usize = 120;
-/// The largest position.
+/// The largest position of a component in its group.
 const MAX_POSITION: i64 = 1_000_000;
 /// The largest number of components, so that the page stays small.
 pub const MOST: usize = 100;
@@ -45,7 +45,7 @@ pub struct Input {
     pub selector: Option<Json>,
 }
 
-/// A component.
+/// A component of the status page: a part of the product that customers know.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Component {
     /// The ID that the caller chose.

@@ -19,7 +19,7 @@ word_enum! {
         Scheduled = "scheduled",
         /// It is being done.
         InProgress = "in_progress",
-        /// It is over.
+        /// The planned end of the maintenance has passed.
         Completed = "completed",
     }
 }
@@ -33,9 +33,9 @@ pub struct Maintenance {
     pub title: String,
     /// The message that the public reads.
     pub message: String,
-    /// When it begins.
+    /// When the maintenance begins, by plan.
     pub starts_at: Timestamp,
-    /// When it ends.
+    /// When the maintenance ends, by plan.
     pub ends_at: Timestamp,
     /// Whether it has begun. An operator can begin it before its time.
     pub begun: bool,

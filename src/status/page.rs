@@ -44,7 +44,7 @@ pub struct StatusPage {
     pub moved: BTreeMap<i64, i64>,
     /// The published reports, newest first.
     pub reports: Vec<Published>,
-    /// The planned maintenances.
+    /// The planned maintenances that affect a component and are in progress or still to come.
     pub maintenances: Vec<Maintenance>,
     /// What the pages show of the brand.
     pub brand: Shown,

@@ -40,7 +40,7 @@ pub struct Translation {
     /// The title of the incident.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The message.
+    /// What the public reads in this language, as plain text of at most 5,000 characters.
     pub message: String,
 }
 
@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for Translation {
     }
 }
 
-/// A new post.
+/// What a post says to the public about an incident. The status page shows it at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPost {
@@ -102,7 +102,7 @@ pub struct NewPost {
     pub at: Option<Timestamp>,
 }
 
-/// A post.
+/// A post: what the public reads about an incident on the status page.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Post {
     /// The ID of the post.

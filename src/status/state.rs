@@ -21,7 +21,7 @@ word_enum! {
     /// The state of a component, from the best to the worst.
     #[derive(PartialOrd, Ord)]
     ComponentState, "a state of a component" {
-        /// Everything works.
+        /// The component works, and is not being maintained.
         Operational = "operational",
         /// It is being maintained.
         UnderMaintenance = "under_maintenance",
@@ -49,7 +49,7 @@ word_enum! {
     /// How bad everything together is, from the best to the worst.
     #[derive(PartialOrd, Ord)]
     Indicator, "an indicator" {
-        /// Everything works.
+        /// Every component works, and no incident is open. For one incident: it affected no component.
         None = "none",
         /// Something is being maintained.
         Maintenance = "maintenance",

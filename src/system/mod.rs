@@ -45,7 +45,7 @@ pub struct System {
     pub delivers: bool,
     /// The health of this process.
     pub health: Health,
-    /// The database.
+    /// The database that this process uses.
     pub database: Database,
     /// The queue of deliveries.
     pub queue: QueueStanding,
@@ -99,17 +99,17 @@ pub struct Backups {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = SystemHealth)]
 pub struct Health {
-    /// Whether everything works.
+    /// Whether the process is ready: the database can be read and written, and the outcomes of sent emails can be stored.
     pub ready: bool,
     /// What does not work. Null if everything works.
     pub reason: Option<String>,
 }
 
-/// The database.
+/// The database of Candor: its kind, its size and its migrations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = SystemDatabase)]
 pub struct Database {
-    /// `sqlite` or `postgres`.
+    /// The kind of database: `SQLite` or `PostgreSQL`.
     pub kind: &'static str,
     /// The size in bytes.
     pub bytes: i64,
@@ -121,7 +121,7 @@ pub struct Database {
     pub backup: &'static str,
 }
 
-/// The mail server.
+/// A mail server that Candor sends emails to, as this process knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = SystemMailServer)]
 pub struct MailServer {
@@ -154,15 +154,15 @@ pub struct ServiceState {
 
 /// What this process knows about itself.
 pub struct Process {
-    /// When it started.
+    /// When the process started.
     pub started_at: Timestamp,
     /// Whether it does background work.
     pub delivers: bool,
-    /// Its health.
+    /// Whether the process is ready, and why not.
     pub health: Health,
     /// The mail servers. Empty if emails are written to files.
     pub relays: Vec<RelayStanding>,
-    /// Its services.
+    /// The services that the process runs in the background, with their last success and failure.
     pub services: Vec<ServiceStanding>,
     /// How long what is kept, by its settings.
     pub kept: Kept,

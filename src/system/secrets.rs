@@ -17,7 +17,7 @@ use crate::db::schema::{
     settings as own,
 };
 
-/// A stored secret.
+/// A secret as it is stored, encrypted or not, with its table, its column and the ID of its row.
 struct Stored {
     table: &'static str,
     column: &'static str,

@@ -46,7 +46,7 @@ pub struct CheckResult {
     pub certificate_expires_at: Option<Timestamp>,
 }
 
-/// An HTTP check.
+/// An HTTP check, with its settings, its state and its last result.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Check {
     /// The ID of the check.

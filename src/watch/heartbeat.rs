@@ -76,7 +76,7 @@ pub struct CreatedHeartbeat {
     pub url: ShownOnce,
 }
 
-/// A heartbeat.
+/// A heartbeat, with its settings and its state, but without its URL.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Heartbeat {
     /// The ID of the heartbeat.

@@ -42,9 +42,9 @@ const MAX_RESOURCES: usize = 1_000;
 /// Whether Candor monitors by an HTTP check or by a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An HTTP check.
+    /// Candor requests a URL by an HTTP check.
     HttpCheck,
-    /// A heartbeat.
+    /// A job requests the URL of its heartbeat.
     Heartbeat,
 }
 

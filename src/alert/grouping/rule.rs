@@ -63,7 +63,7 @@ pub struct NewAlertRule {
     pub reopen_within: i64,
 }
 
-/// An alert rule.
+/// An alert rule as it is stored: which alerts it matches, and what happens with them.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct AlertRule {
     /// The ID of the rule.

@@ -34,7 +34,7 @@ impl ConditionCache {
         }
     }
 
-    /// Returns the database.
+    /// Returns the database that the conditions are read from.
     pub fn db(&self) -> &Db {
         &self.db
     }

@@ -137,7 +137,7 @@ impl NewRow {
     }
 }
 
-/// Stores new alerts.
+/// Stores new alerts. It replaces no stored alert.
 pub(super) fn insert(conn: &mut Conn, rows: &[NewRow]) -> Result<()> {
     insert_many!(conn, a::table, "alerts", rows, {
         id: Text = |row| row.id.as_str(),

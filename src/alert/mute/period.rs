@@ -34,12 +34,12 @@ word_enum! {
         Pending = "pending",
         /// It has begun and has not ended.
         Active = "active",
-        /// It has ended.
+        /// The silence or maintenance window has ended, by plan or early.
         Ended = "ended",
     }
 }
 
-/// A new silence.
+/// The content of a new silence. Alerts that match it are only recorded.
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSilence {
@@ -82,7 +82,7 @@ pub struct NewWindow {
     pub resources: Vec<ResourceRef>,
 }
 
-/// A silence.
+/// A silence as it is stored. Alerts that match it while it is active are only recorded.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Silence {
     /// The ID of the silence.
@@ -105,7 +105,7 @@ pub struct Silence {
     pub created_at: Timestamp,
 }
 
-/// A maintenance window.
+/// A maintenance window as it is stored. Alerts that match it while it is in force open no incident.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = MaintenanceWindow)]
 pub struct Window {

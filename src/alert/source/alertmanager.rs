@@ -17,7 +17,7 @@ use super::times;
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
-/// The source `alertmanager`.
+/// The source `alertmanager`. Its senders can send the secret only in `Authorization` or `X-Candor-Token`.
 pub(super) const SOURCE: Source = Source::new("alertmanager", |request, _| parse(&request.document()?));
 
 /// Parses a body.

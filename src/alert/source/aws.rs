@@ -16,13 +16,13 @@ use crate::base::time::Timestamp;
 /// The number of records of one body that are read.
 const MAX: usize = 1_000;
 
-/// The source `aws_cloudwatch`.
+/// The source `aws_cloudwatch`. Amazon SNS must have signed its messages if the secret is the ARN of a topic.
 pub(super) const CLOUDWATCH: Source = Source {
     signed_by_amazon: true,
     ..Source::new("aws_cloudwatch", |request, _| parse(request))
 };
 
-/// The source `aws_sns`.
+/// The source `aws_sns`. It reads the same messages as `aws_cloudwatch` and verifies them in the same way.
 pub(super) const SNS: Source = Source {
     signed_by_amazon: true,
     ..Source::new("aws_sns", |request, _| parse(request))

@@ -15,7 +15,7 @@ use super::times;
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
-/// The source `azure_monitor`.
+/// The source `azure_monitor`. Its senders can also put the secret into the query of the URL.
 pub(super) const SOURCE: Source = Source {
     verify: Some(proof::in_query),
     ..Source::new("azure_monitor", |request, _| parse(&request.document()?))

@@ -39,7 +39,7 @@ pub struct Alert {
     pub title: String,
     /// The description, which can have several lines.
     pub text: String,
-    /// The labels.
+    /// The labels of the alert, by name. Empty if the source gives none.
     pub labels: BTreeMap<String, String>,
     /// The annotations, if the source has them in addition to labels.
     pub annotations: BTreeMap<String, String>,
@@ -80,7 +80,7 @@ pub struct Alert {
 /// The alerts of one body.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// The alerts.
+    /// The alerts, in the order of the body. Empty if the body contains only parts that are not alerts.
     pub alerts: Vec<Alert>,
     /// The number of alerts that the sender left out because the message was too long. The impact is then
     /// incomplete.

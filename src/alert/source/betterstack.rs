@@ -10,7 +10,7 @@ use super::text::{join, link, lower};
 use super::{statuspage, times};
 use crate::alert::order::EventTime;
 
-/// The source `betterstack`.
+/// The source `betterstack`. Its senders can send the secret only in `Authorization` or `X-Candor-Token`.
 pub(super) const SOURCE: Source = Source::new("betterstack", |request, _| parse(&request.document()?));
 
 /// Parses a body.

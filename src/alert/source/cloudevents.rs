@@ -20,7 +20,7 @@ use crate::base::time::Timestamp;
 /// The number of events in one batch.
 const MAX: usize = 10_000;
 
-/// The source `cloudevents`.
+/// The source `cloudevents`. Its senders can also sign the request or put the secret into the query of the URL.
 pub(super) const SOURCE: Source = Source {
     verify: Some(verify),
     names_resources: true,

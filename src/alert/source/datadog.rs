@@ -31,7 +31,7 @@ const TEXT: [&str; 7] = [
 ];
 const LINK: [&str; 4] = ["link", "url", "alerturl", "eventurl"];
 
-/// The source `datadog`.
+/// The source `datadog`. Its senders can send the secret only in `Authorization` or `X-Candor-Token`.
 pub(super) const SOURCE: Source = Source::new("datadog", |request, _| parse(request));
 
 /// Parses a request.

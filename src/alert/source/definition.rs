@@ -18,7 +18,7 @@ type Verify = fn(&str, &Request, Timestamp) -> Proven;
 pub struct Source {
     /// The name of the source, which an integration stores.
     pub name: &'static str,
-    /// Parses a request.
+    /// Parses a request into alerts, or returns the reason why the request is not in the format of the source.
     pub(super) parse: Parse,
     /// Verifies a request that has none of the headers that every source accepts. None if the senders have no other way.
     pub(in crate::alert) verify: Option<Verify>,
@@ -35,7 +35,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Defines a source whose senders send POST and can prove who they are only with a header.
+    /// Defines a source whose senders send POST or PUT, and can prove who they are only with a header.
     pub(super) const fn new(name: &'static str, parse: Parse) -> Self {
         Source {
             name,

@@ -10,7 +10,7 @@ use super::text::{join, link};
 use super::times;
 use crate::alert::order::EventTime;
 
-/// The source `freshping`.
+/// The source `freshping`. Its senders can also put the secret into the query of the URL.
 pub(super) const SOURCE: Source = Source {
     verify: Some(proof::in_query),
     ..Source::new("freshping", |request, _| parse(&request.document()?))

@@ -10,7 +10,7 @@ use super::proof;
 use super::times;
 use crate::alert::order::EventTime;
 
-/// The source `freshstatus`.
+/// The source `freshstatus`. Its senders can also put the secret into the query of the URL.
 pub(super) const SOURCE: Source = Source {
     verify: Some(proof::in_query),
     ..Source::new("freshstatus", |request, _| parse(&request.document()?))

@@ -10,7 +10,7 @@ use super::text::{join, link, lower};
 use super::times;
 use crate::alert::order::EventTime;
 
-/// The source `gcp_monitoring`.
+/// The source `gcp_monitoring`. Its senders can also put the secret into the query of the URL.
 pub(super) const SOURCE: Source = Source {
     verify: Some(proof::in_query),
     ..Source::new("gcp_monitoring", |request, _| parse(&request.document()?))

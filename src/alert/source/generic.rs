@@ -32,7 +32,7 @@ const RESOLVED: [&str; 14] = [
     "false",
 ];
 
-/// The source `generic`.
+/// The source `generic`. Its senders can also sign the request, and a body can name resources itself.
 pub(super) const SOURCE: Source = Source {
     verify: Some(proof::signed),
     names_resources: true,

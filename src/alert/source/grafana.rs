@@ -15,7 +15,7 @@ use super::proof::{Proven, equal, fresh, hex, holds};
 use super::text::{join, link};
 use crate::base::time::Timestamp;
 
-/// The source `grafana`.
+/// The source `grafana`. Its senders can also sign the body.
 pub(super) const SOURCE: Source = Source {
     verify: Some(verify),
     ..Source::new("grafana", |request, _| parse(&request.document()?))

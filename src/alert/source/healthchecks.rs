@@ -26,7 +26,7 @@ const CODE: [&str; 9] = [
 const STATUS: [&str; 4] = ["status", "checkstatus", "state", "checkstate"];
 const NAME: [&str; 5] = ["name", "checkname", "namejson", "check", "title"];
 
-/// The source `healthchecks`.
+/// The source `healthchecks`. Its senders can use GET, and can also put the secret into the query of the URL.
 pub(super) const SOURCE: Source = Source {
     verify: Some(proof::in_query),
     by_get: true,

@@ -26,7 +26,7 @@ pub struct Mapping {
     /// The title, on one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The description.
+    /// The description, which can have several lines. If not set, the first of `text`, `description`, `message` and `details` is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// When the problem began: RFC 3339, or seconds or milliseconds since 1970.

@@ -44,7 +44,7 @@ const OUTPUT: [&str; 9] = [
     "summary",
 ];
 
-/// The source `nagios`.
+/// The source `nagios`. Its senders can send the secret only in `Authorization` or `X-Candor-Token`.
 pub(super) const SOURCE: Source = Source::new("nagios", |request, _| parse(request));
 
 /// Parses a request.

@@ -11,7 +11,7 @@ use super::text::{join, link, lower};
 use super::times;
 use crate::alert::order::EventTime;
 
-/// The source `new_relic`.
+/// The source `new_relic`. Its senders can send the secret only in `Authorization` or `X-Candor-Token`.
 pub(super) const SOURCE: Source = Source::new("new_relic", |request, _| parse(&request.document()?));
 
 /// Parses a body.

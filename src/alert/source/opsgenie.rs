@@ -13,7 +13,7 @@ use super::text::lower;
 use super::times;
 use crate::alert::order::EventTime;
 
-/// The source `opsgenie`.
+/// The source `opsgenie`. Its senders can send the secret only in `Authorization` or `X-Candor-Token`.
 pub(super) const SOURCE: Source = Source::new("opsgenie", |request, _| parse(&request.document()?));
 
 /// Parses a body.

@@ -32,7 +32,7 @@ pub fn routing_key(body: &[u8]) -> Option<String> {
 /// The name of the source.
 pub const NAME: &str = "pagerduty";
 
-/// The source `pagerduty`.
+/// The source `pagerduty`. Its senders can also sign the body, or send the routing key as the secret.
 pub(super) const SOURCE: Source = Source {
     verify: Some(verify),
     key: |request| routing_key(&request.body),

@@ -11,7 +11,7 @@ use super::text::{join, link, lower};
 use super::times;
 use crate::alert::order::EventTime;
 
-/// The source `pingdom`.
+/// The source `pingdom`. Its senders can also put the secret into the query of the URL.
 pub(super) const SOURCE: Source = Source {
     verify: Some(proof::in_query),
     ..Source::new("pingdom", |request, _| parse(&request.document()?))

@@ -324,7 +324,7 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Decodes base64.
+/// Decodes base64 with the standard alphabet. Returns None if the text is not valid base64.
 pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text.trim()).ok()
 }

@@ -15,7 +15,7 @@ use super::{Request, times};
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
-/// The source `sentry`.
+/// The source `sentry`. Its senders can also sign the body.
 pub(super) const SOURCE: Source = Source {
     verify: Some(verify),
     ..Source::new("sentry", |request, _| parse(request))

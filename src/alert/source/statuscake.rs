@@ -19,7 +19,7 @@ pub fn token(request: &Request) -> Option<String> {
     Fields::of(&body, &[]).ok()?.text(&["token"])
 }
 
-/// The source `statuscake`.
+/// The source `statuscake`. Its senders can use GET, and can also send the secret as the token in the form or in the query of the URL.
 pub(super) const SOURCE: Source = Source {
     verify: Some(verify),
     by_get: true,

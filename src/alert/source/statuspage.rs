@@ -14,7 +14,7 @@ use super::text::{from_html, link, lower};
 use super::times;
 use crate::alert::order::EventTime;
 
-/// The source `statuspage`.
+/// The source `statuspage`. Its senders can also put the secret into the query of the URL.
 pub(super) const SOURCE: Source = Source {
     verify: Some(proof::in_query),
     ..Source::new("statuspage", |request, _| parse(&request.document()?))

@@ -11,7 +11,7 @@ use super::text::link;
 use super::times;
 use crate::alert::order::EventTime;
 
-/// The source `updown`.
+/// The source `updown`. Its senders can also put the secret into the query of the URL.
 pub(super) const SOURCE: Source = Source {
     verify: Some(proof::in_query),
     ..Source::new("updown", |request, _| parse(&request.document()?))

@@ -17,7 +17,7 @@ use super::{Request, times};
 use crate::alert::order::EventTime;
 use crate::base::time::Timestamp;
 
-/// The source `uptime_kuma`.
+/// The source `uptime_kuma`. Its senders can use GET, and can send the secret only in `Authorization` or `X-Candor-Token`.
 pub(super) const SOURCE: Source = Source {
     by_get: true,
     ..Source::new("uptime_kuma", |request, _| parse(request))

@@ -16,7 +16,7 @@ const TYPE: [&str; 2] = ["alerttype", "type"];
 const WORD: [&str; 3] = ["alerttypefriendlyname", "status", "state"];
 const NAME: [&str; 3] = ["monitorfriendlyname", "friendlyname", "monitorname"];
 
-/// The source `uptimerobot`.
+/// The source `uptimerobot`. Its senders can use GET, and can also put the secret into the query of the URL.
 pub(super) const SOURCE: Source = Source {
     verify: Some(proof::in_query),
     by_get: true,

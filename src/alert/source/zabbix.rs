@@ -45,7 +45,7 @@ const TITLE: [&str; 8] = [
 const HOST: [&str; 5] = ["hostname", "host", "hostvisiblename", "hosthost", "host1"];
 const LINK: [&str; 4] = ["link", "url", "eventurl", "triggerurl"];
 
-/// The source `zabbix`.
+/// The source `zabbix`. Its senders can send the secret only in `Authorization` or `X-Candor-Token`.
 pub(super) const SOURCE: Source = Source::new("zabbix", |request, _| parse(request));
 
 /// Parses a request.

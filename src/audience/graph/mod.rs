@@ -56,7 +56,7 @@ pub(super) struct Account {
     pub there: bool,
 }
 
-/// An affected resource.
+/// A resource that the incident affects or affected. It counts as affected now if `removed_at` is None.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Affected {
     pub node: NodeIndex,

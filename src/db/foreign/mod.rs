@@ -40,11 +40,11 @@ const NOT_BUILT: &str =
 /// The kind of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// A PostgreSQL database.
+    /// A PostgreSQL database, which every build of Candor can read.
     Postgres,
     /// A MySQL or MariaDB database.
     Mysql,
-    /// An SQLite file.
+    /// A SQLite file on the machine that Candor runs on.
     Sqlite,
 }
 

@@ -134,7 +134,7 @@ enum Step {
     Sender,
     /// The command `RCPT TO`.
     Recipient,
-    /// The command `DATA`.
+    /// The command `DATA`, which asks the mail server to accept the content of the email.
     Data,
 }
 

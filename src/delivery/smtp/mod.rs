@@ -54,7 +54,7 @@ struct Open {
 
 /// What a mail server did with an email.
 enum Handed {
-    /// The outcome stands.
+    /// The outcome of the email is decided. No other server gets the email in this attempt.
     Done(Outcome),
     /// The server itself has a fault, and it has certainly not accepted the email. Another server may get it.
     NotTaken {

@@ -15,17 +15,17 @@ use crate::directory::ResourceRef;
 /// A JSON value. Its objects keep every field, even one that occurs twice.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
-    /// The value `null`.
+    /// The value `null`, which a selector never allows.
     Null,
     /// The value `true` or `false`.
     Bool(bool),
     /// A number, whose value does not matter.
     Number,
-    /// A string.
+    /// A string, after its escapes were decoded.
     Text(String),
-    /// An array.
+    /// An array, with its items in their order.
     List(Vec<Json>),
-    /// An object.
+    /// An object, with the names and values of its fields in their order.
     Object(Vec<(String, Json)>),
 }
 

@@ -26,7 +26,7 @@ pub use tree::{MAX_DEPTH, MAX_PARTS, MAX_TEXT, Part, Place, Spot, Test, Window};
 /// Checks that a time is given only together with a selector.
 ///
 /// # Errors
-/// `Invalid` at `/as_of` otherwise.
+/// `Invalid` at `/as_of` if a time is given without a selector.
 pub fn check_as_of(as_of: Option<Timestamp>, has_selector: bool) -> Result<()> {
     match as_of {
         Some(_) if !has_selector => Err(Error::invalid("/as_of", "is only for a selector; leave it out")),

@@ -41,7 +41,7 @@ impl Place {
 /// A value with the place where it was written. Two of them are equal if their values are equal.
 #[derive(Clone, Debug)]
 pub struct Spot<T> {
-    /// The value.
+    /// The value itself, without its place.
     pub value: T,
     /// Where the value was written.
     pub place: Place,

@@ -124,7 +124,7 @@ pub struct RunError {
     /// The name of the column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
-    /// What is wrong.
+    /// What is wrong, in words. It never contains a value of the row, because that can be an email address.
     pub detail: String,
 }
 

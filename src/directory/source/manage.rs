@@ -36,7 +36,7 @@ pub(super) const LEFT_OUT_PERCENT: i64 = 10;
 /// The default number of seconds after which the data of a source counts as stale.
 pub(super) const STALE_AFTER: i64 = 24 * 3600;
 
-/// A new source.
+/// A source of the directory that is to be created.
 #[derive(Clone, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSource {
@@ -78,7 +78,7 @@ pub struct NewSource {
 #[derive(Clone, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceChange {
-    /// The new name.
+    /// The new name of the source. It must be unique and have at most 500 characters.
     #[serde(default)]
     pub name: Option<String>,
     /// The whole new URL, including the password.
@@ -105,7 +105,7 @@ pub struct SourceChange {
 /// A new source. The secret of a service is shown only in this answer.
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct CreatedSource {
-    /// The source.
+    /// The source that was created.
     #[serde(flatten)]
     pub source: Source,
     /// The secret that signs the requests to a service. The answer to a repeat of the request omits it and

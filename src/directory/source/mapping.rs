@@ -162,7 +162,7 @@ fn reference(row: &mut Map<String, Value>, name: &str) -> Result<(), Vec<Wrong>>
 /// Turns a row into an import line.
 ///
 /// # Errors
-/// The errors, by column.
+/// The columns whose values are missing or wrong, each with the reason.
 pub(crate) fn line<'a>(
     kind: LineKind,
     cells: impl IntoIterator<Item = (&'a str, &'a Value)>,

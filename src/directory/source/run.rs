@@ -93,7 +93,7 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// Somebody requested it.
+    /// Somebody requested the run.
     Request,
     /// The scheduled time had come.
     Schedule,
@@ -122,7 +122,7 @@ pub struct Progress {
 pub struct Run {
     /// The ID of the run.
     pub id: RunId,
-    /// The source.
+    /// The ID of the source that the run reads.
     pub source: SourceId,
     /// The state of the run.
     pub state: State,

@@ -6,7 +6,7 @@
 pub enum Schedule {
     /// The source is only read when somebody requests it.
     Never,
-    /// Every 15 minutes.
+    /// The schedule has a time every 15 minutes: `*/15 * * * *`.
     QuarterHourly,
     /// Every hour, at this minute.
     Hourly(u8),

@@ -31,14 +31,14 @@ pub struct SourceAge {
 /// A source with the state of its data.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct SourceStatus {
-    /// The source.
+    /// The source that the state is about.
     #[serde(flatten)]
     pub source: Source,
     /// Seconds since the time that the data is from. Null if the source was never read successfully.
     pub age_seconds: Option<i64>,
     /// Whether the data is older than allowed, or the source was never read successfully.
     pub stale: bool,
-    /// The newest run.
+    /// The newest run of the source, which can still be active. Null if there was none.
     pub last_run: Option<Run>,
     /// The ID of the run that waits for a confirmation.
     pub needs_confirmation: Option<String>,

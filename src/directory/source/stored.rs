@@ -16,7 +16,7 @@ use crate::directory::line::LineKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
-    /// A PostgreSQL database.
+    /// A PostgreSQL database that is read with queries.
     Postgres,
     /// A MySQL or MariaDB database.
     Mysql,

@@ -31,7 +31,7 @@ pub(super) struct Mail {
     pub(super) status: Vec<String>,
     /// The message/delivery-status parts of messages inside it.
     pub(super) wrapped_status: Vec<String>,
-    /// The message/feedback-report parts.
+    /// The message/feedback-report parts (RFC 5965), of the email itself and of messages directly inside it.
     pub(super) feedback: Vec<String>,
     /// The texts for people, decoded. HTML is without its tags.
     pub(super) texts: Vec<String>,

@@ -8,7 +8,7 @@ use super::field::Field;
 use super::form::Form;
 use crate::base::error::{Error, FieldError, Result, misfit};
 
-/// The form.
+/// The fields of the form: one text field, `json`, which contains the whole body of the API request.
 pub const AS_JSON: &[Field] = &[Field::own(
     "json",
     "As JSON",

@@ -45,7 +45,7 @@ pub(super) enum Kind {
     Clock { needed: Option<&'static str> },
     /// The time zone of the times of the form. It is not in the body.
     Zone,
-    /// Conditions on alerts.
+    /// Conditions on alerts, each on a row with a field, a condition and a value.
     Matchers,
     /// Resources, one on each line.
     Resources,

@@ -44,7 +44,7 @@ pub struct Form {
 
 /// What became of a form that was sent.
 pub enum Saved<R> {
-    /// It was stored.
+    /// The content of the form was stored. The value is the result.
     Done(R),
     /// It has errors, and is shown again.
     Again(Form),

@@ -229,7 +229,7 @@ const GUIDES: [Guide; 29] = [
     ),
 ];
 
-/// All guides.
+/// Returns the guides of all sources that have one.
 pub fn all() -> &'static [Guide] {
     static ALL: [Guide; GUIDES.len()] = GUIDES;
     &ALL

@@ -13,11 +13,11 @@ use crate::http::problem::Answer;
 pub struct Once<'a> {
     /// The part of the navigation.
     pub part: &'a str,
-    /// What was made.
+    /// The title of the page, which says what was created or added, for example `The token is created`.
     pub title: &'a str,
     /// What to do with the secret.
     pub text: &'a str,
-    /// The secret.
+    /// The secret, or the URL that contains it.
     pub secret: &'a ShownOnce,
     /// Texts to paste elsewhere, each with a label. They can contain the secret.
     pub snippets: Vec<(&'a str, String)>,

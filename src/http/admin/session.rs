@@ -77,7 +77,7 @@ pub async fn guard(
 enum Instead {
     /// The request may go on.
     Nothing,
-    /// This is answered.
+    /// Candor returns this answer, because it serves no page for the method and the path of the request.
     Answer(HttpResponse),
     /// Somebody has to sign in first.
     SignIn(web::Data<App>),

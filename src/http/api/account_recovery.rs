@@ -32,15 +32,15 @@ pub(in crate::http) struct AccountIncident {
     pub incident: IncidentId,
     /// The number of the incident.
     pub number: i64,
-    /// The title.
+    /// The title of the incident, for the people who work on it. Customers do not see it.
     pub title: String,
-    /// The severity.
+    /// The severity of the incident: `critical`, `major` or `minor`.
     pub severity: Severity,
     /// The state of the work.
     pub status: Status,
     /// When customers began to be affected.
     pub started_at: Timestamp,
-    /// The numbers.
+    /// The numbers of the account's resources and people in this incident.
     #[serde(flatten)]
     pub of: OfAccount,
 }

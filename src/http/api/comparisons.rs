@@ -332,7 +332,7 @@ async fn apply(
 pub struct Preview {
     /// The numbers of what would become affected.
     pub applied: Applied,
-    /// Their accounts.
+    /// The number of accounts that own these resources. 0 if the comparison is about people.
     pub accounts: usize,
     /// The people who would be notified because of them.
     pub people: usize,

@@ -334,16 +334,16 @@ struct ImpactParams {
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(untagged)]
 enum ImpactPage {
-    /// Resources.
+    /// A page of resources, if `by` is `resource`.
     Resources {
-        /// The resources.
+        /// The resources of this page, each with the time for which it was impaired.
         items: Vec<OfResource>,
         /// Send this value as `cursor` to get the next page. Null on the last page.
         next_cursor: Option<String>,
     },
-    /// Accounts.
+    /// A page of accounts, if `by` is `account`.
     Accounts {
-        /// The accounts.
+        /// The accounts of this page, each with the time for which its resources were impaired.
         items: Vec<OfAccount>,
         /// Send this value as `cursor` to get the next page. Null on the last page.
         next_cursor: Option<String>,

@@ -58,7 +58,7 @@ pub(in crate::http) enum ReportFormat {
     /// JSON, with the sections.
     #[default]
     Json,
-    /// Markdown.
+    /// Markdown, as one text with the title and the sections.
     Md,
     /// One HTML file that needs nothing else, to be printed or passed on.
     Html,
@@ -154,7 +154,7 @@ async fn due(app: web::Data<App>) -> Answer<Json<ReportsDue>> {
 /// A report that is prefilled from the record of an incident. It has the form in which a report is written.
 #[derive(Serialize, utoipa::ToSchema)]
 struct ReportDraft {
-    /// The title.
+    /// The title of the report, which is the headline of the incident. Without a headline, it is the title of the incident.
     title: String,
     /// The sections. What the record does not know is empty.
     sections: Vec<Section>,

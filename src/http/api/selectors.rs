@@ -47,7 +47,7 @@ async fn count(app: web::Data<App>, body: Json<CountRequest>) -> Answer<Json<Sel
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CountPeopleRequest {
-    /// The selector.
+    /// The selector over people, as an object or as text.
     #[schema(value_type = PeopleSelectorSchema)]
     selector: selector::Json,
     /// Evaluates the selector as of this time. If not set, it is evaluated as of now.

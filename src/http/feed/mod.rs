@@ -149,7 +149,7 @@ async fn mine(app: web::Data<App>, by: By) -> Answer<Json<MinePage>> {
     Ok(Json(MinePage { url, expires_at }))
 }
 
-/// No query parameters.
+/// The query of an operation that accepts no query parameters.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}

@@ -12,7 +12,7 @@ use site::Site;
 /// Something that the public can read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
-    /// The page.
+    /// The first page of the status page, in this language.
     Home(Language),
     /// The page of an incident, by its number.
     Incident(Language, i64),
@@ -31,9 +31,9 @@ pub enum Address {
 /// What is at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
-    /// The media type.
+    /// The media type, for the header `Content-Type`, with the character set.
     pub media: &'static str,
-    /// The text.
+    /// The content of the file, as text: HTML, JSON, XML or an iCalendar.
     pub text: String,
     /// The path where it is now, if the address has moved. The text then says so.
     pub moved: Option<String>,

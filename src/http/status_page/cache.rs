@@ -27,9 +27,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// A file as it is served.
 pub struct File {
-    /// The media type.
+    /// The media type, for the header `Content-Type`, with the character set.
     pub media: &'static str,
-    /// The content.
+    /// The content of the file, as the body of the response.
     pub body: Bytes,
     /// The entity tag, with its quotes.
     pub etag: String,

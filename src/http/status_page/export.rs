@@ -140,7 +140,7 @@ pub async fn export(db: &Db, site: Site, folder: PathBuf) -> Result<usize> {
 /// Where and when the status page is exported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportSettings {
-    /// The folder.
+    /// The folder that each export replaces, from the setting `CANDOR_STATUS_EXPORT_DIR`.
     pub folder: PathBuf,
     /// A cron expression in UTC. The page is also exported after each change.
     pub schedule: String,

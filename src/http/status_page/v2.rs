@@ -15,20 +15,20 @@ use crate::status::post::{Post, States};
 use crate::status::{ComponentState, Indicator, Maintenance, MaintenanceState, PublicIncident, StatusPage};
 
 word_enum! {
-    /// A document.
+    /// A document of this API. Its word is the part of its path between `/api/v2/` and `.json`.
     #[derive(PartialOrd, Ord)]
     Document, "a document" {
         /// Everything that is so now.
         Summary = "summary",
         /// How bad everything together is.
         Status = "status",
-        /// The components.
+        /// All components and their groups, each with its state now.
         Components = "components",
-        /// The newest incidents.
+        /// The newest incidents, also resolved ones, at most 50.
         Incidents = "incidents",
         /// The incidents that are not resolved.
         Unresolved = "incidents/unresolved",
-        /// The planned maintenances.
+        /// The public planned maintenances that are in progress or still to come.
         Maintenances = "scheduled-maintenances",
     }
 }
@@ -37,7 +37,7 @@ word_enum! {
 const INCIDENTS: usize = 50;
 
 impl Document {
-    /// All documents.
+    /// All documents that Candor serves in this format.
     pub const ALL: [Document; 6] = [
         Document::Summary,
         Document::Status,

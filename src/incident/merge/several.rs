@@ -47,7 +47,7 @@ pub struct MergedSeveral {
     pub into: IncidentId,
     /// What counts for that incident from now on, of all of them together.
     pub moved: Moved,
-    /// The incidents.
+    /// The incidents that are merged, in the order of the request. With `dry_run`, they are those that would be merged.
     pub merged: Vec<OneMerged>,
     /// Whether nothing was changed.
     pub dry_run: bool,

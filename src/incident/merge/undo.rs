@@ -32,7 +32,7 @@ pub struct Unmerged {
 /// An incident that is merged into another one.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct MergedHere {
-    /// The incident.
+    /// The incident that is merged. Its status is `merged`.
     pub incident: Incident,
     /// When it was merged.
     pub merged_at: Timestamp,

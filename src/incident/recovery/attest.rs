@@ -40,7 +40,7 @@ word_enum! {
         Open = "open",
         /// Another person confirmed it.
         Confirmed = "confirmed",
-        /// It was withdrawn.
+        /// A person withdrew the attestation before another person confirmed it.
         Withdrawn = "withdrawn",
     }
 }
@@ -64,7 +64,7 @@ pub struct NewAttestation {
     pub reason: String,
 }
 
-/// An attestation.
+/// The statement of one person that resources are recovered. It makes them recovered only when another person confirms it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = RecoveryAttestation)]
 pub struct Attestation {

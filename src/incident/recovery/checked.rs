@@ -24,7 +24,7 @@ const CHUNK: usize = 500;
 pub struct Passed<'a> {
     /// The name of the check.
     pub name: &'a str,
-    /// When it passed.
+    /// When the check passed. This is the time of the evidence.
     pub at: Timestamp,
     /// The keys of the resources that the check is about.
     pub about: &'a [i64],

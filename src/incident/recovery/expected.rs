@@ -29,7 +29,7 @@ pub(super) enum Verdict {
     ChecksumType(String),
     /// No given value can be compared, with what is expected.
     NothingComparable(String),
-    /// Nothing is expected.
+    /// No expected value of the resource is known.
     NothingExpected,
 }
 

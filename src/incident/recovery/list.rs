@@ -70,12 +70,14 @@ pub struct Change {
     pub happened_at: Timestamp,
     /// When Candor recorded it.
     pub recorded_at: Timestamp,
-    /// What says so: a comparison, the source of a line of evidence, a batch, a check, or an attestation.
+    /// What says so: a comparison, the source of a line of evidence, a batch, a check, an attestation, a merge (`merge of #7`), or that the
+    /// resource became affected (`affected by the incident`).
     pub source: String,
-    /// What was observed.
+    /// The evidence as an object, for example with the observed size and checksum, with the passed check, or with the names of the two
+    /// people who attested it. Null if the change has no evidence, for example the change of a batch.
     #[schema(value_type = Option<Object>)]
     pub observed: Option<Value>,
-    /// Who recorded it.
+    /// The name of the token, of the integration, or of the part of Candor that recorded the change.
     pub by: String,
 }
 

@@ -25,7 +25,7 @@ pub struct Observation {
     pub observed_at: Timestamp,
 }
 
-/// What observations changed.
+/// The numbers of resources whose state changed, and did not change, because of observations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = RecoveryObserved)]
 pub struct Observed {

@@ -11,7 +11,7 @@ use crate::base::id::IncidentId;
 use crate::db::keyed;
 use crate::db::{Conn, Statement};
 
-/// An account.
+/// The account that an affected resource belongs to, by itself or through a parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::incident) struct Owner {
     pub id: String,

@@ -39,7 +39,7 @@ pub(super) struct Row {
     pub attested: bool,
 }
 
-/// What evidence did.
+/// What evidence or an impairment changed in the state of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// The resource became recovered.
@@ -59,9 +59,9 @@ pub(super) enum Effect {
 /// Where a change comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cause<'a> {
-    /// When it happened.
+    /// When the change happened: for evidence, when it was observed.
     pub at: Timestamp,
-    /// What says so.
+    /// What says so, for example a comparison, the source of a line of evidence, a batch, a check, or an attestation.
     pub source: &'a str,
     /// What was seen, as JSON.
     pub evidence: Option<&'a str>,

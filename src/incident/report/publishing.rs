@@ -29,14 +29,14 @@ pub struct Publish {
     pub allow_names: bool,
 }
 
-/// A published report.
+/// A published report, as it was when an operator published it. Later changes of the report are not in it.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Published {
     /// The number of the incident.
     pub number: i64,
-    /// The title.
+    /// The title of the report when it was published.
     pub title: String,
-    /// The public sections.
+    /// The sections for the public that had a text when the report was published, in order.
     pub sections: Vec<Section>,
     /// When the report was published.
     pub published_at: Timestamp,

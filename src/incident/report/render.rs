@@ -10,9 +10,9 @@ use crate::incident::Incident;
 pub enum Block {
     /// A paragraph, which may have several lines.
     Paragraph(String),
-    /// A list.
+    /// A list with bullets: the text of each item.
     List(Vec<String>),
-    /// A numbered list.
+    /// A numbered list: the text of each item, without its number.
     Numbered(Vec<String>),
     /// A table: the head, and the rows.
     Table(Vec<String>, Vec<Vec<String>>),

@@ -35,15 +35,15 @@ word_enum! {
         Summary = "summary",
         /// Who and what was affected, and for how long.
         Impact = "impact",
-        /// What happened when.
+        /// The timeline: what happened at which time.
         Timeline = "timeline",
         /// How the incident was detected.
         Detection = "detection",
-        /// Why it happened.
+        /// The root causes: why the incident happened.
         RootCauses = "root_causes",
-        /// What went well.
+        /// What went well in the response to the incident.
         WentWell = "went_well",
-        /// What went wrong.
+        /// What went wrong in the response to the incident.
         WentWrong = "went_wrong",
         /// Where we got lucky.
         Lucky = "lucky",
@@ -71,7 +71,7 @@ pub struct Section {
     /// What the section is about. It can be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<SectionKind>,
-    /// The heading.
+    /// The heading of the section. It must not be empty.
     pub heading: String,
     /// The text. Paragraphs are separated by empty lines. Lines that begin with `- `, with `1. ` or with `|` are a list, a numbered list or a
     /// table.
@@ -93,11 +93,11 @@ pub struct ReportInput {
 /// A report as one audience reads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Report {
-    /// The title.
+    /// The title of the report. Every audience reads it.
     pub title: String,
     /// The sections that this audience may read.
     pub sections: Vec<Section>,
-    /// The audience.
+    /// The audience that reads this report: `internal`, `customer` or `public`.
     pub audience: Audience,
     /// When the public version was last published. Null if it is not published.
     pub published_at: Option<Timestamp>,
@@ -115,7 +115,7 @@ pub struct Report {
 pub struct Correction {
     /// When the corrected report was published.
     pub at: Timestamp,
-    /// What was corrected.
+    /// What was corrected, as an operator wrote it, in at most 1,000 characters.
     pub note: String,
 }
 

@@ -18,11 +18,11 @@ use crate::incident;
 pub struct ReportVersion {
     /// The number of the version, from 1.
     pub number: i64,
-    /// The title.
+    /// The title of the report in this version.
     pub title: String,
     /// All sections, with the audience of each.
     pub sections: Vec<Section>,
-    /// Who saved it.
+    /// The name of the token that saved the version.
     pub author: String,
     /// When it was saved.
     pub at: Timestamp,
@@ -46,7 +46,7 @@ word_enum! {
 pub struct ReportLine {
     /// What happened to it.
     pub change: DiffChange,
-    /// The line.
+    /// The text of the line, without the line break.
     pub text: String,
 }
 

@@ -16,7 +16,7 @@ pub type Place = (NoticeId, i64);
 pub struct HistoryEntry {
     /// The incident that the notice is about.
     pub incident: HistoryIncident,
-    /// The notice.
+    /// The ID of the notice.
     pub notice: NoticeId,
     /// The phase of the notice.
     pub phase: Phase,
@@ -121,7 +121,7 @@ pub struct HistoryAnswer {
 /// The correction of a notice, to the same recipient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct HistoryCorrection {
-    /// The correction.
+    /// The ID of the notice that is the correction.
     pub notice: NoticeId,
     /// The state of its delivery to the recipient.
     pub state: DeliveryState,

@@ -13,9 +13,9 @@ use crate::base::text::one_line;
 pub(super) enum Shape {
     /// The whole email, which is the root of all paths.
     Mail,
-    /// The incident.
+    /// The incident, with the fields `number` and `severity`.
     Incident,
-    /// The recipient.
+    /// The recipient, with the field `name`.
     Recipient,
     /// The action that customers need to take.
     Action,
@@ -41,7 +41,7 @@ pub(super) enum Shape {
     Sentences,
     /// The brand of the sender.
     Brand,
-    /// The planned maintenance.
+    /// The planned maintenance. An email has it only in the phase `maintenance`.
     Maintenance,
     /// A text, a number, a truth value or a list of texts. It has no fields.
     Plain,

@@ -112,7 +112,8 @@ enum Place {
     /// After a block inside a tag whose branches end at different places between attributes. If `spaced` is set, each branch
     /// ends with white space.
     Joined { kind: Kind, spaced: bool },
-    /// In a comment.
+    /// In an HTML comment, `<!-- … -->`. `dashes` and `bang` describe its last characters, which may become its end. `fresh` means that it
+    /// contains only dashes or nothing yet.
     Comment { dashes: u8, bang: bool, fresh: bool },
     /// In a declaration, such as `<!doctype …>`, `<?…>` or `<![if …]>`.
     Declaration,

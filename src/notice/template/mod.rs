@@ -96,9 +96,9 @@ impl Phase {
 pub struct Source {
     /// The subject, which is one line.
     pub subject: String,
-    /// The text body.
+    /// The template of the plain text body: at most 65,536 bytes, and not empty.
     pub text: String,
-    /// The HTML body.
+    /// The template of the HTML body: at most 65,536 bytes, and not empty.
     pub html: String,
 }
 
@@ -228,7 +228,7 @@ pub struct MailContext {
 pub struct MailMaintenance {
     /// What the email says about it: announced, moved, cancelled, begun or over.
     pub change: &'static str,
-    /// What is maintained.
+    /// The title of the maintenance, which says in words for customers what is maintained.
     pub title: String,
     /// When it starts, in the time zone of the recipient and in UTC.
     pub starts: String,
@@ -423,9 +423,9 @@ pub struct MailSection {
 pub struct Rendered {
     /// The subject, which is one line.
     pub subject: String,
-    /// The text body.
+    /// The plain text body, as it is sent.
     pub text: String,
-    /// The HTML body.
+    /// The HTML body, as it is sent.
     pub html: String,
 }
 

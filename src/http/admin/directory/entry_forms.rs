@@ -57,11 +57,11 @@ pub(super) fn split<T: DeserializeOwned, const N: usize>(
 pub(super) struct New<T, R> {
     /// The word for it.
     pub word: &'static str,
-    /// Checks its fields.
+    /// Checks the fields of the input, and adds an error for each wrong one.
     pub check: Checks<T>,
     /// Returns whether there is one with this ID.
     pub exists: fn(&mut Conn, &str) -> bool,
-    /// Stores it.
+    /// Stores the account or the person under this ID. Returns what was stored, and whether it is new.
     pub put: fn(&mut Tx<'_>, &ExternalId, &T) -> Result<(R, bool)>,
 }
 

@@ -56,7 +56,7 @@ pub(super) const MEMBER: &[Field] = &[
     Field::text("person", "Person", "The ID of a person in the directory."),
     ROLE,
 ];
-/// The role alone.
+/// The field of the form that changes the role of a member.
 pub(super) const ONLY_ROLE: &[Field] = &[ROLE];
 
 const MEMBER_TEXT: &str = "If the person has a role already, this changes it.";

@@ -32,7 +32,7 @@ pub(super) fn routes(pages: &mut Pages) {
 /// What was typed into the forms below the report, and why it was refused.
 #[derive(Default)]
 pub(super) struct Typed {
-    /// What is corrected.
+    /// The note that says what is corrected, as it was typed. Empty if the report is published without a note.
     pub note: String,
     /// Whether the public sections may contain names of our own people.
     pub allow_names: bool,

@@ -18,7 +18,7 @@ use crate::incident::affected::Unresolved;
 use crate::notice::{AskedPeople, Notice, Overview, Restorations};
 use crate::now::{Approval, Numbers, People};
 
-/// The results.
+/// The results that are computed from the whole audience of an incident.
 pub(super) struct Whole {
     pub people: Arc<People>,
     pub counts: Counts,

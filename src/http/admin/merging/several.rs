@@ -35,7 +35,7 @@ pub(super) struct Given {
     into: Option<i64>,
 }
 
-/// What was chosen.
+/// What the form contains: the number of the incident to merge into, the reason, and the incidents to merge.
 #[derive(Default)]
 struct Chosen {
     into: String,

@@ -27,7 +27,7 @@ const ROWS: i64 = 200;
 const ALERT: &str = "alert.";
 const RESOURCE: &str = "resource.";
 
-/// What was chosen.
+/// What the form contains: the title of the new incident, the IDs of alerts, and resources as `TYPE ID`.
 #[derive(Default)]
 struct Chosen {
     title: String,

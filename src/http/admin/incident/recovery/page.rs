@@ -201,7 +201,7 @@ fn read(
     })
 }
 
-/// Shows the page.
+/// Answers with the recovery page. `outcome` contains each form that was refused, and why nothing was changed.
 pub(super) async fn answer(
     app: &App,
     by: &SignedIn,
