@@ -161,9 +161,8 @@ async fn meanwhile(app: &TestApp, hook: &str, changes: impl Future<Output = ()>)
 async fn rules_that_change_while_an_alert_is_matched_count(env: Env) {
     let app = TestApp::start(&env).await;
     let (_, hook) = hook(&app, "generic").await;
-    for n in 0..3 {
-        rule(&app, &format!("Heavy {n}"), vec![heavy(n)], "record").await;
-    }
+    // One heavy rule leaves time for a change, and is far from the limit for one body on a slow machine too.
+    rule(&app, "Heavy", vec![heavy(0)], "record").await;
     let this = json!({"field": "title", "matches": "hea.y"});
     let last = rule(&app, "This one", vec![this.clone()], "open").await;
     let answer = meanwhile(&app, &hook, async {
@@ -211,9 +210,7 @@ async fn rules_that_change_while_an_alert_is_matched_count(env: Env) {
 async fn a_silence_that_begins_while_an_alert_is_matched_counts(env: Env) {
     let app = TestApp::builder(&env).at(NOW).start().await;
     let (_, hook) = hook(&app, "generic").await;
-    for n in 0..3 {
-        rule(&app, &format!("Heavy {n}"), vec![heavy(n)], "record").await;
-    }
+    rule(&app, "Heavy", vec![heavy(0)], "record").await;
     let new = json!({"matchers": [{"field": "title", "is": "heavy"}], "reason": "We know", "until": LATER});
     let answer = meanwhile(&app, &hook, async {
         app.post("/api/v1/silences", new.clone()).await.expect(201);

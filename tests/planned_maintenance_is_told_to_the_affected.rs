@@ -487,6 +487,29 @@ async fn the_pages_do_the_same(env: Env) {
         "{page}"
     );
     browser.page(&format!("{notice}/write")).await;
+    // The form of a maintenance window has the title, the times and the resources.
+    let window = browser.page(&format!("{one}/window")).await;
+    for filled in [
+        "Move of &lt;b&gt;",
+        "2024-03-20T19:00",
+        "2024-03-20T20:00",
+        "project stage",
+    ] {
+        assert!(window.contains(filled), "{filled} in {window}");
+    }
+    let filled = [
+        ("name", "Move"),
+        ("resources", "project stage"),
+        ("from", "2024-03-20T19:00"),
+        ("until", "2024-03-20T20:00"),
+        ("time_zone", "UTC"),
+    ];
+    browser
+        .send_from(&format!("{one}/window"), "/admin/quiet/windows", &filled)
+        .await
+        .expect(303);
+    let windows = app.all("/api/v1/maintenance-windows").await;
+    assert_eq!(windows[0]["from"], "2024-03-20T19:00:00Z");
     let times = [
         ("starts_at", "2024-03-21T22:00"),
         ("ends_at", "2024-03-21T23:00"),

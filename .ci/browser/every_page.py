@@ -73,7 +73,7 @@ def planned(service):
     logo = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 80 20"><path d="M0 0h80v20z"/></svg>'
     service.call("PUT", "/api/v1/brand/logo", logo, media="image/svg+xml")
     return [
-        page, f"{page}/affected", f"{page}/move", f"{page}/cancel", f"{page}/write", "/admin/maintenances", "/admin/maintenances/new", "/admin/brand",
+        page, f"{page}/affected", f"{page}/window", f"{page}/move", f"{page}/cancel", f"{page}/write", "/admin/maintenances", "/admin/maintenances/new", "/admin/brand",
         "/admin/feed-keys", "/admin/feed-keys/new", "/admin/directory/accounts/nyota/contacts", "/admin/status-page/components/new",
     ]
 

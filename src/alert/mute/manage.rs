@@ -23,7 +23,7 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The longest duration of each occurrence of a maintenance window with a schedule, in seconds: one week.
 const LONGEST_TURN: i64 = 7 * 24 * 3600;
 /// The number of resources that one maintenance window can name.
-const MAX: usize = 500;
+pub const MAX_RESOURCES: usize = 500;
 /// The number of silences and maintenance windows that can exist at the same time without having ended.
 const MAX_OPEN: i64 = 1_000;
 
@@ -104,7 +104,7 @@ pub fn check_window(conn: &mut Conn, new: &NewWindow, now: Timestamp) -> Result<
         let detail = "give matchers or resources, because the window would otherwise apply to every alert";
         check.errors.push(FieldError::at("/matchers", detail));
     }
-    if new.resources.len() > MAX {
+    if new.resources.len() > MAX_RESOURCES {
         check
             .errors
             .push(FieldError::at("/resources", "has more than 500 resources"));

@@ -21,7 +21,7 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::quiet_periods as q;
 use crate::directory::resource;
-pub use manage::{check_silence, check_window, end, get, list, open_window, silence};
+pub use manage::{MAX_RESOURCES, check_silence, check_window, end, get, list, open_window, silence};
 use period::MuteRow;
 pub use period::{Kind, Mute, MuteState, NewSilence, NewWindow, Silence, Window};
 

@@ -329,7 +329,7 @@ async fn show(app: web::Data<App>, by: SignedIn, InPath(id): InPath<MaintenanceI
             "cancel": (may && cancellable).then(|| format!("{path}/cancel")),
             "change": (may && cancellable).then(|| format!("{path}/affected")),
             "by_hand": by_hand.filter(|_| may),
-            "window": (may && movable).then_some("/admin/quiet/windows/new"),
+            "window": (may && movable).then(|| format!("{path}/window")),
         }),
     )
 }

@@ -1,4 +1,5 @@
-//! `/admin/quiet/…/new`: the forms for a new silence and a new maintenance window.
+//! `/admin/quiet/…/new`: the forms for a new silence and a new maintenance window. `/admin/maintenances/…/window` is the second one, filled in
+//! for a planned maintenance.
 //!
 //! A time always has its time zone.
 
@@ -17,7 +18,10 @@ use crate::auth::Role;
 use crate::base::time::Timestamp;
 use crate::http::App;
 use crate::http::admin_page::Pages;
+use crate::http::ids::{InPath, MaintenanceId};
 use crate::http::problem::Answer;
+use crate::incident::affected;
+use crate::maintenance;
 
 pub(super) fn routes(pages: &mut Pages) {
     pages
@@ -25,6 +29,7 @@ pub(super) fn routes(pages: &mut Pages) {
         .send("/quiet/silences", Role::Operator, silence)
         .does(&["POST /api/v1/silences"])
         .show("/quiet/windows/new", Role::Operator, new_window)
+        .show("/maintenances/{id}/window", Role::Operator, window_of_maintenance)
         .send("/quiet/windows", Role::Operator, window)
         .does(&["POST /api/v1/maintenance-windows"]);
 }
@@ -116,8 +121,9 @@ async fn silence(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     }
 }
 
-fn window_page(app: &App, by: &SignedIn, form: Form) -> Answer<HttpResponse> {
-    let explained = "Alerts about the resources under maintenance open no incident. They join an incident that is already open for them, and are otherwise only recorded.";
+const EXPLAINED: &str = "Alerts about the resources under maintenance open no incident. They join an incident that is already open for them, and are otherwise only recorded.";
+
+fn window_page(app: &App, by: &SignedIn, form: Form, explained: &str) -> Answer<HttpResponse> {
     let at = Use {
         action: format!("{PATH}/windows"),
         button: "Create maintenance window",
@@ -127,7 +133,40 @@ fn window_page(app: &App, by: &SignedIn, form: Form) -> Answer<HttpResponse> {
 }
 
 async fn new_window(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
-    window_page(&app, &by, fresh(WINDOW, &by, app.clock().now()))
+    window_page(&app, &by, fresh(WINDOW, &by, app.clock().now()), EXPLAINED)
+}
+
+/// The form for the time and the resources of a planned maintenance.
+async fn window_of_maintenance(
+    app: web::Data<App>,
+    by: SignedIn,
+    InPath(id): InPath<MaintenanceId>,
+) -> Answer<HttpResponse> {
+    let (planned, affected) = app
+        .db
+        .read(move |conn| {
+            let planned = maintenance::get(conn, &id.0)?;
+            // One more than a window can name shows that there are too many.
+            let most = i64::try_from(mute::MAX_RESOURCES)
+                .unwrap_or(i64::MAX)
+                .saturating_add(1);
+            Ok((planned, affected::list(conn, &id.0, None, None, most)?))
+        })
+        .await?;
+    let local = zone(by.zone()).unwrap_or(jiff::tz::TimeZone::UTC);
+    let form = fresh(WINDOW, &by, app.clock().now())
+        .with("name", &*planned.title)
+        .with("from", planned.starts_at.clock_in(&local))
+        .with("until", planned.ends_at.clock_in(&local));
+    if affected.len() > mute::MAX_RESOURCES {
+        let explained = format!(
+            "{EXPLAINED} The planned maintenance affects more than {} resources: write matchers, or the resources that they are a part of.",
+            mute::MAX_RESOURCES
+        );
+        return window_page(&app, &by, form, &explained);
+    }
+    let lines: Vec<String> = affected.iter().map(|one| one.resource.to_string()).collect();
+    window_page(&app, &by, form.with("resources", lines.join("\n")), EXPLAINED)
 }
 
 async fn window(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
@@ -144,6 +183,6 @@ async fn window(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
             &format!("{PATH}#windows"),
             "The maintenance window is created.",
         )),
-        Saved::Again(form) => window_page(&app, &by, form),
+        Saved::Again(form) => window_page(&app, &by, form, EXPLAINED),
     }
 }
