@@ -378,7 +378,7 @@ async fn all_resources_are_listed_behind_the_first(env: Env) {
     let visit = Visit::by_mail(&app, &mails[0]).await;
     // What became affected later is not shown before somebody tells the person of it. What is not affected any more is not listed.
     import(&[film(231)]).await;
-    app.set_clock("2024-03-14T13:00:00Z");
+    app.set_clock("2024-03-14T12:30:00Z");
     let later = json!({"resources": [{"type": "file", "id": "f231"}]});
     app.post(&format!("{path}/affected"), later).await.expect(200);
     app.delete(&format!("{path}/affected/file/f200"))
