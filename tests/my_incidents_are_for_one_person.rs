@@ -400,8 +400,14 @@ async fn all_resources_are_listed_behind_the_first(env: Env) {
         [&first, &second].map(|page| page.matches("<bdi>Film ").count()),
         [200, 29]
     );
-    assert!(first.contains("href=\"/mine/incidents/1?from=200\""), "{first}");
-    assert!(second.contains("href=\"/mine/incidents/1?from=0\""), "{second}");
+    assert!(
+        first.contains("href=\"/mine/incidents/1?from&#x3D;200\""),
+        "{first}"
+    );
+    assert!(
+        second.contains("href=\"/mine/incidents/1?from&#x3D;0\""),
+        "{second}"
+    );
     for hidden in ["Film 200", "Film 231", "Of others"] {
         assert!(!first.contains(hidden) && !second.contains(hidden), "{hidden}");
     }

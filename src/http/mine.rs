@@ -427,7 +427,7 @@ pub async fn save(app: web::Data<App>, req: HttpRequest, payload: web::Payload) 
 
 /// Ends the session of this browser.
 #[utoipa::path(tag = "Public", security(()), request_body(content = String, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 401, description = "A page that says how to open it", content_type = "text/html")))]
+    responses((status = 200, description = "A page that says that it is closed", content_type = "text/html")))]
 #[post("/mine/end", wrap = "from_fn(for_browsers)")]
 pub async fn end(app: web::Data<App>, req: HttpRequest) -> Answer<Declared> {
     let mut answer = mine_view::closed(&app, of_request(&req, Language::En))?;
