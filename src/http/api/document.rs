@@ -205,6 +205,8 @@ fn add_common(operation: &mut Operation, method: &str, path: &str) {
     let names = path.contains('{') || hook;
     // A request with an Idempotency-Key is read to its end before the handler runs.
     let reads_body = (role || hook) && (operation.request_body.is_some() || method == "post");
+    // Whoever sends wrong tokens or has no session is refused, and after many refusals limited.
+    let refuses = operation.responses.responses.contains_key("401");
     for (name, status, _) in COMMON {
         let occurs = match status {
             "401" => role || hook,
@@ -215,7 +217,7 @@ fn add_common(operation: &mut Operation, method: &str, path: &str) {
             "409" => role && method != "get",
             // The query has an unknown parameter, or the body is wrong.
             "422" => role || hook,
-            "429" => role || names,
+            "429" => role || names || refuses,
             "500" | "503" => path != "/healthz",
             // Only hooks, which declare it.
             _ => false,
