@@ -113,6 +113,20 @@ impl Error {
         Error::Invalid { detail, errors }
     }
 
+    /// Returns the error with the name `to` in place of the field `from`, for a request that calls a field otherwise than the function
+    /// that found the error. Both begin with a slash, as in a JSON pointer.
+    pub fn renamed(self, from: &str, to: &str) -> Self {
+        let moved = |mut error: FieldError| {
+            error.pointer = error.pointer.map(|at| at.replacen(from, to, 1));
+            error
+        };
+        match self {
+            Error::Invalid { errors, .. } => Error::fields(errors.into_iter().map(moved).collect()),
+            Error::Coded(code, inner) => inner.renamed(from, to).code(code),
+            other => other,
+        }
+    }
+
     /// Adds a stable code that is more specific than the kind of the error.
     pub fn code(self, code: Code) -> Self {
         Error::Coded(code, Box::new(self))

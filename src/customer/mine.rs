@@ -14,7 +14,7 @@ use super::status::{self, FeedIncident, Open};
 use crate::audience::OWNER;
 use crate::auth::Links;
 use crate::base::error::{Error, Result};
-use crate::base::id::IncidentId;
+use crate::base::id::{ExternalId, IncidentId};
 use crate::base::language::Language;
 use crate::base::text::undirected;
 use crate::base::time::Timestamp;
@@ -23,12 +23,12 @@ use crate::db::schema::{
     accounts as a, incident_resources as ir, incidents as i, members as m, recovery_states as rs,
     resources as r,
 };
-use crate::directory::{choices, person};
+use crate::directory::{ResourceRef, choices, person, resource};
 use crate::incident::planned::incident_number;
 use crate::incident::recovery;
 use crate::notice::DeliveryState;
 use crate::notice::history::{self, HistoryAnswer, Wanted};
-use crate::notice::template::Phase;
+use crate::notice::template::{MailResource, Phase};
 
 /// The largest number of notices that the page lists.
 const TOLD: i64 = 100;
@@ -203,8 +203,8 @@ pub fn incident(
     visitor: &Visitor,
     own: &OwnResources<'_>,
     number: i64,
+    language: Language,
 ) -> Result<MyIncident> {
-    let language = choices::applied(conn, visitor.key)?.language;
     let open = status::open(conn, &visitor.person)?;
     let open = open.into_iter().find(|open| open.incident.number == number);
     let open = open.ok_or_else(|| Error::NotFound(format!("an open incident {number} of yours")))?;
@@ -215,37 +215,28 @@ pub fn incident(
 }
 
 fn affected(conn: &mut Conn, open: &Open, own: &OwnResources<'_>) -> Result<Vec<MyResource>> {
-    let in_use = recovery::in_use(conn, &open.incident.id)?;
-    let mut affected = Vec::new();
-    for resource in feed::texts(&open.last).resources {
-        let stored: Option<(Option<Timestamp>, Option<String>)> = ir::table
-            .inner_join(r::table)
-            .left_join(
-                rs::table.on(rs::incident_id
-                    .eq(ir::incident_id)
-                    .and(rs::resource_key.eq(ir::resource_key))),
-            )
-            .filter(ir::incident_id.eq(open.incident.id.as_str()))
-            .filter(r::type_.eq(&resource.type_))
-            .filter(r::id.eq(&resource.id))
-            .select((ir::removed_at, rs::state.nullable()))
-            .first(conn)
-            .optional()?;
-        let state = match stored {
-            None | Some((Some(_), _)) => "not_affected".to_owned(),
-            Some((None, state)) => state_of(state, in_use),
-        };
+    let incident = &open.incident.id;
+    let in_use = recovery::in_use(conn, incident)?;
+    let texts = feed::texts(&open.last);
+    let mut named = named(conn, incident, &texts.resources)?;
+    let mut affected: Vec<MyResource> = Vec::new();
+    for resource in texts.resources {
+        let stored = named.remove(&(resource.type_.clone(), resource.id.clone()));
         affected.push(MyResource {
+            state: match stored {
+                Some(stored) if stored.removed_at.is_none() => state_of(stored.state, in_use),
+                _ => "not_affected".to_owned(),
+            },
             type_: resource.type_,
             id: resource.id,
             name: resource.label,
-            state,
         });
     }
     // If the notice named all of them, the audience is not needed.
-    if status::more(&open.last) > 0 {
-        let keys = own(conn, &open.incident.id)?;
-        affected.extend(others(conn, open, &keys, in_use, &affected)?);
+    if texts.more_resources > 0 {
+        let keys = own(conn, incident)?;
+        let stored = stored(conn, incident, &keys[..keys.len().min(RESOURCES)])?;
+        affected.extend(others(stored, open.last.entry.queued_at, &affected, in_use));
     }
     Ok(affected)
 }
@@ -258,22 +249,22 @@ fn state_of(state: Option<String>, in_use: bool) -> String {
     }
 }
 
-/// Returns those of the person's own resources that the last notice only counted. One that became affected later is left out, because
-/// nobody has told the person of it yet.
-fn others(
-    conn: &mut Conn,
-    open: &Open,
-    keys: &[i64],
-    in_use: bool,
-    named: &[MyResource],
-) -> Result<Vec<MyResource>> {
-    let named: HashSet<(&str, &str)> = named
-        .iter()
-        .map(|one| (one.type_.as_str(), one.id.as_str()))
-        .collect();
+/// What is stored of a resource in an incident.
+#[derive(Queryable)]
+struct Stored {
+    type_: String,
+    id: String,
+    name: Option<String>,
+    added_at: Timestamp,
+    removed_at: Option<Timestamp>,
+    /// The recovery state. `None` if none was stored.
+    state: Option<String>,
+}
+
+/// Returns what is stored of the resources with these keys in an incident.
+fn stored(conn: &mut Conn, incident: &IncidentId, keys: &[i64]) -> Result<Vec<Stored>> {
     let mut found = Vec::new();
-    for chunk in keys[..keys.len().min(RESOURCES)].chunks(AT_ONCE) {
-        type Stored = (String, String, Option<String>, Option<String>);
+    for chunk in keys.chunks(AT_ONCE) {
         let stored: Vec<Stored> = ir::table
             .inner_join(r::table)
             .left_join(
@@ -281,29 +272,68 @@ fn others(
                     .eq(ir::incident_id)
                     .and(rs::resource_key.eq(ir::resource_key))),
             )
-            .filter(ir::incident_id.eq(open.incident.id.as_str()))
+            .filter(ir::incident_id.eq(incident.as_str()))
             .filter(ir::resource_key.eq_any(chunk))
-            .filter(ir::removed_at.is_null())
-            .filter(ir::added_at.le(open.last.entry.queued_at))
-            .select((r::type_, r::id, r::name, rs::state.nullable()))
+            .select((
+                r::type_,
+                r::id,
+                r::name,
+                ir::added_at,
+                ir::removed_at,
+                rs::state.nullable(),
+            ))
             .load(conn)?;
-        for (type_, id, name, state) in stored {
-            if named.contains(&(type_.as_str(), id.as_str())) {
-                continue;
-            }
-            found.push(MyResource {
-                name: match name {
-                    Some(name) => undirected(&name).into_owned(),
-                    None => format!("{type_} {id}"),
-                },
-                state: state_of(state, in_use),
-                type_,
-                id,
-            });
-        }
+        found.extend(stored);
     }
-    found.sort_by(|one, other| (&one.name, &one.type_, &one.id).cmp(&(&other.name, &other.type_, &other.id)));
     Ok(found)
+}
+
+/// Returns what is stored of the resources that a notice named, by their type and ID.
+fn named(
+    conn: &mut Conn,
+    incident: &IncidentId,
+    resources: &[MailResource],
+) -> Result<HashMap<(String, String), Stored>> {
+    let parsed = resources.iter().map(|one| {
+        Ok(ResourceRef {
+            type_: ExternalId::parse(&one.type_)?,
+            id: ExternalId::parse(&one.id)?,
+        })
+    });
+    let parsed: Vec<ResourceRef> = parsed
+        .collect::<std::result::Result<_, String>>()
+        .map_err(Error::internal)?;
+    let refs: Vec<&ResourceRef> = parsed.iter().collect();
+    let keys: Vec<i64> = resource::keys_even_archived(conn, &refs)?.into_values().collect();
+    let found = stored(conn, incident, &keys)?.into_iter();
+    Ok(found
+        .map(|one| ((one.type_.clone(), one.id.clone()), one))
+        .collect())
+}
+
+/// Returns those of the person's own resources that the last notice only counted. One that became affected after the notice was queued is
+/// left out, because nobody has notified the person of it yet.
+fn others(stored: Vec<Stored>, queued_at: Timestamp, named: &[MyResource], in_use: bool) -> Vec<MyResource> {
+    let named: HashSet<(&str, &str)> = named
+        .iter()
+        .map(|one| (one.type_.as_str(), one.id.as_str()))
+        .collect();
+    let mut found: Vec<MyResource> = stored
+        .into_iter()
+        .filter(|one| one.removed_at.is_none() && one.added_at <= queued_at)
+        .filter(|one| !named.contains(&(one.type_.as_str(), one.id.as_str())))
+        .map(|one| MyResource {
+            name: match &one.name {
+                Some(name) => undirected(name).into_owned(),
+                None => format!("{} {}", one.type_, one.id),
+            },
+            state: state_of(one.state, in_use),
+            type_: one.type_,
+            id: one.id,
+        })
+        .collect();
+    found.sort_by(|one, other| (&one.name, &one.type_, &one.id).cmp(&(&other.name, &other.type_, &other.id)));
+    found
 }
 
 /// Returns what the people of the accounts that a person owns were told. It names none of them.

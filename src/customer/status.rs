@@ -121,11 +121,6 @@ pub fn of(conn: &mut Conn, reader: &Reader, company: &str) -> Result<FeedStatus>
     })
 }
 
-/// Returns the number of the reader's resources that a notice only counted.
-pub(super) fn more(last: &ToldNotice) -> usize {
-    texts(last).more_resources
-}
-
 pub(super) fn shown(open: &Open, language: Language) -> Result<FeedIncident> {
     let texts = texts(&open.last);
     Ok(FeedIncident {

@@ -56,18 +56,17 @@ impl Message {
                 mood: Mood::Neutral,
             });
         };
-        let (key, mood) = match notice.phase {
-            Phase::Detection => ("title_detection", Mood::Affected),
-            Phase::Update => ("title_update", Mood::Affected),
-            Phase::Recovery => ("title_recovery", Mood::Good),
-            Phase::Resolution => ("title_resolution", Mood::Good),
-            Phase::Report => ("title_report", Mood::Neutral),
-            Phase::Correction => ("title_correction", Mood::Good),
-            Phase::Maintenance => ("", Mood::Neutral),
+        let mood = match notice.phase {
+            Phase::Detection | Phase::Update => Mood::Affected,
+            Phase::Recovery | Phase::Resolution | Phase::Correction => Mood::Good,
+            Phase::Report | Phase::Maintenance => Mood::Neutral,
         };
         let mut title = match (&data.maintenance, &data.incident) {
             (Some(planned), _) => title_of(planned, data.language)?,
-            (None, Some(incident)) => words.with(key, &[("number", &incident.number.to_string())])?,
+            (None, Some(incident)) => {
+                let number = incident.number.to_string();
+                words.with(&format!("title_{}", notice.phase), &[("number", &number)])?
+            }
             (None, None) => String::new(),
         };
         if let Some(subject) = &notice.subject {

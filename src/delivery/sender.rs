@@ -1,5 +1,5 @@
-//! The sender of an email, and the address that replies go to: by the settings of the process, unless the frozen brand of the notice says otherwise. This
-//! module does no I/O.
+//! The sender of an email, and the address that replies go to: by the settings of the process, unless the frozen brand of the notice says
+//! otherwise. This module does no I/O.
 //!
 //! The address of the sender is always that of the settings, because the domain of it has the keys and records that make the email
 //! trustworthy.

@@ -356,7 +356,7 @@ pub async fn show_resources(
                 own_resources(conn, &cache, &visitor.person, incident, now)
             };
             let language = choices::applied(conn, visitor.key)?.language;
-            Ok((language, mine::incident(conn, &visitor, &own, number)?))
+            Ok((language, mine::incident(conn, &visitor, &own, number, language)?))
         })
         .await?;
     mine_view::resources(&app, language, &incident, params.0.from)

@@ -28,7 +28,7 @@ use crate::directory::{ResourceRef, resource};
 pub use super::affected_rows::{Added, Relevance, Removed, Source};
 
 /// The resources to add: either a list or a selector.
-#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddAffected {
     /// Adds these resources. Each must be in the directory and not archived. Give either these or a selector.
@@ -50,7 +50,7 @@ pub struct AddAffected {
 }
 
 /// The resources to remove: either a list or a selector.
-#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RemoveAffected {
     /// Removes these resources. Each must be in the directory, archived or not. Give either these or a selector.

@@ -185,19 +185,8 @@ pub fn open_after(tx: &mut Tx<'_>, new: &NewIncident, earlier: Option<&IncidentI
         },
     )?;
     if !new.affected.is_empty() {
-        affected::add(tx, &id, &new.affected, affected::Source::Operator).map_err(|error| match error {
-            // The error names the field `resources`, but this request calls it `affected`.
-            Error::Invalid { errors, .. } => Error::fields(
-                errors
-                    .into_iter()
-                    .map(|mut e| {
-                        e.pointer = e.pointer.map(|p| p.replacen("/resources", "/affected", 1));
-                        e
-                    })
-                    .collect(),
-            ),
-            other => other,
-        })?;
+        affected::add(tx, &id, &new.affected, affected::Source::Operator)
+            .map_err(|error| error.renamed("/resources", "/affected"))?;
     }
     get(tx.conn, &id)
 }

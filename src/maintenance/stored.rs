@@ -14,7 +14,7 @@ use super::check::{ChangeAffected, Move, NewMaintenance};
 use crate::audit::{Action, Event, Tx};
 use crate::base::columns::word_columns;
 use crate::base::enums::word_enum;
-use crate::base::error::{Error, FieldError, Result};
+use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
@@ -233,23 +233,10 @@ pub fn create(tx: &mut Tx<'_>, new: &NewMaintenance) -> Result<Maintenance> {
     let wanted = AddAffected {
         resources: new.affected.clone(),
         selector: new.selector.clone(),
-        as_of: None,
-        relevance: None,
+        ..AddAffected::default()
     };
-    affected::add_requested(tx, &id, &wanted).map_err(|error| at(error, "/affected"))?;
+    affected::add_requested(tx, &id, &wanted).map_err(|error| error.renamed("/resources", "/affected"))?;
     get(tx.conn, &id)
-}
-
-/// Moves the errors about the field `resources` to the field that a request of a maintenance has for it.
-fn at(error: Error, field: &str) -> Error {
-    let moved = |mut error: FieldError| {
-        error.pointer = error.pointer.map(|at| at.replacen("/resources", field, 1));
-        error
-    };
-    match error {
-        Error::Invalid { errors, .. } => Error::fields(errors.into_iter().map(moved).collect()),
-        other => other,
-    }
 }
 
 /// Changes what a maintenance affects. It tells nobody: a later notice goes to whoever is affected then, and to everybody who was
@@ -266,28 +253,24 @@ pub fn change_affected(tx: &mut Tx<'_>, id: &IncidentId, change: &ChangeAffected
     if change.add.is_some() {
         let wanted = AddAffected {
             resources: change.add.clone(),
-            selector: None,
-            as_of: None,
-            relevance: None,
+            ..AddAffected::default()
         };
-        affected::add_requested(tx, id, &wanted).map_err(|error| at(error, "/add"))?;
+        affected::add_requested(tx, id, &wanted).map_err(|error| error.renamed("/resources", "/add"))?;
     }
     if change.selector.is_some() {
         let wanted = AddAffected {
-            resources: None,
             selector: change.selector.clone(),
-            as_of: None,
-            relevance: None,
+            ..AddAffected::default()
         };
         affected::add_requested(tx, id, &wanted)?;
     }
     if change.remove.is_some() {
         let unwanted = RemoveAffected {
             resources: change.remove.clone(),
-            selector: None,
-            as_of: None,
+            ..RemoveAffected::default()
         };
-        affected::remove_requested(tx, id, &unwanted).map_err(|error| at(error, "/remove"))?;
+        affected::remove_requested(tx, id, &unwanted)
+            .map_err(|error| error.renamed("/resources", "/remove"))?;
     }
     match &change.components {
         Some(components) if *components != before.components => {

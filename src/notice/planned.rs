@@ -87,9 +87,8 @@ fn with_notices(conn: &mut Conn, maintenance: Maintenance) -> Result<PlannedMain
 /// # Errors
 /// `Invalid` with each wrong field.
 pub fn plan(tx: &mut Tx<'_>, new: &NewMaintenance) -> Result<PlannedMaintenance> {
-    new.check(tx.now)?;
-    component::check_ids(tx.conn, &new.components, &[])?;
     let planned = maintenance::create(tx, new)?;
+    component::check_ids(tx.conn, &new.components, &[])?;
     let saying = Saying {
         change: Change::Announced,
         sequence: planned.sequence,
@@ -135,11 +134,9 @@ pub fn change_affected(
     id: &IncidentId,
     change: &ChangeAffected,
 ) -> Result<PlannedMaintenance> {
-    change.check()?;
     let before = maintenance::locked(tx, id)?.components;
-    let components = change.components.as_deref().unwrap_or_default();
-    component::check_ids(tx.conn, components, &before)?;
     let changed = maintenance::change_affected(tx, id, change)?;
+    component::check_ids(tx.conn, &changed.components, &before)?;
     with_notices(tx.conn, changed)
 }
 

@@ -24,7 +24,7 @@ pub fn suggested(phase: Phase, language: Language) -> Result<&'static str> {
 /// Returns the text with a key.
 ///
 /// # Errors
-/// As [`suggested`].
+/// An internal error, if the text is missing.
 pub(super) fn text(key: &str, language: Language) -> Result<&'static str> {
     Words::of(Area::Suggested, language)?.text(key)
 }
@@ -32,7 +32,7 @@ pub(super) fn text(key: &str, language: Language) -> Result<&'static str> {
 /// Returns the text with a key in all languages but one, for a draft that nobody has to write first.
 ///
 /// # Errors
-/// As [`suggested`].
+/// An internal error, if a text is missing.
 pub(super) fn translations(key: &str, own: Language) -> Result<Translations> {
     let others = Language::ALL.into_iter().filter(|language| *language != own);
     others

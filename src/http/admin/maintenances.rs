@@ -16,7 +16,7 @@ use super::params;
 use super::signed_in::SignedIn;
 use super::view::{When, count, grouped, link, zone};
 use crate::auth::Role;
-use crate::base::error::{Error, FieldError, Result};
+use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
 use crate::directory::ResourceRef;
@@ -192,16 +192,9 @@ impl Typed {
     }
 }
 
-/// Moves the errors about the affected resources to the field of the form.
-fn at_field(error: Error) -> Error {
-    let moved = |mut error: FieldError| {
-        error.pointer = error.pointer.map(|at| at.replacen("/affected", "/resources", 1));
-        error
-    };
-    match error {
-        Error::Invalid { errors, .. } => Error::fields(errors.into_iter().map(moved).collect()),
-        other => other,
-    }
+/// The API calls the resources of a new maintenance `affected`.
+fn at_resources(error: Error) -> Error {
+    error.renamed("/affected", "/resources")
 }
 
 fn state(of: MaintenanceState) -> (&'static str, &'static str) {
@@ -363,9 +356,9 @@ async fn plan(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
     let store = async |typed: Typed| {
         let new = typed.planned();
         let stored = app.db.write(&actor, move |tx| planned::plan(tx, &new)).await;
-        stored.map_err(at_field)
+        stored.map_err(at_resources)
     };
-    let check = async |typed: Typed| typed.planned().check(now).map_err(at_field);
+    let check = async |typed: Typed| typed.planned().check(now).map_err(at_resources);
     match form.save_checked(now, store, check).await? {
         Saved::Done(planned) => Ok(next(
             &app,

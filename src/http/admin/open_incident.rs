@@ -9,7 +9,7 @@ use super::filled::Filled;
 use super::form::{Form, Saved, Use};
 use super::signed_in::SignedIn;
 use crate::auth::Role;
-use crate::base::error::{Error, FieldError, misfit};
+use crate::base::error::{Error, misfit};
 use crate::http::App;
 use crate::http::admin_page::Pages;
 use crate::http::problem::Answer;
@@ -90,19 +90,7 @@ async fn new(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
 
 /// The API calls the resources of a new incident `affected`.
 fn at_resources(error: Error) -> Error {
-    match error {
-        Error::Invalid { errors, .. } => Error::fields(
-            errors
-                .into_iter()
-                .map(|error| FieldError {
-                    pointer: error.pointer.map(|at| at.replacen("/affected", "/resources", 1)),
-                    ..error
-                })
-                .collect(),
-        ),
-        Error::Coded(code, inner) => at_resources(*inner).code(code),
-        other => other,
-    }
+    error.renamed("/affected", "/resources")
 }
 
 async fn open(app: web::Data<App>, sent: Filled) -> Answer<HttpResponse> {
