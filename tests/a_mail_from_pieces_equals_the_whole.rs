@@ -318,7 +318,7 @@ fn case() -> impl Strategy<Value = (Phase, Content, Source, Vec<RecipientContext
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn every_mail_is_the_same_either_way((phase, content, source, recipients) in case(), numbers in any::<[u16; 6]>()) {

@@ -295,7 +295,7 @@ async fn whatever_is_selected(env: Env) {
         tokio::sync::mpsc::unbounded_channel::<(Model, Value, std::sync::mpsc::Sender<Answer>)>();
     let runner = std::thread::spawn(move || {
         let runs = Runs {
-            cases: 64,
+            cases: 40,
             failure_persistence: None,
             max_shrink_iters: 200,
             ..Runs::default()

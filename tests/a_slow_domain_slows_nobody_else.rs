@@ -11,12 +11,12 @@ use crate::support::{DEADLINE, Env, TestApp, crowd_at, on_both_databases, wait_u
 
 on_both_databases!(the_others_take_as_long_as_without_it);
 
-const OTHERS: usize = 640;
+const OTHERS: usize = 320;
 /// The largest number of measurements.
 const ROUNDS: usize = 3;
 const SLOW: usize = 32;
 const CONNECTIONS: usize = 16;
-/// The time that the server needs for an email. 640 emails on 16 connections take two seconds.
+/// The time that the server needs for an email. 320 emails on 16 connections take a second.
 const USUAL: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(2);
 

@@ -40,8 +40,17 @@ async fn reviewed(env: Env) {
             found.insert((path.clone(), method.to_string()), role);
         }
     }
+    let mut sessions = Vec::new();
+    for token in &tokens {
+        sessions.push(Session::begun(&app, token).await);
+    }
     for (method, path) in pages() {
-        let role = of_page(&app, &tokens, &method, &path).await;
+        let role = of_page(&app, &sessions, &method, &path).await;
+        if path == SIGN_OUT {
+            for (session, token) in sessions.iter_mut().zip(&tokens) {
+                *session = Session::begun(&app, token).await;
+            }
+        }
         found.insert((path, method.to_string()), role);
     }
     let mut text = String::new();
@@ -116,8 +125,25 @@ async fn of_operation(app: &TestApp, tokens: &[String], method: &Method, path: &
     least(&refused, &what)
 }
 
-/// Each call has a session of its own, as one of the pages ends it.
-async fn of_page(app: &TestApp, tokens: &[String], method: &Method, path: &str) -> &'static str {
+/// The page that ends a session.
+const SIGN_OUT: &str = "/admin/sign-out";
+
+/// A session in a browser, with the key that its forms contain.
+struct Session {
+    browser: Browser,
+    key: String,
+}
+
+impl Session {
+    async fn begun(app: &TestApp, token: &str) -> Session {
+        let browser = Browser::signed_in(app, token).await;
+        // Everybody has a form on this page.
+        let key = browser.key("/admin/preferences").await;
+        Session { browser, key }
+    }
+}
+
+async fn of_page(app: &TestApp, sessions: &[Session], method: &Method, path: &str) -> &'static str {
     let what = format!("{method} {path}");
     let nobody = app
         .anonymous()
@@ -132,15 +158,19 @@ async fn of_page(app: &TestApp, tokens: &[String], method: &Method, path: &str) 
     let leads = location == "/admin/sign-in" || location.starts_with("/admin/sign-in?next=");
     assert!(leads, "{what}: {location}");
     let mut refused = Vec::new();
-    for (role, token) in ROLES.iter().zip(tokens) {
-        let browser = Browser::signed_in(app, token).await;
+    for (role, session) in ROLES.iter().zip(sessions) {
         let answer = if *method == Method::GET {
-            browser.open(&filled(path)).await
+            session.browser.open(&filled(path)).await
         } else {
-            // Everybody has a form on this page.
-            browser.send_from("/admin/preferences", &filled(path), &[]).await
+            session
+                .browser
+                .send(&filled(path), &[("form_key", &session.key)])
+                .await
         };
         assert!(answer.status != 401 && answer.status < 500, "{what}: {answer}");
+        // Whoever has no session is led to the sign-in, which is no answer about a role.
+        let ended = answer.status == 303 && answer.header("location").starts_with("/admin/sign-in");
+        assert!(!ended || path == SIGN_OUT, "{what}: {answer}");
         refused.push(is_refused(&answer, role));
     }
     least(&refused, &what)

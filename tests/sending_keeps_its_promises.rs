@@ -49,6 +49,8 @@ struct Sent {
     list: BTreeSet<String>,
     /// Who had got it when its stop was answered. `None` if it was not stopped, or was resumed.
     stopped: Option<BTreeSet<String>>,
+    /// How many of its emails were accepted, since it is at rest. `None` if a request may have set it in motion.
+    accepted: Option<usize>,
 }
 
 struct World<'a> {
@@ -93,9 +95,13 @@ impl World<'_> {
 
     /// Waits until nothing is sent any more, and examines what arrived.
     async fn settle(&mut self) {
-        let ids: Vec<String> = self.sent.values().map(|sent| sent.id.clone()).collect();
-        let mut accepted = 0;
-        for id in ids {
+        let moving: Vec<(String, String)> = self
+            .sent
+            .iter()
+            .filter(|(_, sent)| sent.accepted.is_none())
+            .map(|(mark, sent)| (mark.clone(), sent.id.clone()))
+            .collect();
+        for (mark, id) in moving {
             eventually("the notice to be at rest", DEADLINE, async || {
                 let notice = self.app.notice(&id).await;
                 let rests = match notice["state"].as_str() {
@@ -115,11 +121,17 @@ impl World<'_> {
             .await;
             // Now the numbers are those at rest.
             let notice = self.app.notice(&id).await;
-            accepted +=
-                usize::try_from(notice["counts"]["sent"].as_u64().expect("a number")).expect("a number");
+            let accepted = notice["counts"]["sent"].as_u64().expect("a number");
+            self.changed(&mark).accepted = Some(usize::try_from(accepted).expect("a number"));
         }
+        let accepted = self.sent.values().filter_map(|sent| sent.accepted).sum();
         let mails = self.app.mails(accepted).await;
         self.examine(&mails);
+    }
+
+    /// Returns what is remembered of a notice that was sent, to change it.
+    fn changed(&mut self, mark: &str) -> &mut Sent {
+        self.sent.get_mut(mark).expect("a notice that was sent")
     }
 
     fn examine(&mut self, mails: &[Mail]) {
@@ -190,6 +202,7 @@ impl World<'_> {
                 phase,
                 list,
                 stopped: None,
+                accepted: None,
             };
             self.sent.insert(mark, sent);
         }
@@ -273,10 +286,10 @@ impl World<'_> {
                         .post(&format!("/api/v1/notices/{id}/stop"), json!({}))
                         .await;
                     if Self::fine(&stopped) {
-                        let told = self.app.addresses(&id, "sent").await;
-                        if let Some(sent) = self.sent.get_mut(&mark) {
-                            sent.stopped = Some(told.into_iter().collect());
-                        }
+                        let notified = self.app.addresses(&id, "sent").await;
+                        let sent = self.changed(&mark);
+                        sent.stopped = Some(notified.into_iter().collect());
+                        sent.accepted = None;
                     }
                 }
             }
@@ -286,21 +299,19 @@ impl World<'_> {
                         .app
                         .post(&format!("/api/v1/notices/{id}/resume"), json!({}))
                         .await;
-                    if Self::fine(&resumed)
-                        && let Some(sent) = self.sent.get_mut(&mark)
-                    {
+                    if Self::fine(&resumed) {
+                        let sent = self.changed(&mark);
                         sent.stopped = None;
+                        sent.accepted = None;
                     }
                 }
             }
             _ => {
-                if let Some((_, id)) = self.any() {
-                    Self::fine(
-                        &self
-                            .app
-                            .post(&format!("/api/v1/notices/{id}/continue"), json!({}))
-                            .await,
-                    );
+                if let Some((mark, id)) = self.any() {
+                    let path = format!("/api/v1/notices/{id}/continue");
+                    if Self::fine(&self.app.post(&path, json!({})).await) {
+                        self.changed(&mark).accepted = None;
+                    }
                 }
             }
         }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::{postgres, templates};
 
 /// A test that takes longer than this hangs.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {

@@ -13,12 +13,10 @@
 
 mod address;
 mod halt;
-#[cfg(feature = "product-databases")]
 mod mysql;
 mod own;
 mod postgres;
 mod reader;
-#[cfg(feature = "product-databases")]
 mod sqlite;
 mod statement;
 
@@ -32,15 +30,10 @@ use halt::Interrupt;
 pub use halt::{Halt, Limit};
 pub use reader::{Counted, Page, Reader, Row};
 
-/// The reason why a build without the libraries of MySQL and SQLite reads no such database.
-#[cfg(not(feature = "product-databases"))]
-const NOT_BUILT: &str =
-    "cannot be read, because this Candor was built without the feature `product-databases`";
-
 /// The kind of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// A PostgreSQL database, which every build of Candor can read.
+    /// A PostgreSQL database.
     Postgres,
     /// A MySQL or MariaDB database.
     Mysql,
@@ -59,12 +52,8 @@ impl Engine {
         }
         match self {
             Engine::Postgres => postgres::check(url),
-            #[cfg(feature = "product-databases")]
             Engine::Mysql => mysql::check(url),
-            #[cfg(feature = "product-databases")]
             Engine::Sqlite => sqlite::check(url),
-            #[cfg(not(feature = "product-databases"))]
-            Engine::Mysql | Engine::Sqlite => Err(NOT_BUILT.to_owned()),
         }
     }
 
@@ -95,12 +84,8 @@ impl Engine {
     fn reader(self, url: &str, patience: Duration, halt: &Halt) -> Result<Box<dyn Reader>, String> {
         match self {
             Engine::Postgres => Ok(Box::new(postgres::Reader::open(url, patience, halt)?)),
-            #[cfg(feature = "product-databases")]
             Engine::Mysql => Ok(Box::new(mysql::Reader::open(url, patience, halt)?)),
-            #[cfg(feature = "product-databases")]
             Engine::Sqlite => Ok(Box::new(sqlite::Reader::open(url, patience, halt)?)),
-            #[cfg(not(feature = "product-databases"))]
-            Engine::Mysql | Engine::Sqlite => Err(NOT_BUILT.to_owned()),
         }
     }
 }
