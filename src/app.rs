@@ -35,6 +35,7 @@ use crate::delivery::dkim::Signer;
 use crate::delivery::email::parse_sender;
 use crate::delivery::endpoints::Endpoints;
 use crate::delivery::mail_servers::MailServers;
+use crate::delivery::mailer::Mailer;
 use crate::delivery::mailing::{Exit, Mailing, Writer};
 use crate::delivery::outbox;
 use crate::delivery::smtp::Relays;
@@ -51,13 +52,13 @@ use crate::http::App;
 use crate::http::brand::BrandReadings;
 use crate::http::pages::Pages;
 use crate::http::refusals::{Refusals, Summaries};
+use crate::http::source_limit::SourceLimit;
 use crate::http::stats::{FeedbackStats, HttpStats};
 use crate::http::status_page::{Site, StatusPages};
-use crate::http::status_work::{StatusExports, StatusUpdates};
+use crate::http::status_work::{StatusExports, StatusMails, StatusUpdates};
 use crate::http::token_uses::StoredUses;
 use crate::maintenance::runner::Maintenances;
 use crate::notice::{Sending, templates};
-use crate::operators::mail::Post;
 use crate::operators::worker as operators;
 use crate::schedule::Schedule;
 use crate::system::secrets;
@@ -65,6 +66,9 @@ use crate::time_stamps::Authorities;
 use crate::watch::beats;
 use crate::watch::runner::Checks;
 use crate::work::{Part, Supervisor, Wake, WorkStats};
+
+/// How often somebody may ask for a subscription to the status page from one network address in an hour. An office shares one address.
+const SUBSCRIPTIONS: u32 = 30;
 
 /// A running process. `serve`, the demo and the tests hold it.
 pub struct Running {
@@ -189,7 +193,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
         .unwrap_or_else(|| format!("http://{address}"));
     // The lock is taken before anything is changed, so that a second process that is refused leaves no trace.
     let lock = take_lock(&config)?;
-    let (app, setup, post) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
+    let (app, setup, mailer) = prepare(&config, clock, public_url, Tokens::AsSet, endpoints).await?;
     // A heartbeat is not missing for the time in which no process could receive it.
     let now = app.clock().now();
     app.db.transaction(move |conn| beats::grant(conn, now)).await?;
@@ -197,7 +201,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
     let server = crate::http::server(app.clone(), listener).map_err(Error::internal)?;
     let mut work = Supervisor::new(app.work_stats.clone());
     if config.workers {
-        start_background(&mut work, setup, post, &app, &config).await?;
+        start_background(&mut work, setup, mailer, &app, &config).await?;
     }
     let refusals = Summaries {
         refusals: app.refusals.clone(),
@@ -231,9 +235,9 @@ pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
     let public_url = config.base_url();
     let lock = take_lock(&config)?;
     let endpoints = Endpoints::builtin(config.webhook_allow)?;
-    let (app, setup, post) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
+    let (app, setup, mailer) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
     let mut work = Supervisor::new(app.work_stats.clone());
-    start_background(&mut work, setup, post, &app, &config).await?;
+    start_background(&mut work, setup, mailer, &app, &config).await?;
     Ok(Background { work, _lock: lock })
 }
 
@@ -251,7 +255,7 @@ async fn prepare(
     public_url: String,
     tokens: Tokens,
     endpoints: Endpoints,
-) -> Result<(Arc<App>, Setup, Post)> {
+) -> Result<(Arc<App>, Setup, Mailer)> {
     let from = parse_sender(&config.mail_from).map_err(|reason| Error::invalid("mail_from", reason))?;
     let reply_to = config
         .reply_to
@@ -317,9 +321,10 @@ async fn prepare(
     let pages = Pages::default();
     pages.brand.refresh(&db).await?;
     let conditions = Arc::new(ConditionCache::new(db.clone()));
-    let post = Post {
+    let mailer = Mailer {
         exit: exit.clone(),
         from: from.clone(),
+        reply_to: reply_to.clone(),
         dkim: dkim.clone(),
     };
     let app = Arc::new(App {
@@ -378,6 +383,7 @@ async fn prepare(
         feed: Arc::default(),
         body_grace: config.body_grace,
         http_threads: config.http_threads,
+        subscribing: SourceLimit::new(SUBSCRIPTIONS),
         refusals: Arc::new(Refusals::new(config.trusted_proxies.clone())),
         started_at: db.clock().now(),
         relays: match &exit {
@@ -389,7 +395,7 @@ async fn prepare(
         work_stats: WorkStats::default(),
         audience_cache: Arc::default(),
         plans: Arc::default(),
-        post: post.clone(),
+        mailer: mailer.clone(),
         pages,
         status: StatusPages::new(&db, site),
         delivers: config.workers,
@@ -422,7 +428,7 @@ async fn prepare(
         wake,
         stats,
     };
-    Ok((app, setup, post))
+    Ok((app, setup, mailer))
 }
 
 /// Returns whose status page it is, by the settings.
@@ -454,7 +460,7 @@ fn take_lock(config: &Config) -> Result<Option<FileLock>> {
 async fn start_background(
     work: &mut Supervisor,
     setup: Setup,
-    post: Post,
+    mailer: Mailer,
     app: &Arc<App>,
     config: &Config,
 ) -> Result<()> {
@@ -466,7 +472,7 @@ async fn start_background(
     let checks = Checks::new(app.conditions.clone(), Client::new(config.check_allow)?);
     let operators = operators::Setup {
         db: db.clone(),
-        post,
+        mailer: mailer.clone(),
         client: Client::new(config.callout_allow)?,
         public_url: app.sending.public_url.clone(),
         update_every: config.update_every,
@@ -532,6 +538,7 @@ async fn start_background(
         let exports = StatusExports::new(app.clone(), settings);
         work.start(exports, Wake::Commit(db.written()));
     }
+    work.start(StatusMails::new(app.clone(), mailer), Wake::Commit(db.written()));
     work.start(lookups, Wake::Notify(app.lookups.clone()));
     work.start(checks, Wake::Never);
     work.start(policies, Wake::Commit(db.written()));

@@ -44,6 +44,7 @@ pub mod evidence;
 pub mod feedback;
 pub mod forgetting;
 pub mod notice;
+pub mod subscription;
 
 pub mod automation;
 pub mod emergency;

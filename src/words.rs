@@ -62,6 +62,8 @@ areas! {
     Mine = "mine",
     /// The texts to start a message from.
     Suggested = "suggested",
+    /// The pages and emails for subscribers of the status page.
+    Subscription = "subscription",
 }
 
 /// One text, or its plural forms by category.

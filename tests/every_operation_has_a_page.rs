@@ -84,6 +84,23 @@ const WITHOUT: &[(&str, &str)] = &[
         "GET /status/incidents/{number}",
         "It is a page itself, for everybody.",
     ),
+    ("GET /status/subscribe", "It is a page itself, for everybody."),
+    (
+        "POST /status/subscribe",
+        "It is the form of a page, for everybody.",
+    ),
+    (
+        "GET /status/subscription/{token}",
+        "The link in an email to a subscriber leads to it.",
+    ),
+    (
+        "POST /status/subscription/{token}",
+        "It is the form of the page behind the link in an email.",
+    ),
+    (
+        "POST /status/subscription/{token}/confirm",
+        "It is the form of the page behind the link in an email.",
+    ),
     ("GET /status/{language}", "It is a page itself, for everybody."),
     (
         "GET /status/{language}/components/{id}",

@@ -174,6 +174,7 @@ mod the_report_has_versions;
 mod the_samples_are_understood;
 mod the_schema_is_the_same_in_both_databases;
 mod the_search_finds_parts_of_names;
+mod the_status_page_has_subscribers;
 mod the_status_page_is_exported;
 mod the_status_page_says_what_is_posted;
 mod the_trail_convinces_an_outsider;

@@ -30,6 +30,7 @@ const ORDER: &[&str] = &[
     "delivery",
     "answers",
     "customer",
+    "subscription",
     "feedback",
     "evidence",
     "automation",

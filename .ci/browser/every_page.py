@@ -5,7 +5,8 @@ import re
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
+from urllib.request import urlopen
 
 import axe_playwright_python
 
@@ -55,8 +56,10 @@ def posted(service, opened):
     body = {"status": "identified", "title": HOSTILE, "message": f"{HOSTILE}\n\n{RIGHT_TO_LEFT}", "components": {"uploads": "major_outage"}}
     post = service.call("POST", f"/api/v1/incidents/{opened['id']}/posts", body)["id"]
     page = f"/admin/incidents/{opened['number']}/posts"
-    pages = ["/status", "/status/ar", "/status/ja", f"/status/incidents/{opened['number']}", "/status/components/uploads"]
-    return [page, f"{page}/new", f"{page}/{post}", "/admin/status-page", "/admin/status-page/components/uploads", *pages]
+    form = urlencode({"address": "reader@reader.example"}).encode()
+    urlopen(f"{service.url}/status/subscribe?lang=ar", form).close()
+    pages = ["/status/subscribe?lang=en", "/status/subscribe?lang=ar", "/status", "/status/ar", "/status/ja", f"/status/incidents/{opened['number']}", "/status/components/uploads"]
+    return [page, f"{page}/new", f"{page}/{post}", "/admin/status-page", "/admin/status-page/components/uploads", "/admin/status-page/subscribers", *pages]
 
 
 def planned(service):

@@ -276,6 +276,43 @@ def a_component_is_created_changed_and_deleted(d):
     d.accepted(at(one), {"name": "Find", "selector": ""}, "The component is saved.", "Find")
     d.open(one)
     d.asked(f"{one}/delete", "Posts that name it stay.", "The component is deleted.")
+
+
+@form("public: /status/subscribe", "public: /status/subscription/{token}/confirm", "public: /status/subscription/{token}", "/status-page/subscribers/{id}/end", "subscribers.html.hbs: address", template=("subscribers.html.hbs", "ask.html.hbs"), never_wrong={"/status-page/subscribers/{id}/end": "It has no input."})
+def somebody_subscribes_to_the_status_page(d):
+    address = "reader@reader.example"
+    with d.another() as page:
+        assert page.goto("/status/en").ok
+        page.get_by_role("link", name="Get updates by email").click()
+        # The browser refuses what is no address at all.
+        page.get_by_label("Email address").fill("a..b@reader.example")
+        page.get_by_role("button", name="Subscribe").click()
+        expect(page.get_by_role("alert")).to_contain_text("This is not an email address.")
+        expect(page.get_by_label("Email address")).to_have_value("a..b@reader.example")
+        page.get_by_label("Email address").fill(address)
+        page.get_by_role("button", name="Subscribe").click()
+        expect(page.get_by_role("heading", name="Check your inbox")).to_be_visible()
+        d.until("the question", lambda: any(address in to for to, _ in d.mail.mails))
+        text = next(text for to, text in d.mail.mails if address in to).replace("=\r\n", "")
+        link = re.search(r"/status/subscription/[\w.-]+", text).group(0)
+        assert page.goto(link[:-3] + "abc").status == 404
+        assert page.goto(link).ok
+        page.get_by_role("button", name="Confirm").click()
+        expect(page.get_by_role("heading", name="You are subscribed")).to_be_visible()
+        page.goto(link)
+        page.get_by_role("button", name="Stop these emails").click()
+        expect(page.get_by_role("heading", name="You are not subscribed")).to_be_visible()
+        page.goto("/status/subscribe?lang=en")
+        page.get_by_label("Email address").fill("second@reader.example")
+        page.get_by_role("button", name="Subscribe").click()
+    path = "/admin/status-page/subscribers"
+    d.searched(path, "address", "nobody@reader.example", "Nobody subscribed with this address.")
+    d.searched(path, "address", "SECOND@reader.example", "not confirmed")
+    one = d.items("/status-subscribers")[0]["id"]
+    d.open(path)
+    d.asked(f"{path}/{one}/end", "The address is deleted here", "The subscription is ended.", "Nobody subscribed yet.")
+
+
 @form("/brand", "/brand/logo", "/brand/logo/delete", template=("form.html.hbs", "brand.html.hbs", "ask.html.hbs"))
 def the_brand_is_changed(d):
     page = "/admin/brand"

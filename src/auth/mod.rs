@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use email_links::{ANSWERS, SIGNATURE, UNSUBSCRIBE, signed};
+use email_links::{ANSWERS, SIGNATURE, SUBSCRIPTION, UNSUBSCRIBE, signed};
 pub use email_links::{EmailLinks, LINK_SIGNATURES};
 use person::ADMIN_NAME;
 pub use person::{Holder, holders, tokens_of_person};
@@ -446,6 +446,16 @@ impl Links {
     pub fn target_of_any(&self, token: &str) -> Option<i64> {
         self.unsubscribe_target(token)
             .or_else(|| self.answers_target(token))
+    }
+
+    /// Returns the link with which a subscriber of the status page confirms or ends the subscription.
+    pub fn subscription(&self, subscriber: i64) -> String {
+        self.of_delivery(SUBSCRIPTION, subscriber)
+    }
+
+    /// Returns the subscriber of such a link. Returns `None` if this instance did not sign the link.
+    pub fn subscription_target(&self, token: &str) -> Option<i64> {
+        self.target(SUBSCRIPTION, token)
     }
 
     /// Returns both links of the email of a delivery.

@@ -1196,6 +1196,8 @@ diesel::table! {
 diesel::allow_tables_to_appear_in_same_query!(
     public_posts,
     status_components,
+    status_mails,
+    status_subscribers,
     settings,
     counters,
     api_tokens,
@@ -1592,6 +1594,33 @@ diesel::table! {
         at -> BigInt,
         created_at -> BigInt,
         updated_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    status_subscribers (id) {
+        id -> BigInt,
+        address -> Text,
+        language -> Text,
+        created_at -> BigInt,
+        asked_at -> BigInt,
+        confirmed_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    status_mails (id) {
+        id -> BigInt,
+        subscriber_id -> BigInt,
+        post_id -> Nullable<Text>,
+        state -> Text,
+        attempts -> BigInt,
+        lease -> Nullable<Text>,
+        next_attempt_at -> BigInt,
+        expires_at -> BigInt,
+        created_at -> BigInt,
+        finished_at -> Nullable<BigInt>,
+        reply -> Nullable<Text>,
     }
 }
 

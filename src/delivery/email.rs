@@ -94,7 +94,7 @@ const OUTER_BOUNDARY: &str = "=_candor_mixed";
 macro_rules! text_header {
     ($type:ident, $name:literal) => {
         #[derive(Clone)]
-        struct $type(String);
+        pub(super) struct $type(pub(super) String);
         impl Header for $type {
             fn name() -> HeaderName {
                 HeaderName::new_from_ascii_str($name)

@@ -25,6 +25,7 @@ mod endpoint_message;
 pub mod endpoints;
 pub mod header;
 pub mod mail_servers;
+pub mod mailer;
 pub mod mailing;
 pub mod ntfy;
 pub mod opt_out;

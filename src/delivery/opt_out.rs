@@ -160,6 +160,29 @@ pub fn suppress(tx: &mut Tx<'_>, address: &str, reason: SuppressionReason, deliv
     Ok(changed)
 }
 
+/// Suppresses the address of a subscriber of the status page, because of what happened to an email to them.
+///
+/// # Errors
+/// An error of the database.
+pub fn suppress_subscriber(
+    tx: &mut Tx<'_>,
+    address: &str,
+    reason: SuppressionReason,
+    subscriber: i64,
+) -> Result<()> {
+    if put(tx, address, reason)? {
+        tx.record(
+            Event::new(
+                Action::AddressSuppressed,
+                "status_subscriber",
+                subscriber.to_string(),
+            )
+            .after(json!({"reason": reason})),
+        );
+    }
+    Ok(())
+}
+
 /// Stores a suppression. Returns whether anything changed, which means that the address is new or that its
 /// reason has a higher priority.
 fn put(tx: &mut Tx<'_>, address: &str, reason: SuppressionReason) -> Result<bool> {

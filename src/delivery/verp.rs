@@ -3,7 +3,8 @@
 //! `bounces@example.com` becomes `bounces+4711.3f0c…@example.com`. It contains the ID of the delivery and a
 //! code that only this instance can make. A bounce is easy to forge, but this code is not.
 //!
-//! An address never identifies a delivery without a valid code.
+//! An address never identifies a delivery without a valid code. The emails to a subscriber of the status page have addresses of the same
+//! form, with a code that no delivery has.
 
 use hmac::{Hmac, Mac};
 use lettre::Address;
@@ -66,13 +67,17 @@ impl Verp {
         })
     }
 
-    fn code(&self, delivery: i64) -> String {
+    fn code(&self, of: Of, id: i64) -> String {
         // HMAC accepts a key of any length.
         let mut mac = match Hmac::<Sha256>::new_from_slice(&self.key) {
             Ok(mac) => mac,
             Err(never) => unreachable!("{never}"),
         };
-        mac.update(format!("bounce:{delivery}").as_bytes());
+        let purpose = match of {
+            Of::Delivery => "bounce",
+            Of::Subscriber => "subscriber",
+        };
+        mac.update(format!("{purpose}:{id}").as_bytes());
         hex(&mac.finalize().into_bytes()[..CODE / 2])
     }
 
@@ -81,15 +86,34 @@ impl Verp {
     /// # Errors
     /// An error if the result is not an address, which `new` has already ruled out.
     pub fn address(&self, delivery: i64) -> Result<Address, lettre::address::AddressError> {
-        Address::new(
-            format!("{}+{delivery}.{}", self.user, self.code(delivery)),
-            &self.domain,
-        )
+        self.address_of(Of::Delivery, delivery)
+    }
+
+    /// Returns the envelope sender of the emails to a subscriber of the status page.
+    ///
+    /// # Errors
+    /// An error if the result is not an address, which `new` has already ruled out.
+    pub fn subscriber_address(&self, subscriber: i64) -> Result<Address, lettre::address::AddressError> {
+        self.address_of(Of::Subscriber, subscriber)
+    }
+
+    fn address_of(&self, of: Of, id: i64) -> Result<Address, lettre::address::AddressError> {
+        Address::new(format!("{}+{id}.{}", self.user, self.code(of, id)), &self.domain)
     }
 
     /// Returns the ID of the delivery for which this address was made. Returns `None` if this instance did
     /// not make the address.
     pub fn delivery_of(&self, address: &str) -> Option<i64> {
+        self.target(Of::Delivery, address)
+    }
+
+    /// Returns the ID of the subscriber of the status page for whom this address was made. Returns `None` if this instance did not make
+    /// the address, or if it is that of a delivery.
+    pub fn subscriber_of(&self, address: &str) -> Option<i64> {
+        self.target(Of::Subscriber, address)
+    }
+
+    fn target(&self, of: Of, address: &str) -> Option<i64> {
         // Every spelling is accepted, because some servers show an internationalised domain in Unicode.
         let usual = mailbox::key_of(address);
         let (user, domain) = usual.rsplit_once('@')?;
@@ -98,18 +122,25 @@ impl Verp {
             return None;
         }
         let (id, code) = mark.split_once('.')?;
-        let delivery: i64 = id.parse().ok()?;
+        let known: i64 = id.parse().ok()?;
         // Only one spelling of the ID is accepted, without a sign and without leading zeros.
-        if delivery <= 0 || delivery.to_string() != id {
+        if known <= 0 || known.to_string() != id {
             return None;
         }
         let holds: bool = self
-            .code(delivery)
+            .code(of, known)
             .as_bytes()
             .ct_eq(code.to_ascii_lowercase().as_bytes())
             .into();
-        holds.then_some(delivery)
+        holds.then_some(known)
     }
+}
+
+/// What a bounce address is made for. The code of one is never that of the other.
+#[derive(Clone, Copy)]
+enum Of {
+    Delivery,
+    Subscriber,
 }
 
 #[cfg(test)]
@@ -130,6 +161,15 @@ mod tests {
                 None
             );
         }
+    }
+
+    #[test]
+    fn a_delivery_and_a_subscriber_have_different_addresses() {
+        let verp = Verp::new(b"key", "bounces@example.com").unwrap();
+        let (delivery, subscriber) = (verp.address(7).unwrap(), verp.subscriber_address(7).unwrap());
+        assert_eq!(verp.subscriber_of(subscriber.as_ref()), Some(7));
+        assert_eq!(verp.subscriber_of(delivery.as_ref()), None);
+        assert_eq!(verp.delivery_of(subscriber.as_ref()), None);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct Keys {
 pub struct EmailIdentifiers {
     /// Addresses in the form that [`Verp`] makes.
     pub bounce_addresses: Vec<String>,
-    /// The parts of links after `/unsubscribe/` and `/answers/`.
+    /// The parts of links after `/unsubscribe/`, `/answers/` and `/status/subscription/`.
     pub links: Vec<String>,
     /// Message-IDs in the form that Candor makes, without angle brackets.
     pub message_ids: Vec<String>,
@@ -48,7 +48,8 @@ static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
             r"[A-Za-z0-9._%-]{1,64}\+[0-9]{1,19}\.[0-9A-Fa-f]{20}@[\p{L}\p{M}\p{N}.-]+",
         )
         .ok()?,
-        link: Regex::new(r"/(?:unsubscribe|answers)/([0-9]{1,19}\.[A-Za-z0-9_-]{24})").ok()?,
+        link: Regex::new(r"/(?:unsubscribe|answers|status/subscription)/([0-9]{1,19}\.[A-Za-z0-9_-]{24})")
+            .ok()?,
         message_id: Regex::new(
             r"[0-9]{1,10}\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[\p{L}\p{M}\p{N}.-]+",
         )

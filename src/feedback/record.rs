@@ -35,6 +35,7 @@ use crate::delivery::opt_out::{self, SuppressionReason};
 use crate::directory::erased::is_placeholder;
 use crate::directory::normal_address;
 use crate::notice::delivery_state::{self, DeliveryState};
+use crate::subscription::{outbox, subscriber, subscribing};
 
 /// The number of attempts that are searched for the ID of a provider if the report contains no address. These
 /// are the last attempts, because no index helps there.
@@ -150,7 +151,7 @@ fn take_one(
     let found = find(tx.conn, keys, report, sole)?;
     let effect = match &found {
         Some(delivery) => apply(tx, origin, keys, report, delivery, sole)?,
-        None => "none",
+        None => apply_to_subscriber(tx, origin, keys, report, sole)?,
     };
     // Nothing about a recipient who was erased is stored again. The report still counts.
     let erased = found
@@ -420,6 +421,56 @@ fn apply(
         }
     }
     Ok(effect)
+}
+
+/// Applies the effects of a report about an email to a subscriber of the status page, and returns the effect. Whom a report is about is
+/// proven as for deliveries.
+fn apply_to_subscriber(
+    tx: &mut Tx<'_>,
+    origin: &Origin,
+    keys: &Keys,
+    report: &Report,
+    sole: bool,
+) -> Result<&'static str> {
+    let reason = match report.kind {
+        ReportKind::Hard => SuppressionReason::Bounced,
+        ReportKind::Complaint => SuppressionReason::Complained,
+        ReportKind::Unsubscribed => SuppressionReason::OptedOut,
+        _ => return Ok("none"),
+    };
+    let identifiers = &report.identifiers;
+    let by_address = identifiers
+        .bounce_addresses
+        .iter()
+        .filter_map(|address| keys.verp.as_ref()?.subscriber_of(address));
+    let by_link = identifiers
+        .links
+        .iter()
+        .filter_map(|link| keys.links.subscription_target(link));
+    let proven = by_address.chain(by_link).next();
+    let guessable = match proven {
+        None if origin.integration.is_some() || keys.verp.is_none() => {
+            outbox::subscriber_of(tx.conn, &identifiers.message_ids)?
+        }
+        _ => None,
+    };
+    let Some(id) = proven.or(guessable) else {
+        return Ok("none");
+    };
+    let subscriber = match subscriber::get(tx.conn, id) {
+        Ok(one) => one,
+        Err(Error::NotFound(_)) => return Ok("none"),
+        Err(error) => return Err(error),
+    };
+    let same = report
+        .addresses
+        .iter()
+        .any(|address| normal_address(address) == subscriber.address);
+    let trusted = same || (sole && (proven.is_some() || report.addresses.is_empty()));
+    match trusted && subscribing::end_suppressed(tx, id, reason)? {
+        true => Ok("subscription_ended"),
+        false => Ok("none"),
+    }
 }
 
 /// Applies the reports that arrived before the outcome of their attempt was recorded. Returns how many were

@@ -40,7 +40,7 @@ pub struct Feedback {
     pub matched_by: Option<MatchedBy>,
     /// The effect: `bounced` (the delivery bounced, and a hard bounce also suppresses the address),
     /// `suppressed` (the address was suppressed), `early` (the outcome of the attempt was not recorded yet,
-    /// so the report is applied later), or `none`.
+    /// so the report is applied later), `subscription_ended` (it was about an email to a subscriber of the status page), or `none`.
     pub effect: String,
     /// The enhanced status code (RFC 3463), for example `5.1.1`.
     pub status: Option<String>,

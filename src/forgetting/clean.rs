@@ -53,6 +53,8 @@ const TABLES: &[&str] = &[
     "resource_labels",
     "resources",
     "shared_recipients",
+    "status_mails",
+    "status_subscribers",
     "timeline_entries",
 ];
 

@@ -70,8 +70,8 @@ pub struct Rows {
     pub users_of_errors: i64,
     /// Events of the audit trail, whose hashes stay.
     pub audit_events: i64,
-    /// Suppressions, values for templates, saved requests, answers to repeated requests, uploaded listings, emergency notices, and further
-    /// people of a mailbox.
+    /// Suppressions, subscriptions to the status page, values for templates, saved requests, answers to repeated requests, uploaded
+    /// listings, emergency notices, and further people of a mailbox.
     pub others: i64,
     /// Rows with texts in which the person is mentioned.
     pub texts: i64,
@@ -353,7 +353,7 @@ fn apply(tx: &mut Tx<'_>, found: Found, reason: &str, kind: Kind) -> Result<Done
     reports::change_reports(tx.conn, &id, &reports)?;
     reports::change_answers(tx.conn, &id, &answers)?;
     own::mark(tx.conn, &id, &needles.id, &sent.own, kind == Kind::Request)?;
-    own::remove(tx.conn, &own, &needles)?;
+    own::remove(tx, &own, &needles)?;
     if let Some(key) = key {
         let addresses: Vec<String> = sent.own.iter().cloned().collect();
         users::forget(tx.conn, key, &needles.id, &addresses)?;

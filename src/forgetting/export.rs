@@ -21,6 +21,8 @@ use crate::db::schema::{
 use crate::directory::choices::{self, Choices};
 use crate::directory::person::{self, Person};
 use crate::directory::{forget, normal_address};
+use crate::subscription::Subscriber;
+use crate::subscription::subscriber;
 
 /// Everything that is held about a person.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -47,6 +49,8 @@ pub struct Export {
     pub choices: Choices,
     /// The suppressed addresses of the person.
     pub suppressions: Vec<Value>,
+    /// The subscriptions of these addresses to the status page.
+    pub subscriptions: Vec<Subscriber>,
     /// The incidents that the person was added to directly.
     pub named_in_incidents: Vec<Value>,
     /// The errors that the person was seen to hit.
@@ -83,6 +87,7 @@ pub fn export(tx: &mut Tx<'_>, id: &ExternalId) -> Result<Export> {
         answers: answers(conn, id)?,
         choices: choices::of(conn, key)?,
         suppressions: suppressions(conn, &found)?,
+        subscriptions: subscriptions(conn, &found)?,
         named_in_incidents: named(conn, key)?,
         errors: errors(conn, key)?,
         values: values(conn, id)?,
@@ -271,6 +276,13 @@ fn suppressions(conn: &mut Conn, found: &super::erase::Found) -> Result<Vec<Valu
         .into_iter()
         .map(|(address, at, reason)| json!({"address": address, "at": at, "reason": reason}))
         .collect())
+}
+
+fn subscriptions(conn: &mut Conn, found: &super::erase::Found) -> Result<Vec<Subscriber>> {
+    let addresses = found.addresses().iter();
+    let addresses: Vec<String> = addresses.map(|address| normal_address(address)).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    subscriber::of_addresses(conn, &addresses)
 }
 
 fn named(conn: &mut Conn, key: i64) -> Result<Vec<Value>> {

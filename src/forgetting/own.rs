@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 
 use super::needles::{Needles, REMOVED};
+use crate::audit::Tx;
 use crate::base::error::Result;
 use crate::base::id::ErasureId;
 use crate::db::Conn;
@@ -17,6 +18,8 @@ use crate::db::schema::{
     opt_outs as oo, people as p, person_choices as pc, shared_recipients as sr,
 };
 use crate::directory::erased::{MarkOf, Marks};
+use crate::subscription::subscriber;
+use crate::subscription::subscribing::{self, EndReason};
 
 /// The number of bodies that are in memory at once.
 const STEP: i64 = 20;
@@ -44,6 +47,8 @@ pub(super) struct Own {
     pub chosen: Vec<i64>,
     /// Up to when the person has read the feed: the key of the person.
     pub read: Vec<i64>,
+    /// The subscriptions of the person to the status page.
+    pub subscriptions: Vec<i64>,
 }
 
 impl Own {
@@ -59,6 +64,7 @@ impl Own {
             self.shared.len(),
             self.chosen.len(),
             self.read.len(),
+            self.subscriptions.len(),
         ]
         .into_iter()
         .sum::<usize>() as i64
@@ -103,7 +109,9 @@ pub(super) fn find(conn: &mut Conn, needles: &Needles, own: &BTreeSet<String>) -
         .filter(p::id.eq(&needles.id))
         .select(fr::person_key)
         .load(conn)?;
+    let subscriptions = subscriber::of_addresses(conn, &addresses)?;
     Ok(Own {
+        subscriptions: subscriptions.into_iter().map(|one| one.id).collect(),
         chosen,
         read,
         emergencies,
@@ -195,7 +203,11 @@ fn listings(conn: &mut Conn, needles: &Needles) -> Result<Vec<i64>> {
 ///
 /// # Errors
 /// An error of the database.
-pub(super) fn remove(conn: &mut Conn, own: &Own, needles: &Needles) -> Result<()> {
+pub(super) fn remove(tx: &mut Tx<'_>, own: &Own, needles: &Needles) -> Result<()> {
+    for id in &own.subscriptions {
+        subscribing::end(tx, *id, EndReason::Erased)?;
+    }
+    let conn = &mut *tx.conn;
     for address in &own.suppressed {
         diesel::delete(oo::table.find(address)).execute(conn)?;
     }

@@ -105,6 +105,7 @@ own_ids! {
     RecipientNumber: "recipient", |text: &str| text.parse().map(RecipientNumber);
     FeedbackNumber: "feedback", |text: &str| text.parse().map(FeedbackNumber);
     BodyNumber: "body", |text: &str| text.parse().map(BodyNumber);
+    SubscriberNumber: "subscriber", |text: &str| text.parse().map(SubscriberNumber);
     VersionNumber: "version", |text: &str| text.parse().map(VersionNumber);
 }
 
@@ -160,6 +161,8 @@ pub struct RecipientNumber(pub i64);
 pub struct FeedbackNumber(pub i64);
 /// The number of a version of a template.
 pub struct VersionNumber(pub i64);
+/// The number of a subscriber of the status page.
+pub struct SubscriberNumber(pub i64);
 /// The number of a saved request of an integration.
 pub struct BodyNumber(pub i64);
 

@@ -8,6 +8,7 @@ use super::audience_cache::AudienceCache;
 use super::pages::Pages;
 use super::plans::Plans;
 use super::refusals::Refusals;
+use super::source_limit::SourceLimit;
 use super::stats::{FeedbackStats, HttpStats};
 use super::status_page::StatusPages;
 use super::used_integrations::UsedIntegrations;
@@ -23,6 +24,7 @@ use crate::customer::hints::Hints;
 use crate::db::Db;
 use crate::db::foreign::Limit;
 use crate::delivery::endpoints::Endpoints;
+use crate::delivery::mailer::Mailer;
 use crate::delivery::smtp::Relays;
 use crate::delivery::worker::{Stats, Wake};
 use crate::directory::source::cancel::Cancel;
@@ -30,7 +32,6 @@ use crate::egress::Policy;
 use crate::egress::client::Client;
 use crate::feedback::Keys;
 use crate::notice::Sending;
-use crate::operators::mail::Post;
 use crate::time_stamps::Authorities;
 use crate::work::WorkStats;
 
@@ -100,6 +101,8 @@ pub struct App {
     pub body_grace: std::time::Duration,
     /// The number of threads that answer requests.
     pub http_threads: usize,
+    /// How often somebody may ask for a subscription to the status page.
+    pub subscribing: SourceLimit,
     /// The refusals of requests without a valid token.
     pub refusals: Arc<Refusals>,
     /// When this process started.
@@ -116,8 +119,8 @@ pub struct App {
     pub audience_cache: Arc<AudienceCache>,
     /// The plans of drafts that pages showed a moment ago.
     pub plans: Arc<Plans>,
-    /// How emails to our own side are written and sent.
-    pub post: Post,
+    /// How emails that are no deliveries are written and sent.
+    pub mailer: Mailer,
     /// The templates of the pages for people.
     pub pages: Pages,
     /// The public status page, which this process keeps in memory.

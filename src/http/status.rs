@@ -14,6 +14,7 @@ use super::language;
 use super::pages::PUBLIC_POLICY;
 use super::problem::{Answer, Problem};
 use super::status_page::{Address, Document};
+use super::subscribe;
 use crate::base::error::Error;
 use crate::base::language::Language;
 use crate::http::App;
@@ -23,6 +24,12 @@ const CACHING: &str = "public, max-age=1, stale-while-revalidate=5, stale-if-err
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
+        // These come before the pages whose language is in the path.
+        .service(subscribe::form)
+        .service(subscribe::subscribe)
+        .service(subscribe::show)
+        .service(subscribe::confirm)
+        .service(subscribe::end)
         .service(page)
         .service(incident_page)
         .service(component_page)

@@ -26,5 +26,5 @@ pub async fn send(app: &App, by: &Actor, id: NoticeId, test: TestNotice) -> Resu
         .db
         .write(by, move |tx| test_mail::begin(tx, &id, &test, &sending))
         .await?;
-    test_mail::send(&app.post, &to, email, now).await
+    test_mail::send(&app.mailer, &to, email, now).await
 }

@@ -49,7 +49,7 @@ impl FrozenBrand {
     }
 
     /// Returns what an email shows.
-    pub(super) fn for_mail(&self) -> MailBrand {
+    pub fn for_mail(&self) -> MailBrand {
         MailBrand {
             color: self.color.clone(),
             logo: self.logo.clone(),

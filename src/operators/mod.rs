@@ -14,7 +14,7 @@ mod answers;
 pub mod contact;
 mod decide;
 mod letter;
-pub mod mail;
+mod mail;
 pub mod message;
 pub mod notify;
 pub mod outbox;

@@ -6,15 +6,10 @@
 
 use std::time::Duration;
 
-use lettre::address::Envelope;
-use lettre::message::header::ContentType;
-use lettre::message::{Mailbox, MultiPart, SinglePart};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::contact;
-use super::mail::{MailSender, Post};
 use crate::audit::{Action, Event, Tx};
 use crate::base::code::Code;
 use crate::base::error::{Error, FieldError, Result};
@@ -22,8 +17,8 @@ use crate::base::id::{IncidentId, MessageId};
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::delivery::email::envelope_address;
-use crate::delivery::{Mail, Outcome, header};
+use crate::delivery::mailer::{MailSender, Mailer, SingleMail};
+use crate::delivery::{Mail, Outcome};
 use crate::directory::{address_domain, check_address, normal_address, person};
 use crate::incident::report::{self, Audience, Publish, Report, Section};
 use crate::incident::{self, Incident};
@@ -185,67 +180,37 @@ fn addresses(conn: &mut Conn, asked: &[String], sending: &Sending) -> Result<Vec
 ///
 /// # Errors
 /// `Internal` if an email cannot be written.
-pub async fn send(post: &Post, outgoing: &Outgoing, now: Timestamp) -> Result<MailedReports> {
-    let mut sender = MailSender::new(&post.exit);
+pub async fn send(mailer: &Mailer, outgoing: &Outgoing, now: Timestamp) -> Result<MailedReports> {
+    let mut sender = MailSender::new(&mailer.exit);
     let mut items = Vec::with_capacity(outgoing.to.len());
     for to in &outgoing.to {
-        let mail = written(post, outgoing, to, now)?;
-        let outcome = timeout(LONGEST, sender.deliver(&mail)).await;
-        let outcome = outcome
-            .unwrap_or_else(|_| Outcome::Retry(None, "the mail server did not answer in time".to_owned()));
+        let mail = written(mailer, outgoing, to, now)?;
+        let outcome = sender.deliver_within(LONGEST, &mail).await;
         items.push(MailedReport {
             to: to.clone(),
             accepted: matches!(outcome, Outcome::Sent(_)),
             reply: one_line(outcome.reply(), 500),
         });
     }
-    // The mail server may wait until the end of the session.
-    let _ = timeout(Duration::from_secs(2), sender.close()).await;
+    sender.close().await;
     Ok(MailedReports { items })
 }
 
-fn written(post: &Post, outgoing: &Outgoing, to: &str, now: Timestamp) -> Result<Mail> {
-    let address = envelope_address(to)?;
-    let domain = post.from.email.domain();
-    let id = MessageId::new(now);
-    let (seconds, _) = now.unix();
+fn written(mailer: &Mailer, outgoing: &Outgoing, to: &str, now: Timestamp) -> Result<Mail> {
     let (report, incident) = (&outgoing.report, &outgoing.incident);
     let subject = one_line(
         &format!("Internal report of #{}: {}", incident.number, report.title),
         200,
     );
-    let part = |kind: ContentType, text: String| SinglePart::builder().header(kind).body(text);
-    let mut message = lettre::Message::builder()
-        .envelope(
-            Envelope::new(Some(post.from.email.clone()), vec![address.clone()]).map_err(Error::internal)?,
-        )
-        .raw_header(header::mailbox("From", &post.from))
-        .raw_header(header::mailbox("To", &Mailbox::new(None, address.clone())))
-        .date(std::time::UNIX_EPOCH + Duration::from_secs(seconds))
-        .message_id(Some(format!("<report.{id}@{domain}>")))
-        .raw_header(header::text("Subject", &subject))
-        .multipart(
-            MultiPart::alternative()
-                .singlepart(part(
-                    ContentType::TEXT_PLAIN,
-                    report::markdown(report, incident, &outgoing.company),
-                ))
-                .singlepart(part(
-                    ContentType::TEXT_HTML,
-                    report::html(report, incident, &outgoing.company),
-                )),
-        )
-        .map_err(Error::internal)
-        .and_then(|message| String::from_utf8(message.formatted()).map_err(Error::internal))?;
-    if let Some(signer) = &post.dkim {
-        signer.sign(&mut message, now)?;
-    }
-    Ok(Mail {
-        from: post.from.email.clone(),
-        to: address,
-        message,
-        name: format!("report.{id}"),
-    })
+    let mail = SingleMail {
+        name: format!("report.{}", MessageId::new(now)),
+        to,
+        subject: &subject,
+        text: report::markdown(report, incident, &outgoing.company),
+        html: report::html(report, incident, &outgoing.company),
+        ..SingleMail::default()
+    };
+    mailer.write(mail, now)
 }
 
 #[cfg(test)]

@@ -8,15 +8,10 @@
 
 use std::time::Duration;
 
-use lettre::address::Envelope;
-use lettre::message::header::ContentType;
-use lettre::message::{Mailbox, MultiPart, SinglePart};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::contact;
-use super::mail::{MailSender, Post};
 use crate::audit::{Action, Event, Tx};
 use crate::auth;
 use crate::base::code::Code;
@@ -25,8 +20,8 @@ use crate::base::id::{MessageId, NoticeId};
 use crate::base::text::one_line;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::delivery::email::envelope_address;
-use crate::delivery::{Mail, Outcome, header};
+use crate::delivery::Outcome;
+use crate::delivery::mailer::{MailSender, Mailer, SingleMail};
 use crate::directory::{check_address, normal_address, person};
 use crate::notice::{self, Sample, Sending};
 
@@ -147,49 +142,22 @@ pub fn begin(tx: &mut Tx<'_>, id: &NoticeId, test: &TestNotice, sending: &Sendin
 ///
 /// # Errors
 /// `Internal` if the email cannot be written.
-pub async fn send(post: &Post, to: &OwnAddress, email: Sample, now: Timestamp) -> Result<TestedNotice> {
-    let mail = written(post, to, &email.as_test(), now)?;
-    let mut sender = MailSender::new(&post.exit);
-    let outcome = timeout(LONGEST, sender.deliver(&mail)).await;
-    let outcome =
-        outcome.unwrap_or_else(|_| Outcome::Retry(None, "the mail server did not answer in time".to_owned()));
-    // The mail server may wait until the end of the session.
-    let _ = timeout(Duration::from_secs(2), sender.close()).await;
+pub async fn send(mailer: &Mailer, to: &OwnAddress, email: Sample, now: Timestamp) -> Result<TestedNotice> {
+    let email = email.as_test();
+    let mail = SingleMail {
+        name: format!("test.{}", MessageId::new(now)),
+        to: &to.address,
+        subject: &email.subject,
+        text: email.text.clone(),
+        html: email.html.clone(),
+        ..SingleMail::default()
+    };
+    let mail = mailer.write(mail, now)?;
+    let mut sender = MailSender::new(&mailer.exit);
+    let outcome = sender.deliver_within(LONGEST, &mail).await;
+    sender.close().await;
     Ok(TestedNotice {
         accepted: matches!(outcome, Outcome::Sent(_)),
         reply: one_line(outcome.reply(), 500),
-    })
-}
-
-fn written(post: &Post, to: &OwnAddress, email: &Sample, now: Timestamp) -> Result<Mail> {
-    let address = envelope_address(&to.address)?;
-    let domain = post.from.email.domain();
-    let id = MessageId::new(now);
-    let (seconds, _) = now.unix();
-    let part = |kind: ContentType, text: &str| SinglePart::builder().header(kind).body(text.to_owned());
-    let message = lettre::Message::builder()
-        .envelope(
-            Envelope::new(Some(post.from.email.clone()), vec![address.clone()]).map_err(Error::internal)?,
-        )
-        .raw_header(header::mailbox("From", &post.from))
-        .raw_header(header::mailbox("To", &Mailbox::new(None, address.clone())))
-        .date(std::time::UNIX_EPOCH + Duration::from_secs(seconds))
-        .message_id(Some(format!("<test.{id}@{domain}>")))
-        .raw_header(header::text("Subject", &email.subject))
-        .multipart(
-            MultiPart::alternative()
-                .singlepart(part(ContentType::TEXT_PLAIN, &email.text))
-                .singlepart(part(ContentType::TEXT_HTML, &email.html)),
-        )
-        .map_err(Error::internal)?;
-    let mut message = String::from_utf8(message.formatted()).map_err(Error::internal)?;
-    if let Some(signer) = &post.dkim {
-        signer.sign(&mut message, now)?;
-    }
-    Ok(Mail {
-        from: post.from.email.clone(),
-        to: address,
-        message,
-        name: format!("test.{id}"),
     })
 }

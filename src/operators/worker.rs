@@ -10,19 +10,19 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::letter::Affected;
-use super::mail::{MailSender, Post};
 use super::message::About;
 use super::outbox::{self, Claimed};
-use super::{ACTOR, answers, contact, decide, notify, promises, syncs, webhook};
+use super::{ACTOR, answers, contact, decide, mail, notify, promises, syncs, webhook};
 use crate::audience::At;
 use crate::audit::Actor;
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
 use crate::db::Db;
 use crate::delivery::Outcome;
+use crate::delivery::mailer::{MailSender, Mailer};
 use crate::egress::client::Client;
 use crate::notice::Overview;
 use crate::work::{Next, Service, Stop, Supervisor, Wake};
@@ -46,7 +46,7 @@ pub struct Setup {
     /// The database with the events and with the stored messages to operators.
     pub db: Db,
     /// How emails are written and sent.
-    pub post: Post,
+    pub mailer: Mailer,
     /// The HTTP client that calls the webhooks.
     pub client: Client,
     /// The base of links.
@@ -61,7 +61,7 @@ pub fn start(supervisor: &mut Supervisor, setup: Setup) {
     let calls = Arc::new(Notify::new());
     let Setup {
         db,
-        post,
+        mailer,
         client,
         public_url,
         update_every,
@@ -80,8 +80,8 @@ pub fn start(supervisor: &mut Supervisor, setup: Setup) {
     supervisor.start(
         Mails {
             db: db.clone(),
-            mail_sender: Some(MailSender::new(&post.exit)),
-            post,
+            mail_sender: Some(MailSender::new(&mailer.exit)),
+            mailer,
             public_url: public_url.clone(),
         },
         Wake::Notify(mails),
@@ -191,17 +191,6 @@ async fn finish(db: &Db, claimed: Claimed, outcome: Outcome) {
     }
 }
 
-/// Returns the outcome of an attempt. None if the process stops and the attempt does not end soon.
-async fn unless_stopped(stop: &Stop, attempt: impl Future<Output = Outcome>) -> Option<Outcome> {
-    let mut stop = stop.clone();
-    tokio::pin!(attempt);
-    tokio::select! {
-        outcome = &mut attempt => return Some(outcome),
-        () = stop.wait() => {}
-    }
-    timeout(GRACE, attempt).await.ok()
-}
-
 /// Makes a message due again whose attempt did not end.
 async fn give_back(db: &Db, claimed: Claimed) {
     let now = db.clock().now();
@@ -224,7 +213,7 @@ fn no_such_contact() -> Outcome {
 /// Sends messages by email, one at a time.
 struct Mails {
     db: Db,
-    post: Post,
+    mailer: Mailer,
     public_url: String,
     /// The connection to the mail server. None after an email was interrupted.
     mail_sender: Option<MailSender>,
@@ -248,20 +237,14 @@ impl Service for Mails {
             let affected = affected(&self.db, &one).await;
             let written = address.map(|to| {
                 let now = self.db.clock().now();
-                self.post.write(&one.id, &one.about, to, &rendered, affected, now)
+                mail::write(&self.mailer, &one.id, &one.about, to, &rendered, affected, now)
             });
             let outcome = match written {
                 None => Some(no_such_contact()),
                 Some(Err(error)) => Some(Outcome::Failed(error.to_string())),
                 Some(Ok(mail)) => {
-                    let attempt = async {
-                        timeout(MAIL, mail_sender.deliver(&mail))
-                            .await
-                            .unwrap_or_else(|_| {
-                                Outcome::Retry(None, "the mail server did not end in time".to_owned())
-                            })
-                    };
-                    unless_stopped(stop, attempt).await
+                    stop.unless_set(GRACE, mail_sender.deliver_within(MAIL, &mail))
+                        .await
                 }
             };
             match outcome {
@@ -279,8 +262,7 @@ impl Service for Mails {
 
     async fn finish(&mut self) {
         if let Some(mut mail_sender) = self.mail_sender.take() {
-            // Do not wait for a mail server that does not answer.
-            let _ = timeout(GRACE, mail_sender.close()).await;
+            mail_sender.close().await;
         }
     }
 }
@@ -342,7 +324,7 @@ impl Service for Calls {
                     let now = db.clock().now();
                     let attempt =
                         webhook::deliver(client, &hook, one.id.as_str(), &one.about, &rendered, now);
-                    unless_stopped(stop, attempt).await
+                    stop.unless_set(GRACE, attempt).await
                 }
             };
             match outcome {

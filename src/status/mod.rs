@@ -1,7 +1,7 @@
 //! The status page: what the public reads about incidents.
 //!
 //! Only three things are public: the components, the posts of operators, and the published reports. A post is apart from a notice:
-//! it mails nobody. Nothing else of an incident is ever public, not even its title.
+//! who is affected gets notices, and no email about a post. Nothing else of an incident is ever public, not even its title.
 //!
 //! The state of a component follows from the posts of the incidents that are open publicly. The worst state wins.
 
@@ -15,6 +15,6 @@ mod state;
 
 pub use history::{DAYS, Day, days};
 pub use maintenance::{Maintenance, MaintenanceState};
-pub use page::{StatusPage, last_change, read};
+pub use page::{StatusPage, incident_path, last_change, read};
 pub use public_incident::PublicIncident;
 pub use state::{ComponentState, Indicator, PostStatus};

@@ -13,12 +13,14 @@ use super::public_incident::PublicIncident;
 use super::state::{ComponentState, Indicator};
 use crate::audit::{self, Action, lineage};
 use crate::base::error::Result;
-use crate::base::id::IncidentId;
+use crate::base::id::{IncidentId, PostId};
+use crate::base::language::Language;
 use crate::base::time::Timestamp;
 use crate::brand::{self, Shown};
 use crate::db::Conn;
 use crate::db::schema::{incidents as i, public_posts as p};
 use crate::incident::report::{self, Published};
+use crate::words::{Area, Words};
 
 /// The largest number of reports that are public.
 const REPORTS: i64 = 500;
@@ -29,6 +31,11 @@ const REPORTS: i64 = 500;
 /// An error of the database.
 pub fn last_change(conn: &mut Conn) -> Result<i64> {
     audit::last_of(conn, Action::OF_STATUS_PAGE)
+}
+
+/// Returns the path of the page of an incident in a language.
+pub fn incident_path(language: Language, number: i64) -> String {
+    format!("/status/{language}/incidents/{number}")
 }
 
 /// All that the public reads.
@@ -71,6 +78,33 @@ impl StatusPage {
     /// Returns the incident with this number.
     pub fn incident(&self, number: i64) -> Option<&PublicIncident> {
         self.incidents.iter().find(|incident| incident.number == number)
+    }
+
+    /// Returns the incident that a post belongs to now.
+    pub fn incident_of(&self, post: &PostId) -> Option<(&PublicIncident, &Post)> {
+        self.incidents.iter().find_map(|incident| {
+            let post = incident.posts.iter().find(|one| one.id == *post)?;
+            Some((incident, post))
+        })
+    }
+
+    /// Returns the title of an incident in a language. Without a title of an operator it follows from the components, or else from the
+    /// number.
+    ///
+    /// # Errors
+    /// An internal error, if a text is missing.
+    pub fn title(&self, incident: &PublicIncident, language: Language) -> Result<String> {
+        if let Some(title) = incident.title(language) {
+            return Ok(title.to_owned());
+        }
+        let words = Words::of(Area::Status, language)?;
+        let worst = incident.worst();
+        let Some(state) = worst.values().max() else {
+            return words.with("incident", &[("number", &incident.number.to_string())]);
+        };
+        let named = worst.keys().map(|id| self.names.get(id).unwrap_or(id).as_str());
+        let named: Vec<&str> = named.collect();
+        Ok(format!("{}: {}", named.join(", "), words.text(state.as_str())?))
     }
 
     /// Returns the published report of the incident with this number.

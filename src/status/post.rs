@@ -1,4 +1,5 @@
-//! Posts: what operators tell the public about an incident. A post mails nobody.
+//! Posts: what operators tell the public about an incident. The affected get no email about it: they get notices. Who subscribed to the
+//! status page gets one (`subscription`).
 //!
 //! - A post of a drill does not exist.
 //! - A post can be changed and taken back at any time, also after its incident was merged into another one.
@@ -100,6 +101,19 @@ pub struct NewPost {
     /// When it was so. The default is now. A time in the future is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+    /// Whether the subscribers of the status page get an email about the post. The default is true. They get none about a time more than
+    /// six hours ago. A change of the post emails nobody.
+    #[serde(default = "yes", skip_serializing_if = "is_no_content")]
+    pub email_subscribers: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What happens with a post is no part of what it says. So it is not in the audit trail as what was said, and a patch cannot change it.
+fn is_no_content(_: &bool) -> bool {
+    true
 }
 
 /// A post: what the public reads about an incident on the status page.
@@ -187,6 +201,7 @@ impl Post {
             components: self.components.clone(),
             translations: self.translations.clone(),
             at: Some(self.at),
+            email_subscribers: true,
         }
     }
 
@@ -208,6 +223,12 @@ impl Post {
             })
             .collect();
         self.at = new.at.unwrap_or(at);
+    }
+
+    /// Returns what the post says in a language, or else in the language in which the operators write.
+    pub fn message(&self, language: Language) -> &str {
+        let translated = self.translations.get(&language);
+        translated.map_or(&self.message, |said| &said.message)
     }
 
     fn said(&self) -> Result<Value> {
@@ -292,7 +313,7 @@ pub fn check_new(conn: &mut Conn, id: &IncidentId, new: &NewPost, now: Timestamp
     check(conn, new, &States::new(), now)
 }
 
-/// Posts about an incident. It is public at once, and nobody gets an email.
+/// Posts about an incident. It is public at once.
 ///
 /// # Errors
 /// `NotFound` if the incident does not exist. `Conflict` if it is a drill. `Invalid` with one error for each wrong field.
@@ -341,6 +362,11 @@ pub fn get(conn: &mut Conn, incident: &IncidentId, id: &PostId) -> Result<Post> 
 /// # Errors
 /// `NotFound` if the incident has no such post. `Invalid` with one error for each wrong field.
 pub fn change(tx: &mut Tx<'_>, incident: &IncidentId, id: &PostId, patch: &Value) -> Result<Post> {
+    if patch.get("email_subscribers").is_some() {
+        let detail =
+            "cannot be changed: the emails were stored with the post, and a change of it emails nobody";
+        return Err(Error::invalid("/email_subscribers", detail));
+    }
     alter(tx, incident, id, |before| patched(before, patch))
 }
 

@@ -18,7 +18,7 @@ use crate::emergency::copy::{self, ContactsCopy};
 use crate::work::ServiceStanding;
 
 /// The tables that grow with use.
-const GROWING: [&str; 13] = [
+const GROWING: [&str; 14] = [
     "audit_events",
     "deliveries",
     "delivery_attempts",
@@ -32,6 +32,7 @@ const GROWING: [&str; 13] = [
     "comparison_blocks",
     "comparison_findings",
     "recovery_changes",
+    "status_mails",
 ];
 
 /// The state of Candor.

@@ -82,6 +82,17 @@ impl Stop {
         *self.0.borrow()
     }
 
+    /// Returns the result of an attempt. `None` if the process stops and the attempt does not end within `grace`.
+    pub async fn unless_set<T>(&self, grace: Duration, attempt: impl Future<Output = T>) -> Option<T> {
+        let mut stop = self.clone();
+        tokio::pin!(attempt);
+        tokio::select! {
+            result = &mut attempt => return Some(result),
+            () = stop.wait() => {}
+        }
+        tokio::time::timeout(grace, attempt).await.ok()
+    }
+
     /// Waits until the process stops.
     pub async fn wait(&mut self) {
         // An error means that the supervisor has ended, so the process stops too.

@@ -250,7 +250,8 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
         assert!(warnings.contains(warning), "{warnings}");
     }
     cristina.send_as_previewed(&report).await;
-    let mails = app.mails(2).await;
+    // The first two emails went to the reader of the status page.
+    let mails = app.mails(2 + 2).await.split_off(2);
     let to: BTreeSet<&str> = mails.iter().map(|mail| mail.to.as_str()).collect();
     assert_eq!(to, AFFECTED.map(|(_, address)| address).into());
     for mail in &mails {
@@ -273,8 +274,29 @@ async fn silence_and_errors_say_what_nobody_noticed(env: Env) {
     app.finish().await;
 }
 
-/// Posts on the status page what the team posted to social media. The page, the feeds and the documents for programs say it at once.
+/// A reader of the status page subscribes to it and confirms.
+async fn a_reader_subscribes(app: &TestApp) {
+    let form = "application/x-www-form-urlencoded";
+    let public = app.anonymous();
+    public
+        .post_raw(
+            "/status/subscribe?lang=en",
+            form,
+            "address=paper%40reader.example",
+        )
+        .await
+        .expect(200);
+    let mails = app.mails(1).await;
+    let (_, link) = mails[0].text.split_once("/status/subscription/").expect("a link");
+    let token = link.split_whitespace().next().expect("a token");
+    let path = format!("/status/subscription/{token}/confirm");
+    public.post_raw(&path, form, "").await.expect(200);
+}
+
+/// Posts on the status page what the team posted to social media. The page, the feeds, the documents for programs and an email to a
+/// subscriber say it at once.
 async fn the_public_reads_it_at_once(app: &TestApp, by: &Http, at: &str) {
+    a_reader_subscribes(app).await;
     let component = json!({"name": "Uploads", "selector": "type:service"});
     app.put("/api/v1/components/uploads", component).await.expect(201);
     let public = app.anonymous();
@@ -291,6 +313,11 @@ async fn the_public_reads_it_at_once(app: &TestApp, by: &Http, at: &str) {
         "components": {"uploads": "major_outage"},
     });
     by.post(&format!("{at}/posts"), post).await.expect(201);
+    let mails = app.mails(2).await;
+    assert_eq!(mails[1].to, "paper@reader.example");
+    for said in ["Files cannot be uploaded.", "Uploads: Major outage"] {
+        assert!(mails[1].text.contains(said), "{}", mails[1].text);
+    }
     let number = app.get(at).await.expect(200)["number"].clone();
     for path in [
         "/status".to_owned(),

@@ -324,6 +324,30 @@ pub fn due_messages(conn: &mut Conn, channel: &str, now: Timestamp, limit: i64) 
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
+/// Locks emails to subscribers of the status page that are due.
+///
+/// # Errors
+/// An error of the database.
+pub fn due_status_mails(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<i64>> {
+    #[derive(QueryableByName)]
+    struct Id {
+        #[diesel(sql_type = BigInt)]
+        id: i64,
+    }
+    let lock = match conn {
+        Conn::Sqlite(_) => "",
+        Conn::Pg(_) => "FOR UPDATE SKIP LOCKED",
+    };
+    let rows: Vec<Id> = diesel::sql_query(format!(
+        "SELECT id FROM status_mails WHERE state = 'pending' AND next_attempt_at <= $1 \
+         ORDER BY next_attempt_at, id LIMIT $2 {lock}"
+    ))
+    .bind::<BigInt, _>(now)
+    .bind::<BigInt, _>(limit)
+    .load(conn)?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
 /// Writes a consistent copy to a new SQLite file, from either database. `fresh` opens and migrates this file
 /// if the rows must be copied from PostgreSQL.
 ///

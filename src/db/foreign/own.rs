@@ -9,7 +9,7 @@ pub(super) const MARKS: [&str; 4] = [
 ];
 
 /// All of Candor's tables. Each of them holds something that a source must not bring: keys, tokens, addresses.
-pub(super) const TABLES: [&str; 118] = [
+pub(super) const TABLES: [&str; 120] = [
     "account_history",
     "account_label_history",
     "accounts",
@@ -124,6 +124,8 @@ pub(super) const TABLES: [&str; 118] = [
     "settings",
     "shared_recipients",
     "status_components",
+    "status_mails",
+    "status_subscribers",
     "template_versions",
     "templates",
     "timeline_entries",

@@ -80,6 +80,7 @@ pub mod session;
 mod settings;
 mod signed_in;
 mod status_page;
+mod subscribers;
 mod system;
 mod template_editor;
 mod templates;
@@ -144,6 +145,7 @@ pub fn pages() -> Vec<Page> {
     policies::routes(&mut pages);
     operators::routes(&mut pages);
     status_page::routes(&mut pages);
+    subscribers::routes(&mut pages);
     tokens::routes(&mut pages);
     feed_keys::routes(&mut pages);
     settings::routes(&mut pages);

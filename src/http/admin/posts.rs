@@ -1,5 +1,7 @@
 //! `/admin/incidents/{id}/posts`: what the public reads about an incident, and the forms that post, change a post and take one back.
 
+use std::collections::HashMap;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde_json::{Map, Value, json};
@@ -15,8 +17,9 @@ use super::params::{Form as Query, Paged};
 use super::signed_in::SignedIn;
 use super::status_page::words;
 use super::translations;
-use super::view::{When, cut, link};
+use super::view::{When, cut, grouped, link};
 use crate::auth::Role;
+use crate::base::count::counted;
 use crate::base::error::Result;
 use crate::base::id::PostId;
 use crate::base::language::Language;
@@ -31,11 +34,16 @@ use crate::incident::{Incident, Severity};
 use crate::status::component::{self, Component};
 use crate::status::post::{self, NewPost, Post};
 use crate::status::{ComponentState, PublicIncident};
+use crate::subscription::outbox::{self, PostEmails};
+use crate::subscription::{posting, subscriber};
 
 pub(super) fn routes(pages: &mut Pages) {
     pages
         .search("/incidents/{id}/posts", Role::Viewer, list)
-        .does(&["GET /api/v1/incidents/{id}/posts"])
+        .does(&[
+            "GET /api/v1/incidents/{id}/posts",
+            "GET /api/v1/incidents/{id}/posts/{post}/emails",
+        ])
         .show("/incidents/{id}/posts/new", Role::Operator, new)
         .send("/incidents/{id}/posts", Role::Operator, add)
         .keeps_text("Post on the status page")
@@ -76,7 +84,7 @@ const TITLE: Field = Field::text(
 const MESSAGE: Field = Field::long_text(
     "message",
     "Message",
-    "Everybody can read it at once. An empty line begins a paragraph. Nobody gets an email.",
+    "Everybody can read it at once. An empty line begins a paragraph.",
 );
 const COMPONENTS: Field = Field::own(
     "components",
@@ -84,6 +92,13 @@ const COMPONENTS: Field = Field::own(
     "On each line the ID of a component and its state: operational, under_maintenance, degraded_performance, partial_outage or major_outage. Such as: uploads major_outage. Others keep the state of the post before.",
     read_components,
     write_components,
+);
+const EMAILS: Field = Field::flag(
+    "email_subscribers",
+    "Emails",
+    "They say nothing about who is affected. A later change of the post emails nobody.",
+    "Email it to the subscribers of the status page",
+    "Email nobody",
 );
 const AT: Field = Field::clock("at", "Time", "When it was so. If empty, now.");
 
@@ -132,7 +147,7 @@ macro_rules! with_translations {
     }};
 }
 
-const NEW: &[Field] = with_translations!(STATUS, TITLE, MESSAGE, COMPONENTS, AT, Field::zone());
+const NEW: &[Field] = with_translations!(STATUS, TITLE, MESSAGE, COMPONENTS, EMAILS, AT, Field::zone());
 const CHANGED: &[Field] = with_translations!(STATUS, TITLE, MESSAGE, COMPONENTS);
 
 /// Reads the states of components. Each line has an ID and a state.
@@ -178,12 +193,17 @@ async fn list(
     let at = params.0.cursor;
     let before: Option<(Timestamp, String)> = cursor(at.as_deref())?;
     let mut reader = Reader::new(&app);
-    let (head, posts) = app
+    let (head, posts, emails) = app
         .db
         .read(move |conn| {
             let head = reader.read(conn, &name)?;
             let id = head.incident.id.clone();
-            Ok((head, post::list(conn, &id, before, ROWS.probe())?))
+            let posts = post::list(conn, &id, before, ROWS.probe())?;
+            let emails: Result<HashMap<PostId, PostEmails>> = posts
+                .iter()
+                .map(|one| Ok((one.id.clone(), outbox::of_post(conn, &one.id)?)))
+                .collect();
+            Ok((head, posts, emails?))
         })
         .await?;
     let local = head.local(&by);
@@ -196,7 +216,7 @@ async fn list(
         json!({
             "status": one.status, "title": one.title, "message": one.message,
             "states": states.map(|(id, state)| format!("{id}: {}", words(*state))).collect::<Vec<_>>(),
-            "languages": languages.join(", "),
+            "languages": languages.join(", "), "emails": emails.get(&one.id).and_then(emailed),
             "at": When::new(one.at, local.as_ref()), "path": may.then(|| format!("{base}/{}", one.id)),
         })
     });
@@ -217,6 +237,22 @@ async fn list(
     )
 }
 
+/// Says what became of the emails about a post. `None` if there are none.
+fn emailed(emails: &PostEmails) -> Option<String> {
+    let parts = [
+        (emails.sent, "sent"),
+        (emails.pending, "waiting"),
+        (emails.failed, "failed"),
+        (emails.uncertain, "perhaps sent"),
+        (emails.stopped, "stopped"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts
+        .map(|(count, word)| format!("{} {word}", grouped(*count)))
+        .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
 fn label(incident: &Incident) -> String {
     format!("#{} {}", incident.number, cut(&incident.title, 80))
 }
@@ -225,18 +261,40 @@ fn base(incident: &Incident) -> String {
     format!("/admin/incidents/{}/posts", incident.number)
 }
 
-/// What stands above the form.
-fn explained(components: &[Component]) -> String {
-    if components.is_empty() {
-        return "The post is public at once, and nobody gets an email. There are no components yet."
-            .to_owned();
+/// What is known of the status page for a new post.
+struct Known {
+    components: Vec<Component>,
+    /// How many subscribers get an email.
+    readers: i64,
+}
+
+impl Known {
+    fn read(conn: &mut Conn) -> Result<Known> {
+        Ok(Known {
+            components: component::all(conn)?,
+            readers: subscriber::counts(conn)?.get_posts,
+        })
     }
-    let ids = components.iter().map(|one| format!("{} ({})", one.id, one.name));
-    let ids: Vec<String> = ids.collect();
-    format!(
-        "The post is public at once, and nobody gets an email. Components: {}.",
-        ids.join(", ")
-    )
+
+    /// What stands above the form.
+    fn explained(&self) -> String {
+        let emailed = match self.readers {
+            0 => "nobody gets an email, because the status page has no subscribers".to_owned(),
+            n => format!(
+                "{} the post by email unless you say otherwise",
+                counted(n, "subscriber gets", "subscribers get")
+            ),
+        };
+        let ids = self
+            .components
+            .iter()
+            .map(|one| format!("{} ({})", one.id, one.name));
+        let components = match ids.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => "There are no components yet".to_owned(),
+            ids => format!("Components: {ids}"),
+        };
+        format!("The post is public at once, and {emailed}. {components}.")
+    }
 }
 
 /// The state that a component has by the severity of an incident, as a suggestion.
@@ -274,7 +332,7 @@ fn new_page(
     app: &App,
     by: &SignedIn,
     incident: &Incident,
-    components: &[Component],
+    known: &Known,
     form: Form,
 ) -> Answer<HttpResponse> {
     let label = label(incident);
@@ -287,7 +345,7 @@ fn new_page(
     let status = form.status();
     let data = json!({
         "page": Frame::new(app, by, title, "Incidents"), "title": title, "within": label,
-        "explained": explained(components), "form": shown(app, form, &at),
+        "explained": known.explained(), "form": shown(app, form, &at),
     });
     app.pages.answer_with(status, "admin/edit", &data)
 }
@@ -300,27 +358,27 @@ fn shown(app: &App, form: Form, at: &Use<'_>) -> Value {
 }
 
 async fn new(app: web::Data<App>, by: SignedIn, InPath(name): InPath<IncidentName>) -> Answer<HttpResponse> {
-    let (incident, components, form, by) = app
+    let (incident, known, form, by) = app
         .db
         .read(move |conn| {
             let incident = find(conn, &name)?;
             let form = fresh(conn, &incident, &by)?;
-            Ok((incident, component::all(conn)?, form, by))
+            Ok((incident, Known::read(conn)?, form, by))
         })
         .await?;
-    new_page(&app, &by, &incident, &components, form)
+    new_page(&app, &by, &incident, &known, form)
 }
 
 async fn add(app: web::Data<App>, sent: Filled, InPath(name): InPath<IncidentName>) -> Answer<HttpResponse> {
     let (by, form, now) = (sent.by, Form::read(NEW, sent.fields)?, app.clock().now());
-    let (incident, components) = app
+    let (incident, known) = app
         .db
-        .read(move |conn| Ok((find(conn, &name)?, component::all(conn)?)))
+        .read(move |conn| Ok((find(conn, &name)?, Known::read(conn)?)))
         .await?;
     let (actor, id) = (by.0.actor(), incident.id.clone());
     let store = async |new: NewPost| {
         let id = id.clone();
-        app.db.write(&actor, move |tx| post::add(tx, &id, &new)).await
+        app.db.write(&actor, move |tx| posting::add(tx, &id, &new)).await
     };
     let check = async |new: NewPost| {
         let id = id.clone();
@@ -334,7 +392,7 @@ async fn add(app: web::Data<App>, sent: Filled, InPath(name): InPath<IncidentNam
             &base(&incident),
             "The post is on the status page. Nobody got an email.",
         )),
-        Saved::Again(form) => new_page(&app, &by, &incident, &components, form),
+        Saved::Again(form) => new_page(&app, &by, &incident, &known, form),
     }
 }
 
@@ -440,7 +498,7 @@ async fn delete(
     let (incident, post) = found(&app, name, id).await?;
     let within = incident.id.clone();
     app.db
-        .write(&actor, move |tx| post::delete(tx, &within, &post.id))
+        .write(&actor, move |tx| posting::delete(tx, &within, &post.id))
         .await?;
     Ok(done(&app, &base(&incident), "The post is taken back."))
 }

@@ -10,6 +10,7 @@ use super::form::{Form, Saved, Use};
 use super::frame::Frame;
 use super::signed_in::SignedIn;
 use crate::auth::Role;
+use crate::base::count::counted;
 use crate::base::error::{Error, Result};
 use crate::base::id::ExternalId;
 use crate::http::App;
@@ -18,6 +19,7 @@ use crate::http::ids::InPath;
 use crate::http::problem::Answer;
 use crate::status::component::{self, Component, Input};
 use crate::status::{ComponentState, Indicator};
+use crate::subscription::subscriber;
 
 pub(super) fn routes(pages: &mut Pages) {
     pages
@@ -87,6 +89,7 @@ pub(super) fn words(state: ComponentState) -> String {
 async fn list(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
     let may_change = by.0.role.covers(Role::Admin);
     let snapshot = app.status.current(&app.db).await?;
+    let readers = app.db.read(subscriber::counts).await?.get_posts;
     let page = snapshot.page();
     let rows = page.components.iter().map(|one| {
         let state = page.state(&one.id);
@@ -107,7 +110,7 @@ async fn list(app: web::Data<App>, by: SignedIn) -> Answer<HttpResponse> {
         "admin/status-page",
         &json!({
             "page": Frame::new(&app, &by, PART, PART), "components": rows, "open": open.collect::<Vec<_>>(),
-            "may_change": may_change,
+            "may_change": may_change, "subscribers": counted(readers, "subscriber", "subscribers"),
         }),
     )
 }

@@ -240,6 +240,6 @@ async fn mail(
         .write(&by.0, move |tx| own_report::begin(tx, &id, &body.0, &sending))
         .await?;
     Ok(Json(
-        own_report::send(&app.post, &outgoing, app.clock().now()).await?,
+        own_report::send(&app.mailer, &outgoing, app.clock().now()).await?,
     ))
 }

@@ -1,19 +1,26 @@
 //! The API for the status page: its components, and the posts of incidents.
 
 use actix_web::{delete, get, patch, post, put, web};
+use serde::Deserialize;
 use serde_json::Value;
+use utoipa::IntoParams;
 
+use crate::base::error::Error;
 use crate::base::id::{ExternalId, IncidentId, PostId};
 use crate::base::time::Timestamp;
 use crate::http::App;
 use crate::http::answer::{Created, NoContent, Put};
 use crate::http::auth::By;
 use crate::http::extract::{Json, Params};
-use crate::http::ids::InPath;
-use crate::http::page::{Page, Paging, cursor, page};
+use crate::http::ids::{InPath, SubscriberNumber};
+use crate::http::page::{Limit, Page, Paging, cursor, page};
 use crate::http::problem::Answer;
 use crate::status::component::{self, Component, Input};
 use crate::status::post::{self, NewPost, Post};
+use crate::subscription::outbox::{self, PostEmails};
+use crate::subscription::posting;
+use crate::subscription::subscriber::{self, Counts, Subscriber};
+use crate::subscription::subscribing::{self, EndReason};
 
 pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfig<'_>) {
     config
@@ -25,7 +32,11 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
         .service(list_posts)
         .service(get_post)
         .service(change_post)
-        .service(delete_post);
+        .service(delete_post)
+        .service(count_emails)
+        .service(list_subscribers)
+        .service(count_subscribers)
+        .service(end_subscription);
 }
 
 /// Returns the components of the status page, ordered by ID.
@@ -75,7 +86,8 @@ async fn delete_component(app: web::Data<App>, by: By, InPath(id): InPath<Extern
     Ok(NoContent)
 }
 
-/// Posts about an incident on the status page. The post is public at once, and nobody gets an email. A drill cannot be posted about.
+/// Posts about an incident on the status page. The post is public at once, and subscribers of the status page get an email unless
+/// `email_subscribers` is false. A drill cannot be posted about.
 #[utoipa::path(tag = "Status page", security(("token" = ["operator"])))]
 #[post("/incidents/{id}/posts")]
 async fn add_post(
@@ -84,7 +96,10 @@ async fn add_post(
     InPath(id): InPath<IncidentId>,
     body: Json<NewPost>,
 ) -> Answer<Created<Post>> {
-    let post = app.db.write(&by.0, move |tx| post::add(tx, &id, &body.0)).await?;
+    let post = app
+        .db
+        .write(&by.0, move |tx| posting::add(tx, &id, &body.0))
+        .await?;
     Ok(Created(post))
 }
 
@@ -132,7 +147,7 @@ async fn change_post(
     Ok(Json(changed))
 }
 
-/// Takes a post back. The public reads it no more.
+/// Takes a post back. The public reads it no more, and emails about it that were not sent yet are not sent.
 #[utoipa::path(tag = "Status page", security(("token" = ["operator"])))]
 #[delete("/incidents/{id}/posts/{post}")]
 async fn delete_post(
@@ -141,7 +156,84 @@ async fn delete_post(
     InPath((incident, id)): InPath<(IncidentId, PostId)>,
 ) -> Answer<NoContent> {
     app.db
-        .write(&by.0, move |tx| post::delete(tx, &incident, &id))
+        .write(&by.0, move |tx| posting::delete(tx, &incident, &id))
+        .await?;
+    Ok(NoContent)
+}
+
+/// Returns how many emails to subscribers a post has, by their state.
+#[utoipa::path(tag = "Status page", security(("token" = ["viewer"])))]
+#[get("/incidents/{id}/posts/{post}/emails")]
+async fn count_emails(
+    app: web::Data<App>,
+    InPath((incident, id)): InPath<(IncidentId, PostId)>,
+) -> Answer<Json<PostEmails>> {
+    let emails = app
+        .db
+        .read(move |conn| {
+            post::get(conn, &incident, &id)?;
+            outbox::of_post(conn, &id)
+        })
+        .await?;
+    Ok(Json(emails))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SubscriberParams {
+    /// The largest number of rows, from 1 to 500. The default is 50.
+    #[serde(default)]
+    #[param(value_type = Option<i64>)]
+    limit: Limit,
+    /// The `next_cursor` of the previous page.
+    cursor: Option<String>,
+    /// Only the subscription of this email address, in any spelling.
+    address: Option<String>,
+}
+
+/// Returns the subscribers of the status page, in the order in which they first subscribed.
+#[utoipa::path(tag = "Status page", security(("token" = ["viewer"])), params(SubscriberParams))]
+#[get("/status-subscribers")]
+async fn list_subscribers(
+    app: web::Data<App>,
+    params: Params<SubscriberParams>,
+) -> Answer<Json<Page<Subscriber>>> {
+    let SubscriberParams {
+        limit,
+        cursor: at,
+        address,
+    } = params.0;
+    let after: Option<i64> = cursor(at.as_deref())?;
+    let rows = app
+        .db
+        .read(move |conn| subscriber::list(conn, address.as_deref(), after, limit.probe()))
+        .await?;
+    Ok(Json(page(rows, limit, |one| one.id)))
+}
+
+/// Returns how many subscribers the status page has.
+#[utoipa::path(tag = "Status page", security(("token" = ["viewer"])))]
+#[get("/status-subscribers/counts")]
+async fn count_subscribers(app: web::Data<App>) -> Answer<Json<Counts>> {
+    Ok(Json(app.db.read(subscriber::counts).await?))
+}
+
+/// Ends a subscription to the status page, and deletes the address.
+#[utoipa::path(tag = "Status page", security(("token" = ["operator"])))]
+#[delete("/status-subscribers/{id}")]
+async fn end_subscription(
+    app: web::Data<App>,
+    by: By,
+    InPath(id): InPath<SubscriberNumber>,
+) -> Answer<NoContent> {
+    app.db
+        .write(&by.0, move |tx| {
+            match subscribing::end(tx, id.0, EndReason::Operator)? {
+                true => Ok(()),
+                false => Err(Error::NotFound(format!("subscriber {}", id.0))),
+            }
+        })
         .await?;
     Ok(NoContent)
 }

@@ -1,7 +1,6 @@
 //! The feeds of incidents: Atom (RFC 4287) and RSS 2.0. An incident is one entry, which changes with each post.
 
 use super::site::Site;
-use super::view::title;
 use crate::base::error::Result;
 use crate::base::language::Language;
 use crate::base::time::Timestamp;
@@ -87,7 +86,7 @@ pub fn atom(page: &StatusPage, site: &Site) -> Result<String> {
             "<entry>\n<id>{}</id>\n<title>{}</title>\n<published>{}</published>\n<updated>{}</updated>\n\
              <link rel=\"alternate\" type=\"text/html\" href=\"{}\"/>\n<content type=\"html\">{}</content>\n</entry>\n",
             xml(&site.tag(&format!("incident/{}", one.id))),
-            xml(&title(page, one, Language::En)?),
+            xml(&page.title(one, Language::En)?),
             one.began_at(),
             one.updated_at(),
             xml(&site.incident(one.number)),
@@ -124,7 +123,7 @@ pub fn rss(page: &StatusPage, site: &Site) -> Result<String> {
         out.push_str(&format!(
             "<item>\n<title>{}</title>\n<link>{}</link>\n<guid isPermaLink=\"false\">{}</guid>\n<pubDate>{}</pubDate>\n\
              <description>{}</description>\n</item>\n",
-            xml(&title(page, one, Language::En)?),
+            xml(&page.title(one, Language::En)?),
             xml(&site.incident(one.number)),
             xml(&site.tag(&format!("incident/{}", one.id))),
             rfc822(one.began_at()),

@@ -62,10 +62,7 @@ pub fn home(language: Language) -> String {
     format!("/status/{language}")
 }
 
-/// Returns the path of the page of an incident in a language.
-pub fn incident(language: Language, number: i64) -> String {
-    format!("/status/{language}/incidents/{number}")
-}
+pub use crate::status::incident_path as incident;
 
 /// Returns the path of the page of a component in a language.
 pub fn component(language: Language, id: &str) -> String {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::site::{Site, short_id};
-use super::view::title;
 use crate::base::enums::word_enum;
 use crate::base::error::Result;
 use crate::base::language::Language;
@@ -218,7 +217,7 @@ fn incident(page: &StatusPage, site: &Site, one: &PublicIncident) -> Result<Valu
         .rfind(|post| post.status == crate::status::PostStatus::Monitoring);
     Ok(json!({
         "id": one.id,
-        "name": title(page, one, Language::En)?,
+        "name": page.title(one, Language::En)?,
         "status": one.status(),
         "created_at": one.began_at(),
         "updated_at": one.updated_at(),

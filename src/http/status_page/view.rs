@@ -41,6 +41,9 @@ fn frame(site: &Site, language: Language, title: &str, behind: &str) -> Result<V
         "title": title, "company": site.company, "to": null, "lang": language, "dir": language.direction(),
         "home": site::home(language), "languages": languages, "language": page.text("language")?,
         "here": page.text("status_page")?,
+        // The page may be an export on another server, and the form needs Candor.
+        "subscribe": format!("{}/status/subscribe?lang={language}", site.public_url),
+        "subscribe_text": Words::of(Area::Subscription, language)?.text("link")?,
         "w": words(language)?.all(),
     }))
 }
@@ -48,25 +51,6 @@ fn frame(site: &Site, language: Language, title: &str, behind: &str) -> Result<V
 /// Returns a time for readers of a language.
 fn time(at: Timestamp, language: Language) -> Value {
     json!({"text": moment(language, at, None), "iso": at.to_string()})
-}
-
-/// Returns the title of an incident in a language. Without a title of an operator it follows from the components, or else from the
-/// number.
-///
-/// # Errors
-/// An internal error, if a text is missing.
-pub fn title(page: &StatusPage, incident: &PublicIncident, language: Language) -> Result<String> {
-    if let Some(title) = incident.title(language) {
-        return Ok(title.to_owned());
-    }
-    let w = words(language)?;
-    let worst = incident.worst();
-    let Some(state) = worst.values().max() else {
-        return w.with("incident", &[("number", &incident.number.to_string())]);
-    };
-    let named = worst.keys().map(|id| page.names.get(id).unwrap_or(id).as_str());
-    let named: Vec<&str> = named.collect();
-    Ok(format!("{}: {}", named.join(", "), w.text(state.as_str())?))
 }
 
 /// The states of components, in the order of the page.
@@ -83,10 +67,8 @@ fn states(page: &StatusPage, states: &States, w: Words) -> Result<Vec<Value>> {
 }
 
 fn post(page: &StatusPage, one: &Post, language: Language, w: Words) -> Result<Value> {
-    let translated = one.translations.get(&language);
-    let message = translated.map_or(&one.message, |said| &said.message);
     Ok(json!({
-        "status": one.status, "word": w.text(one.status.as_str())?, "message": message,
+        "status": one.status, "word": w.text(one.status.as_str())?, "message": one.message(language),
         "at": time(one.at, language), "states": states(page, &one.components, w)?,
     }))
 }
@@ -199,7 +181,7 @@ fn maintenances(page: &StatusPage, language: Language, w: Words) -> Result<Vec<V
 /// A line about an incident that is over.
 fn past(page: &StatusPage, one: &PublicIncident, language: Language) -> Result<Value> {
     Ok(json!({
-        "title": title(page, one, language)?, "path": site::incident(language, one.number),
+        "title": page.title(one, language)?, "path": site::incident(language, one.number),
         "tone": tone(one.impact()), "began": time(one.began_at(), language),
         "ended": one.resolved_at().map(|at| time(at, language)),
     }))
@@ -217,7 +199,7 @@ pub fn home(page: &StatusPage, site: &Site, language: Language) -> Result<Value>
     let most = if open.len() > 1 { 1 } else { POSTS };
     let current = open.iter().map(|one| {
         Ok(json!({
-            "title": title(page, one, language)?, "path": site::incident(language, one.number),
+            "title": page.title(one, language)?, "path": site::incident(language, one.number),
             "status": one.status(), "word": w.text(one.status().as_str())?,
             "tone": tone(one.impact().max(Indicator::Minor)),
             "states": states(page, &one.affects(), w)?,
@@ -247,7 +229,7 @@ pub fn incident(page: &StatusPage, site: &Site, language: Language, number: i64)
     let w = words(language)?;
     let numbered = w.with("incident", &[("number", &number.to_string())])?;
     let name = match (found, published) {
-        (Some(one), _) => title(page, one, language)?,
+        (Some(one), _) => page.title(one, language)?,
         (None, Some(report)) => report.title.clone(),
         (None, None) => return Ok(None),
     };
@@ -298,7 +280,7 @@ pub fn component(page: &StatusPage, site: &Site, language: Language, id: &str) -
     let days = status::days(id, one.created_at, &page.incidents, page.as_of);
     let titled = |number: &i64| {
         let incident = page.incident(*number)?;
-        let title = title(page, incident, language).ok()?;
+        let title = page.title(incident, language).ok()?;
         Some(json!({"title": title, "path": site::incident(language, *number)}))
     };
     let bad = days.iter().rev().filter(|day| !day.incidents.is_empty());

@@ -192,7 +192,7 @@ async fn mail(
         }
         Err(error) => return Err(error.into()),
     };
-    let mailed = own_report::send(&app.post, &outgoing, app.clock().now()).await?;
+    let mailed = own_report::send(&app.mailer, &outgoing, app.clock().now()).await?;
     let accepted = mailed.items.iter().filter(|one| one.accepted).count();
     let text = match mailed.items.iter().find(|one| !one.accepted) {
         None => format!(

@@ -1,0 +1,2 @@
+DROP TABLE status_mails;
+DROP TABLE status_subscribers;
