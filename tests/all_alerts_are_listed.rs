@@ -96,7 +96,7 @@ async fn the_state_of_the_system_is_shown(env: Env) {
         .filter_map(|one| one["name"].as_str())
         .collect();
     assert!(
-        tables.contains(&"audit_events") && tables.contains(&"recovery_changes") && tables.len() == 13,
+        tables.contains(&"audit_events") && tables.contains(&"recovery_changes") && tables.len() == 14,
         "{tables:?}"
     );
     let services = system["services"].as_array().expect("services");

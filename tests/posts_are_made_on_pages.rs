@@ -143,7 +143,7 @@ async fn a_post_is_made_changed_and_taken_back(env: Env) {
     let form = operator.page(new).await;
     shows(
         &form,
-        &["uploads major_outage", "Nobody gets an email", "api (API)"],
+        &["uploads major_outage", "nobody gets an email", "api (API)"],
     );
     let mut wrong = fields("identified", "", "uploads broken");
     wrong.extend([("at", ""), ("time_zone", "UTC")]);

@@ -48,16 +48,6 @@ mod two_that_serve_and_two_that_work_start_on_an_empty_database {
     fn rounds_from_21() {
         rounds(20);
     }
-
-    #[test]
-    fn rounds_from_31() {
-        rounds(30);
-    }
-
-    #[test]
-    fn rounds_from_41() {
-        rounds(40);
-    }
 }
 
 async fn a_round(round: usize) {

@@ -174,7 +174,6 @@ async fn a_subscriber_confirms_and_gets_each_post_once(env: Env) {
     for part in [
         "Uploads fail.",
         "We look for the cause.",
-        "Uploads: Major outage",
         "10 March 2026, 12:00 UTC",
     ] {
         assert!(
@@ -183,6 +182,12 @@ async fn a_subscriber_confirms_and_gets_each_post_once(env: Env) {
             mail.text
         );
     }
+    assert!(mail.text.contains("Uploads: Major outage"), "{}", mail.text);
+    assert!(
+        mail.html.contains("<bdi>Uploads</bdi>: Major outage"),
+        "{}",
+        mail.html
+    );
     assert!(!mail.text.contains("Inside only"), "{}", mail.text);
     let number = app
         .get(&format!("/api/v1/incidents/{incident}"))

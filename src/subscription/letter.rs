@@ -49,8 +49,8 @@ pub(super) struct Letter {
     pub at: Option<String>,
     /// The text of the operators, or of Candor.
     pub message: String,
-    /// The states of components, such as `Uploads: Major outage`.
-    pub states: Vec<String>,
+    /// The names of components with their states, such as `Uploads` and `Major outage`.
+    pub states: Vec<(String, &'static str)>,
     pub link_text: &'static str,
     pub link: String,
     /// Why the recipient gets it.
@@ -65,7 +65,8 @@ impl Letter {
         let mut parts = vec![self.heading.clone()];
         parts.extend(self.at.as_ref().map(|at| format!("{} · {at}", self.badge)));
         parts.push(undirected(&self.message).into_owned());
-        parts.push(self.states.join("\n"));
+        let states = self.states.iter().map(|(name, state)| format!("{name}: {state}"));
+        parts.push(states.collect::<Vec<_>>().join("\n"));
         parts.push(format!("{}:\n{}", self.link_text, self.link));
         let mut below = vec![self.reason.clone()];
         below.extend(self.stop.as_ref().map(|(text, url)| format!("{text}:\n{url}")));
@@ -91,11 +92,15 @@ impl Letter {
             .as_ref()
             .map_err(|error| Error::internal(error.clone()))?;
         let stop = self.stop.as_ref();
+        let states = self
+            .states
+            .iter()
+            .map(|(name, state)| json!({"label": name, "text": state}));
         let data = json!({
             "phase": "subscription", "language": self.language, "direction": self.language.direction(),
             "rtl": self.language.direction() == "rtl", "t": {"badge_update": self.badge, "stop_updates": stop.map(|(text, _)| text)}, "subject": self.subject, "headline": null, "sender": self.sender,
             "brand": self.brand, "action": {"required": false, "text": null}, "badge": self.badge, "heading": self.heading,
-            "at": self.at, "paragraphs": paragraphs(&self.message), "states": self.states, "link": self.link,
+            "at": self.at, "paragraphs": paragraphs(&self.message), "states": states.collect::<Vec<_>>(), "link": self.link,
             "link_text": self.link_text, "reason": self.reason,
             "unsubscribe_url": stop.map(|(_, url)| url),
         });

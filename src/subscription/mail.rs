@@ -103,7 +103,7 @@ impl Writer<'_> {
         let state = states.text(post.status.as_str())?;
         let named = post.components.iter().map(|(id, state)| {
             let name = page.names.get(id).unwrap_or(id);
-            Ok(format!("{name}: {}", states.text(state.as_str())?))
+            Ok((name.clone(), states.text(state.as_str())?))
         });
         let path = status::incident_path(to.language, incident.number);
         let letter = Letter {
