@@ -146,7 +146,7 @@ async fn a_post_is_made_changed_and_taken_back(env: Env) {
         &["uploads major_outage", "nobody gets an email", "api (API)"],
     );
     let mut wrong = fields("identified", "", "uploads broken");
-    wrong.extend([("at", ""), ("time_zone", "UTC")]);
+    wrong.extend([("at", ""), ("time_zone", "UTC"), ("email_subscribers", "true")]);
     let refused = operator.send_from(new, list, &wrong).await.expect(422);
     shows(
         &refused.text,
@@ -162,7 +162,11 @@ async fn a_post_is_made_changed_and_taken_back(env: Env) {
         "We know the cause.",
         "uploads major_outage\r\napi: degraded_performance",
     );
-    right.extend([("at", "2026-03-10T13:30"), ("time_zone", "Africa/Nairobi")]);
+    right.extend([
+        ("at", "2026-03-10T13:30"),
+        ("time_zone", "Africa/Nairobi"),
+        ("email_subscribers", "true"),
+    ]);
     operator.send_from(new, list, &right).await.expect(303);
     let posts = app
         .all(&format!(

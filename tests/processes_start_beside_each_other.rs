@@ -14,14 +14,14 @@ on_both_databases!(
 );
 on_both_databases!(empty: commands_run_beside_a_first_start);
 
-/// The number of rounds of each of the five tests, which may run in parallel.
+/// The number of rounds of each of the three tests, which may run in parallel.
 const ROUNDS: usize = 10;
 /// The lock is held during the rounds of a test. The four processes of a round need about forty connections,
 /// and a default PostgreSQL has a hundred for all tests.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 const OTHER_TOKEN: &str = "another-admin-token-of-the-tests";
 
-/// Fifty rounds in five tests.
+/// Thirty rounds in three tests.
 mod two_that_serve_and_two_that_work_start_on_an_empty_database {
     use super::{Backend, Env, ONE_AT_A_TIME, PoisonError, ROUNDS, a_round, run};
 

@@ -21,6 +21,7 @@ on_both_databases!(
     a_refused_mailbox_ends_the_subscription,
     a_bounce_and_a_complaint_end_the_subscription,
     an_email_is_tried_again_and_never_sent_twice,
+    an_email_that_may_have_arrived_is_not_repeated,
     an_erasure_ends_the_subscription,
     operators_see_subscribers_and_end_a_subscription,
 );
@@ -296,11 +297,19 @@ async fn an_address_is_asked_again_only_after_a_while(env: Env) {
     enter(&app, ANN).await.expect(200);
     let mails = app.mails(2).await;
     assert_eq!(link(&mails[0]), link(&mails[1]));
+    // Three questions are enough.
+    for time in ["2026-03-10T13:00:00Z", "2026-03-10T14:00:00Z"] {
+        app.set_clock(time);
+        enter(&app, ANN).await.expect(200);
+        app.mails(3).await;
+        settled(&env).await;
+    }
+    assert_eq!(env.count("status_mails"), 3);
     // Whoever never confirms is deleted after a week.
-    app.set_clock("2026-03-17T12:09:59Z");
+    app.set_clock("2026-03-17T11:58:00Z");
     settled(&env).await;
     assert_eq!(env.count("status_subscribers"), 1);
-    app.set_clock("2026-03-17T12:10:01Z");
+    app.set_clock("2026-03-17T12:00:01Z");
     eventually("the address to be deleted", DEADLINE, async || {
         (env.count("status_subscribers") == 0).then_some(())
     })
@@ -339,10 +348,20 @@ async fn the_later_choice_counts(env: Env) {
     post(&app, &incident, "Uploads fail.", json!({})).await;
     assert_eq!(app.mails(2).await[1].to, ANN);
     // Whoever opts out afterwards wants no optional emails at all.
-    env.sql("UPDATE opt_outs SET at = 9000000000000000")
+    app.set_clock("2026-03-10T12:06:00Z");
+    env.sql("UPDATE opt_outs SET at = 1773144300000000")
         .expect("a change");
     post(&app, &incident, "Uploads still fail.", json!({})).await;
     assert_eq!(env.count("status_mails WHERE post_id IS NOT NULL"), 1);
+    // The same link shows the button again, and whoever enters the address again is asked again.
+    app.set_clock("2026-03-10T12:11:00Z");
+    enter(&app, ANN).await.expect(200);
+    let question = app.mails(3).await.remove(2);
+    press(&app, &format!("{}/confirm", link(&question)))
+        .await
+        .expect(200);
+    post(&app, &incident, "Uploads work.", json!({})).await;
+    assert!(app.mails(4).await[3].text.contains("Uploads work."));
     app.finish().await;
 }
 
@@ -408,7 +427,7 @@ async fn a_bounce_and_a_complaint_end_the_subscription(env: Env) {
     for (index, address) in [ANN, "bob@reader.example"].into_iter().enumerate() {
         subscribed(&app, address, index).await;
     }
-    let ids = env.texts("SELECT CAST(id AS TEXT) AS value FROM status_subscribers ORDER BY id");
+    let ids = env.texts("SELECT CAST(id AS TEXT) AS value FROM status_subscribers ORDER BY address");
     let verp = Verp::new(KEY.as_bytes(), BOUNCES).expect("an address");
     let returned = |index: usize| {
         let id = ids[index].parse().expect("a number");
@@ -487,6 +506,17 @@ async fn an_email_is_tried_again_and_never_sent_twice(env: Env) {
         1
     );
     assert_eq!(app.mails(1).await.len(), 1);
+    // An email that nobody sent in time is not sent any more.
+    env.sql(
+        "INSERT INTO status_mails (subscriber_id, post_id, state, attempts, next_attempt_at, expires_at, created_at) \
+         SELECT id, 'late', 'pending', 0, 1, 2, 1 FROM status_subscribers",
+    )
+    .expect("a row");
+    settled(&env).await;
+    assert_eq!(
+        env.count("status_mails WHERE state = 'failed' AND post_id = 'late'"),
+        1
+    );
     // A post that is taken back before its email is sent is not sent.
     let incident = incident(&app).await;
     app.restart_with(|config| config.workers = false).await;
@@ -498,6 +528,19 @@ async fn an_email_is_tried_again_and_never_sent_twice(env: Env) {
     settled(&env).await;
     assert_eq!(env.count("status_mails WHERE state = 'stopped'"), 1);
     assert_eq!(app.mails(1).await.len(), 1);
+    app.finish().await;
+}
+
+async fn an_email_that_may_have_arrived_is_not_repeated(env: Env) {
+    let app = with(&env, Policy::new(|_| Decision::DropAfterData)).await;
+    enter(&app, ANN).await.expect(200);
+    eventually("an unknown outcome", DEADLINE, async || {
+        (env.count("status_mails WHERE state = 'uncertain'") == 1).then_some(())
+    })
+    .await;
+    app.set_clock("2026-03-10T12:09:00Z");
+    settled(&env).await;
+    assert_eq!(app.catcher.attempts(ANN), 1);
     app.finish().await;
 }
 
@@ -523,6 +566,7 @@ async fn an_erasure_ends_the_subscription(env: Env) {
 async fn operators_see_subscribers_and_end_a_subscription(env: Env) {
     let app = started(&env).await;
     subscribed(&app, ANN, 0).await;
+    app.set_clock("2026-03-10T12:00:01Z");
     enter(&app, "bob@reader.example").await.expect(200);
     app.mails(2).await;
     let all = app.all("/api/v1/status-subscribers").await;

@@ -1604,6 +1604,7 @@ diesel::table! {
         language -> Text,
         created_at -> BigInt,
         asked_at -> BigInt,
+        questions -> BigInt,
         confirmed_at -> Nullable<BigInt>,
     }
 }

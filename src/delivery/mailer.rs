@@ -151,16 +151,33 @@ impl MailSender {
     /// Sends an email.
     pub async fn deliver(&mut self, mail: &Mail) -> Outcome {
         match self {
-            MailSender::Smtp(sender) => sender.deliver(mail).await,
+            MailSender::Smtp(sender) => {
+                sender.possibly_received().reset();
+                sender.deliver(mail).await
+            }
             MailSender::Outbox(directory) => outbox::deliver(directory, mail).await,
         }
     }
 
     /// Sends an email, and gives up after `longest`.
     pub async fn deliver_within(&mut self, longest: Duration, mail: &Mail) -> Outcome {
-        timeout(longest, self.deliver(mail))
-            .await
-            .unwrap_or_else(|_| Outcome::Retry(None, "the mail server did not answer in time".to_owned()))
+        match timeout(longest, self.deliver(mail)).await {
+            Ok(outcome) => outcome,
+            Err(_) => self.interrupted("the mail server did not answer in time"),
+        }
+    }
+
+    /// Returns the outcome of an attempt that was interrupted: its connection is closed in the middle of the email.
+    pub fn interrupted(&self, reason: &str) -> Outcome {
+        let received = match self {
+            MailSender::Smtp(sender) => sender.possibly_received().get(),
+            // A file is written in one step.
+            MailSender::Outbox(_) => false,
+        };
+        match received {
+            true => Outcome::Ambiguous(reason.to_owned()),
+            false => Outcome::Retry(None, reason.to_owned()),
+        }
     }
 
     /// Closes the connection. It does not wait long for a mail server that does not answer.

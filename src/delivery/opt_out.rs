@@ -121,6 +121,10 @@ pub fn choose(tx: &mut Tx<'_>, person: &str, wants: bool) -> Result<()> {
             put(tx, &address, SuppressionReason::OptedOut)?;
             tx.record(Event::new(Action::OptedOut, "person", person));
         }
+        // The time of the last choice counts.
+        (false, Some(SuppressionReason::OptedOut)) => {
+            put(tx, &address, SuppressionReason::OptedOut)?;
+        }
         (true, Some(SuppressionReason::OptedOut)) => {
             diesel::delete(o::table.find(&address)).execute(tx.conn)?;
             tx.record(
@@ -195,7 +199,15 @@ fn put(tx: &mut Tx<'_>, address: &str, reason: SuppressionReason) -> Result<bool
         return Ok(true);
     }
     let stored: String = o::table.find(address).select(o::reason).first(tx.conn)?;
-    if SuppressionReason::parse(&stored).map_err(Error::internal)?.rank() >= reason.rank() {
+    let stored = SuppressionReason::parse(&stored).map_err(Error::internal)?;
+    if stored == reason && reason == SuppressionReason::OptedOut {
+        // A person who opts out again may have subscribed to the status page in between, and the later choice counts.
+        diesel::update(o::table.find(address))
+            .set(o::at.eq(tx.now))
+            .execute(tx.conn)?;
+        return Ok(false);
+    }
+    if stored.rank() >= reason.rank() {
         return Ok(false);
     }
     diesel::update(o::table.find(address))

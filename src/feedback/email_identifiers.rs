@@ -51,7 +51,7 @@ static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
         link: Regex::new(r"/(?:unsubscribe|answers|status/subscription)/([0-9]{1,19}\.[A-Za-z0-9_-]{24})")
             .ok()?,
         message_id: Regex::new(
-            r"[0-9]{1,10}\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[\p{L}\p{M}\p{N}.-]+",
+            r"[0-9]{1,16}\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[\p{L}\p{M}\p{N}.-]+",
         )
         .ok()?,
     })

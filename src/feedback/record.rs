@@ -43,6 +43,8 @@ const ATTEMPTS: i64 = 20_000;
 /// The number of notices that are searched for the ID of a provider. These are the last notices that were
 /// queued before the email was handed over.
 const NOTICES: i64 = 200;
+/// The effect of a report about an email to a subscriber of the status page.
+const SUBSCRIPTION_ENDED: &str = "subscription_ended";
 /// How much the clock of a provider may differ when it reports the time of the handover.
 const SKEW: std::time::Duration = std::time::Duration::from_secs(3600);
 /// How long a token of a signature is stored. It is longer than the signature is accepted.
@@ -109,12 +111,13 @@ pub fn take(
     };
     for (index, report) in reports.iter().enumerate() {
         let (entry, new) = take_one(tx, origin, keys, report, index, reports.len() == 1)?;
-        match entry.delivery {
-            Some(_) => taken.matched += 1,
-            None => taken.unmatched += 1,
+        let matched = entry.delivery.is_some() || entry.effect == SUBSCRIPTION_ENDED;
+        match matched {
+            true => taken.matched += 1,
+            false => taken.unmatched += 1,
         }
         if new {
-            taken.new.push((entry.kind, entry.delivery.is_some()));
+            taken.new.push((entry.kind, matched));
         } else {
             taken.duplicates += 1;
         }
@@ -423,8 +426,8 @@ fn apply(
     Ok(effect)
 }
 
-/// Applies the effects of a report about an email to a subscriber of the status page, and returns the effect. Whom a report is about is
-/// proven as for deliveries.
+/// Applies the effects of a report about an email to a subscriber of the status page, and returns the effect. The report must
+/// prove the subscriber in the same way as a delivery.
 fn apply_to_subscriber(
     tx: &mut Tx<'_>,
     origin: &Origin,
@@ -468,7 +471,7 @@ fn apply_to_subscriber(
         .any(|address| normal_address(address) == subscriber.address);
     let trusted = same || (sole && (proven.is_some() || report.addresses.is_empty()));
     match trusted && subscribing::end_suppressed(tx, id, reason)? {
-        true => Ok("subscription_ended"),
+        true => Ok(SUBSCRIPTION_ENDED),
         false => Ok("none"),
     }
 }

@@ -12,7 +12,7 @@ const MAX_SOURCES: usize = 10_000;
 /// The time in which requests are counted.
 const PERIOD: Duration = Duration::from_secs(3_600);
 
-/// How often each address asked in the present hour.
+/// How often each address asked in the current hour.
 #[derive(Debug)]
 pub struct SourceLimit {
     /// How often an address may ask in an hour.

@@ -15,7 +15,7 @@ use crate::directory::source::cron;
 use crate::notice::branding::FrozenBrand;
 use crate::status::{self, StatusPage};
 use crate::subscription::mail::Writer;
-use crate::subscription::sending::{self, Came, Claimed};
+use crate::subscription::sending::{self, Claimed, Ended, Found};
 use crate::subscription::{ACTOR, subscribing};
 use crate::work::{Next, Service, Stop};
 
@@ -75,25 +75,34 @@ impl Service for StatusExports {
     }
 }
 
-/// The number of emails to subscribers that one step sends. Their outcomes are stored together.
-const AT_ONCE: i64 = 20;
-/// The time limit of one email. A claim lasts longer than all emails of a step.
-const MAIL: Duration = Duration::from_secs(25);
+/// The time limit of one email. A claim lasts longer.
+const MAIL: Duration = Duration::from_secs(300);
 /// How long the attempt in progress may continue when the process stops.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often addresses that were never confirmed are looked for.
+const PRUNE: Duration = Duration::from_secs(60);
 
 /// The service that sends the emails to the subscribers of the status page, over a connection of its own.
 pub struct StatusMails {
     app: Arc<App>,
     mailer: Mailer,
     sender: MailSender,
+    /// A claim whose end could not be stored. It is stored before another email is claimed.
+    unstored: Option<(Claimed, Ended)>,
+    /// The time of the last pruning.
+    pruned_at: Option<Timestamp>,
 }
 
 impl StatusMails {
     /// Creates the service.
     pub fn new(app: Arc<App>, mailer: Mailer) -> StatusMails {
-        let sender = MailSender::new(&mailer.exit);
-        StatusMails { app, mailer, sender }
+        StatusMails {
+            sender: MailSender::new(&mailer.exit),
+            app,
+            mailer,
+            unstored: None,
+            pruned_at: None,
+        }
     }
 
     /// Sends the email of a claim.
@@ -103,12 +112,9 @@ impl StatusMails {
         page: &StatusPage,
         brand: Option<&FrozenBrand>,
         stop: &Stop,
-    ) -> Came {
-        if stop.is_set() {
-            return Came::NotTried;
-        }
+    ) -> Ended {
         let Some(to) = claimed.recipient() else {
-            return Came::Stopped;
+            return Ended::Stopped;
         };
         let site = self.app.status.site().with_brand(&page.brand);
         let writer = Writer {
@@ -120,18 +126,48 @@ impl StatusMails {
         };
         let mail = match writer.write(claimed, to, page) {
             Ok(Some(mail)) => mail,
-            Ok(None) => return Came::Stopped,
-            Err(error) => return Came::Tried(Outcome::Failed(error.to_string())),
+            // The page was read before the post was made.
+            Ok(None) => return Ended::NotTried,
+            Err(error) => return Ended::Tried(Outcome::Failed(error.to_string())),
         };
         match stop
             .unless_set(GRACE, self.sender.deliver_within(MAIL, &mail))
             .await
         {
-            Some(outcome) => Came::Tried(outcome),
-            None => Came::Tried(Outcome::Ambiguous(
-                "the process stopped while the email was sent".to_owned(),
-            )),
+            Some(outcome) => Ended::Tried(outcome),
+            None => Ended::Tried(
+                self.sender
+                    .interrupted("the process stopped while the email was sent"),
+            ),
         }
+    }
+
+    /// Stores the end of the last claim.
+    async fn store(&mut self) -> Result<()> {
+        let Some((claimed, ended)) = self.unstored.clone() else {
+            return Ok(());
+        };
+        self.app
+            .db
+            .write(&Actor::system(ACTOR), move |tx| {
+                sending::finish(tx, &claimed, &ended)
+            })
+            .await?;
+        self.unstored = None;
+        Ok(())
+    }
+
+    async fn prune(&mut self, now: Timestamp) -> Result<()> {
+        if self.pruned_at.is_some_and(|at| at <= now && now < at.plus(PRUNE)) {
+            return Ok(());
+        }
+        let more = self
+            .app
+            .db
+            .write(&Actor::system(ACTOR), subscribing::prune)
+            .await?;
+        self.pruned_at = (!more).then_some(now);
+        Ok(())
     }
 }
 
@@ -140,43 +176,37 @@ impl Service for StatusMails {
     const POLL: Duration = Duration::from_millis(500);
 
     async fn step(&mut self, _: bool, stop: &Stop) -> Result<Next> {
+        self.store().await?;
         let db = self.app.db.clone();
         let now = db.clock().now();
-        let (due, old) = db
-            .read(move |conn| {
-                Ok((
-                    sending::any_due(conn, now)?,
-                    subscribing::any_unconfirmed(conn, now)?,
-                ))
-            })
-            .await?;
-        if old {
-            db.write(&Actor::system(ACTOR), subscribing::prune).await?;
-        }
-        if !due {
+        self.prune(now).await?;
+        if stop.is_set() || !db.read(move |conn| sending::any_due(conn, now)).await? {
             self.sender.close().await;
             return Ok(Next::Wait);
         }
-        let claimed = db
-            .transaction(move |conn| sending::claim(conn, now, AT_ONCE))
-            .await?;
-        let snapshot = self.app.status.current(&db).await?;
+        // Everything that can fail is read before the claim, so that an email is not held without an attempt.
+        let snapshot = self.app.status.refresh(&db).await?;
         let brand = db.read(brand::read).await?;
         let brand = FrozenBrand::of(&brand, self.app.links.public_url());
-        let mut came = Vec::with_capacity(claimed.len());
-        for one in claimed {
-            let outcome = self.send(&one, snapshot.page(), brand.as_ref(), stop).await;
-            came.push((one, outcome));
-        }
-        db.write(&Actor::system(ACTOR), move |tx| {
-            came.iter()
-                .try_for_each(|(claimed, came)| sending::finish(tx, claimed, came))
-        })
-        .await?;
-        Ok(Next::AtOnce)
+        let claimed = match db.transaction(move |conn| sending::claim(conn, now)).await? {
+            Found::Nothing => return Ok(Next::Wait),
+            Found::Over => return Ok(Next::AtOnce),
+            Found::Email(claimed) => *claimed,
+        };
+        let ended = self.send(&claimed, snapshot.page(), brand.as_ref(), stop).await;
+        let tried = !matches!(ended, Ended::NotTried);
+        self.unstored = Some((claimed, ended));
+        self.store().await?;
+        Ok(if tried { Next::AtOnce } else { Next::Wait })
     }
 
     async fn finish(&mut self) {
+        if let Err(error) = self.store().await {
+            tracing::warn!(
+                error = error.chain(),
+                "the outcome of an email to a subscriber could not be stored"
+            );
+        }
         self.sender.close().await;
     }
 }

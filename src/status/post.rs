@@ -357,6 +357,15 @@ pub fn get(conn: &mut Conn, incident: &IncidentId, id: &PostId) -> Result<Post> 
         .view()
 }
 
+/// Returns whether a post was not taken back.
+///
+/// # Errors
+/// An error of the database.
+pub fn exists(conn: &mut Conn, id: &PostId) -> Result<bool> {
+    let found: Option<PostId> = p::table.find(id.as_str()).select(p::id).first(conn).optional()?;
+    Ok(found.is_some())
+}
+
 /// Changes a post with a JSON merge patch.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! Writes the emails to subscribers: the one that asks to confirm, and the one about a post.
 
 use super::letter::Letter;
+use super::outbox::message_name;
 use super::sending::Claimed;
 use super::subscriber::Subscriber;
 use crate::auth::Links;
@@ -33,26 +34,22 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes the email of a claim. Returns `None` if the post was taken back.
+    /// Writes the email of a claim. Returns `None` if the page does not have the post.
     ///
     /// # Errors
     /// `Internal`, if a text is missing, or if the address cannot be used in an envelope.
     pub fn write(&self, claimed: &Claimed, to: &Subscriber, page: &StatusPage) -> Result<Option<Mail>> {
-        let (letter, name, thread) = match &claimed.post {
-            None => {
-                let name = format!("status-question.{}", claimed.id);
-                (self.question(to)?, name, None)
-            }
+        let (letter, thread) = match &claimed.post {
+            None => (self.question(to)?, None),
             Some(post) => match self.post(to, post, page)? {
                 None => return Ok(None),
-                // Reports of providers are matched by the ID of the email and that of the post.
-                Some((letter, thread)) => (letter, format!("{}.{post}", claimed.id), Some(thread)),
+                Some((letter, thread)) => (letter, Some(thread)),
             },
         };
         let return_path = self.verp.map(|verp| verp.subscriber_address(to.id)).transpose();
         let stop = letter.stop.as_ref().map(|(_, url)| url.clone());
         let mail = SingleMail {
-            name,
+            name: message_name(to.id, claimed.post.as_ref(), claimed.created_at),
             to: &to.address,
             subject: &letter.subject,
             thread,
@@ -66,7 +63,7 @@ impl Writer<'_> {
             unsubscribe_url: stop.as_deref(),
             ..SingleMail::default()
         };
-        // Each attempt sends the same email.
+        // Each attempt has the same date and the same Message-ID.
         Ok(Some(self.mailer.write(mail, claimed.created_at)?))
     }
 
@@ -90,7 +87,7 @@ impl Writer<'_> {
         })
     }
 
-    /// Returns the letter about a post and the thread of its incident. `None` if the post was taken back.
+    /// Returns the letter about a post and the thread of its incident. `None` if the page does not have the post.
     fn post(&self, to: &Subscriber, post: &PostId, page: &StatusPage) -> Result<Option<(Letter, String)>> {
         let Some((incident, post)) = page.incident_of(post) else {
             return Ok(None);

@@ -7,7 +7,7 @@
 //!
 //! - An address gets posts only after the button behind the link in an email was pressed (double opt-in).
 //! - The public page answers the same for an address that is subscribed, for one that is not, and for one that gets no emails.
-//! - An address that bounced, or whose person reported an email as spam, gets no email. A person who opted out of optional notices gets
+//! - An address that is suppressed because of a bounce or a complaint gets no email. A person who opted out of optional notices gets
 //!   posts only if the subscription was confirmed after that.
 //! - A post is sent to an address at most once. If it is not known whether the mail server has the email, it is not sent again.
 //! - No address is in the audit trail or in a log.

@@ -15,6 +15,9 @@ use crate::db::schema::status_mails as m;
 
 /// How long after the post, or after the request, an email is tried. After that it is out of date.
 const LIFETIME: Duration = Duration::from_secs(6 * 3_600);
+/// How long it is kept what became of an email.
+const KEPT: Duration = Duration::from_secs(90 * 24 * 3_600);
+
 /// The condition of a subscriber who gets posts, beside the suppression `o` of the address. [`super::Subscriber::gets_posts`] says the same.
 const GETS_POSTS: &str = "s.confirmed_at IS NOT NULL \
      AND (o.address IS NULL OR (o.reason = 'opted_out' AND o.at < s.confirmed_at))";
@@ -75,7 +78,8 @@ pub(super) fn stop(conn: &mut Conn, subscriber: i64, now: Timestamp) -> Result<(
     diesel::update(of.filter(m::reply.is_not_null()))
         .set(m::reply.eq(None::<String>))
         .execute(conn)?;
-    diesel::update(of.filter(m::state.eq("pending")))
+    // What a worker has claimed is being sent.
+    diesel::update(of.filter(m::state.eq("pending")).filter(m::lease.is_null()))
         .set((m::state.eq("stopped"), m::finished_at.eq(Some(now))))
         .execute(conn)?;
     Ok(())
@@ -86,13 +90,25 @@ pub(super) fn stop_post(conn: &mut Conn, post: &PostId, now: Timestamp) -> Resul
     Ok(diesel::update(
         m::table
             .filter(m::post_id.eq(post.as_str()))
-            .filter(m::state.eq("pending")),
+            .filter(m::state.eq("pending"))
+            .filter(m::lease.is_null()),
     )
     .set((m::state.eq("stopped"), m::finished_at.eq(Some(now))))
     .execute(conn)?)
 }
 
-/// How many emails about a post there are, by their state.
+/// Removes what is kept of some emails that are finished for long. Returns how many these are.
+pub(super) fn prune(conn: &mut Conn, now: Timestamp, most: i64) -> Result<usize> {
+    let old: Vec<i64> = m::table
+        .filter(m::finished_at.lt(now.minus(KEPT)))
+        .order(m::finished_at)
+        .limit(most)
+        .select(m::id)
+        .load(conn)?;
+    Ok(diesel::delete(m::table.filter(m::id.eq_any(old))).execute(conn)?)
+}
+
+/// How many emails about a post there are, by their state. Emails that were finished 90 days ago are not counted any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = PostEmails)]
 pub struct PostEmails {
@@ -135,6 +151,25 @@ pub fn of_post(conn: &mut Conn, post: &PostId) -> Result<PostEmails> {
     })
 }
 
+/// Returns the part of a Message-ID before the @: the number of the subscriber, and a UUID that is that of the post, or contains the time
+/// of a question. Both are the same at each attempt.
+pub(super) fn message_name(subscriber: i64, post: Option<&PostId>, created_at: Timestamp) -> String {
+    match post {
+        Some(post) => format!("{subscriber}.{post}"),
+        None => format!("{subscriber}.{}", question_name(created_at)),
+    }
+}
+
+/// Returns a text in the form of a UUID, as the Message-ID of every other email has it.
+fn question_name(created_at: Timestamp) -> String {
+    let micros = created_at.as_micros().unsigned_abs();
+    format!(
+        "00000000-0000-0000-{:04x}-{:012x}",
+        micros >> 48,
+        micros & 0xffff_ffff_ffff
+    )
+}
+
 /// Returns the subscriber of the email that one of these Message-IDs names.
 ///
 /// # Errors
@@ -144,15 +179,17 @@ pub fn subscriber_of(conn: &mut Conn, message_ids: &[String]) -> Result<Option<i
         let parts = message_id
             .split_once('.')
             .and_then(|(id, rest)| Some((id.parse::<i64>().ok()?, rest.split('@').next()?)));
-        let Some((id, post)) = parts else { continue };
-        let found: Option<i64> = m::table
-            .find(id)
-            .filter(m::post_id.eq(post))
-            .select(m::subscriber_id)
-            .first(conn)
-            .optional()?;
-        if found.is_some() {
-            return Ok(found);
+        let Some((subscriber, name)) = parts else { continue };
+        let stored: Vec<(Option<PostId>, Timestamp)> = m::table
+            .filter(m::subscriber_id.eq(subscriber))
+            .filter(m::post_id.eq(name).or(m::post_id.is_null()))
+            .select((m::post_id, m::created_at))
+            .load(conn)?;
+        let is_one = |(post, created_at): &(Option<PostId>, Timestamp)| {
+            post.is_some() || question_name(*created_at) == name
+        };
+        if stored.iter().any(is_one) {
+            return Ok(Some(subscriber));
         }
     }
     Ok(None)

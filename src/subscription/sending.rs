@@ -1,4 +1,4 @@
-//! Claims stored emails with a lease, and stores what came of them. An email is tried until it is sent or out of date.
+//! Claims stored emails with a lease, and stores the outcome of each attempt. An email is tried until it is sent or out of date.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::db::schema::status_mails as m;
 use crate::db::{Conn, FixedText};
 use crate::delivery::Outcome;
 use crate::delivery::opt_out::SuppressionReason;
+use crate::status::post;
 use crate::work::Lease;
 use crate::work::backoff::Backoff;
 
@@ -30,7 +31,7 @@ const SCHEDULE: [Duration; 5] = [
     Duration::from_secs(600),
     Duration::from_secs(1_800),
 ];
-/// How long a claim lasts. It is longer than all attempts of a claim can take.
+/// How long a claim lasts. It is longer than an attempt can take.
 const LEASE: Duration = Duration::from_secs(600);
 
 /// An email that a worker has claimed.
@@ -45,6 +46,8 @@ pub struct Claimed {
     pub to: Option<Subscriber>,
     /// The post that it is about. `None`: it asks to confirm the subscription.
     pub post: Option<PostId>,
+    /// Whether the post was taken back.
+    is_gone: bool,
     expires_at: Timestamp,
     /// When the email was stored.
     pub created_at: Timestamp,
@@ -67,78 +70,104 @@ pub fn any_due(conn: &mut Conn, now: Timestamp) -> Result<bool> {
     Ok(first.is_some())
 }
 
-/// Claims due emails. An email whose claim ended without an outcome is not sent again, because a process ended while the mail server may
-/// have got it.
+/// What a claim found.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Nothing is due, or another process has it.
+    Nothing,
+    /// An email that was due, and that is not sent any more.
+    Over,
+    /// An email to send.
+    Email(Box<Claimed>),
+}
+
+/// Claims an email that is due. An email whose claim ended without an outcome is not sent again, because a process ended while the mail
+/// server may have got it. Emails are claimed one at a time, so that such an end concerns one email.
 ///
 /// # Errors
 /// An error of the database.
-pub fn claim(conn: &mut Conn, now: Timestamp, most: i64) -> Result<Vec<Claimed>> {
-    let mut claimed = Vec::new();
-    for id in dialect::due_status_mails(conn, now, most)? {
-        let lost = diesel::update(m::table.find(id).filter(m::lease.is_not_null()))
-            .set((
-                m::state.eq("uncertain"),
-                m::lease.eq(None::<String>),
-                m::finished_at.eq(Some(now)),
-                m::reply.eq(Some("the process ended while the email was sent")),
-            ))
-            .execute(conn)?;
-        if lost > 0 {
-            continue;
-        }
-        let lease = Lease::new(now, LEASE);
-        let (subscriber, post, attempts, expires_at, created_at): (
-            i64,
-            Option<PostId>,
-            i64,
-            Timestamp,
-            Timestamp,
-        ) = diesel::update(m::table.find(id))
-            .set((
-                m::lease.eq(Some(lease.id())),
-                m::attempts.eq(m::attempts + 1),
-                m::next_attempt_at.eq(lease.until(now)),
-            ))
-            .returning((
-                m::subscriber_id,
-                m::post_id,
-                m::attempts,
-                m::expires_at,
-                m::created_at,
-            ))
-            .get_result(conn)?;
-        let to = match subscriber::get(conn, subscriber) {
-            Ok(one) => Some(one),
-            Err(Error::NotFound(_)) => None,
-            Err(error) => return Err(error),
-        };
-        claimed.push(Claimed {
-            id,
-            lease,
-            attempts,
-            to,
-            post,
-            expires_at,
-            created_at,
-        });
+pub fn claim(conn: &mut Conn, now: Timestamp) -> Result<Found> {
+    let Some(id) = dialect::due_status_mail(conn, now)? else {
+        return Ok(Found::Nothing);
+    };
+    let over = |state: &'static str, reply: &'static str| {
+        (
+            m::state.eq(state),
+            m::lease.eq(None::<String>),
+            m::finished_at.eq(Some(now)),
+            m::reply.eq(Some(reply)),
+        )
+    };
+    let lost = diesel::update(m::table.find(id).filter(m::lease.is_not_null()))
+        .set(over("uncertain", "the process ended while the email was sent"))
+        .execute(conn)?;
+    let late = diesel::update(
+        m::table
+            .find(id)
+            .filter(m::lease.is_null())
+            .filter(m::expires_at.le(now)),
+    )
+    .set(over("failed", "the email was out of date"))
+    .execute(conn)?;
+    if lost + late > 0 {
+        return Ok(Found::Over);
     }
-    Ok(claimed)
+    let lease = Lease::new(now, LEASE);
+    let (subscriber, post, attempts, expires_at, created_at): (
+        i64,
+        Option<PostId>,
+        i64,
+        Timestamp,
+        Timestamp,
+    ) = diesel::update(m::table.find(id))
+        .set((
+            m::lease.eq(Some(lease.id())),
+            m::attempts.eq(m::attempts + 1),
+            m::next_attempt_at.eq(lease.until(now)),
+        ))
+        .returning((
+            m::subscriber_id,
+            m::post_id,
+            m::attempts,
+            m::expires_at,
+            m::created_at,
+        ))
+        .get_result(conn)?;
+    let to = match subscriber::get(conn, subscriber) {
+        Ok(one) => Some(one),
+        Err(Error::NotFound(_)) => None,
+        Err(error) => return Err(error),
+    };
+    let is_gone = match &post {
+        Some(post) => !post::exists(conn, post)?,
+        None => false,
+    };
+    Ok(Found::Email(Box::new(Claimed {
+        id,
+        lease,
+        attempts,
+        to,
+        post,
+        is_gone,
+        expires_at,
+        created_at,
+    })))
 }
 
 impl Claimed {
-    /// Returns who gets the email. `None` if nobody may get it any more: the subscription ended, was confirmed in the meantime, or the
-    /// address was suppressed after the email was stored.
+    /// Returns who gets the email. `None` if nobody may get it any more: the subscription ended or was confirmed in the meantime, the
+    /// address was suppressed after the email was stored, or the post was taken back.
     pub fn recipient(&self) -> Option<&Subscriber> {
         self.to.as_ref().filter(|to| match self.post {
-            Some(_) => to.gets_posts(),
-            None => to.confirmed_at.is_none(),
+            Some(_) => !self.is_gone && to.gets_posts(),
+            None => !to.gets_posts() && matches!(to.suppressed, None | Some(SuppressionReason::OptedOut)),
         })
     }
 }
 
-/// What came of a claimed email.
+/// How a claim ended.
 #[derive(Clone, Debug)]
-pub enum Came {
+pub enum Ended {
     /// An attempt was made.
     Tried(Outcome),
     /// No attempt was made, because nobody may get the email any more, or because the post was taken back.
@@ -147,22 +176,22 @@ pub enum Came {
     NotTried,
 }
 
-/// Stores what came of a claimed email. If the claim has ended in the meantime, nothing changes.
+/// Stores how a claim ended. If its lease has ended in the meantime, nothing changes.
 ///
 /// # Errors
 /// An error of the database.
-pub fn finish(tx: &mut Tx<'_>, claimed: &Claimed, came: &Came) -> Result<()> {
+pub fn finish(tx: &mut Tx<'_>, claimed: &Claimed, ended: &Ended) -> Result<()> {
     let usual = Backoff::new(&SCHEDULE).spread_after(claimed.attempts);
     let now = tx.now;
-    let (state, next, reply) = match came {
-        Came::NotTried => ("pending", now, ""),
-        Came::Stopped => ("stopped", now, ""),
-        Came::Tried(Outcome::Sent(reply)) => ("sent", now, reply.as_str()),
-        Came::Tried(Outcome::Failed(reply) | Outcome::NoMailbox(reply) | Outcome::Gone(reply)) => {
+    let (state, next, reply) = match ended {
+        Ended::NotTried => ("pending", now, ""),
+        Ended::Stopped => ("stopped", now, ""),
+        Ended::Tried(Outcome::Sent(reply)) => ("sent", now, reply.as_str()),
+        Ended::Tried(Outcome::Failed(reply) | Outcome::NoMailbox(reply) | Outcome::Gone(reply)) => {
             ("failed", now, reply.as_str())
         }
-        Came::Tried(Outcome::Ambiguous(reply)) => ("uncertain", now, reply.as_str()),
-        Came::Tried(Outcome::Retry(asked, reply)) => {
+        Ended::Tried(Outcome::Ambiguous(reply)) => ("uncertain", now, reply.as_str()),
+        Ended::Tried(Outcome::Retry(asked, reply)) => {
             let next = now.plus(asked.unwrap_or_default().max(usual));
             match next > claimed.expires_at {
                 true => ("failed", now, reply.as_str()),
@@ -171,6 +200,11 @@ pub fn finish(tx: &mut Tx<'_>, claimed: &Claimed, came: &Came) -> Result<()> {
         }
     };
     let over = state != "pending";
+    // A reply can repeat the address, which is removed when a subscription ends.
+    let subscribed = match &claimed.to {
+        Some(to) => subscriber::get(tx.conn, to.id).is_ok(),
+        None => false,
+    };
     let changed = diesel::update(
         m::table
             .find(claimed.id)
@@ -182,13 +216,13 @@ pub fn finish(tx: &mut Tx<'_>, claimed: &Claimed, came: &Came) -> Result<()> {
         m::lease.eq(None::<String>),
         m::next_attempt_at.eq(next),
         m::finished_at.eq(over.then_some(now)),
-        m::reply.eq(Some(one_line(reply, 500)).filter(|reply| !reply.is_empty())),
+        m::reply.eq(Some(one_line(reply, 500)).filter(|reply| subscribed && !reply.is_empty())),
     ))
     .execute(tx.conn)?;
     if changed == 0 {
         return Ok(());
     }
-    if let (Came::Tried(Outcome::NoMailbox(_)), Some(to)) = (came, &claimed.to) {
+    if let (Ended::Tried(Outcome::NoMailbox(_)), Some(to)) = (ended, &claimed.to) {
         subscribing::end_suppressed(tx, to.id, SuppressionReason::Bounced)?;
     }
     if over {

@@ -16,7 +16,7 @@ use crate::directory::normal_address;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[schema(as = StatusSubscriber)]
 pub struct Subscriber {
-    /// The ID of the subscription. It is never used again.
+    /// The ID of the subscription: a random number.
     pub id: i64,
     /// The email address in its normal form.
     pub address: String,
@@ -26,7 +26,7 @@ pub struct Subscriber {
     pub created_at: Timestamp,
     /// When the person confirmed the subscription. Null if the person did not: then the address gets no posts.
     pub confirmed_at: Option<Timestamp>,
-    /// Why the address gets no posts although the subscription is confirmed. Null if it gets them.
+    /// Why the address gets no posts even if the subscription is confirmed. Null if nothing is against it.
     pub suppressed: Option<SuppressionReason>,
 }
 
@@ -74,7 +74,7 @@ fn view(row: Row) -> Result<Subscriber> {
 }
 
 /// Returns whether a suppression keeps an address from getting posts. A person who confirmed after opting out of notices wants them.
-pub(super) fn stops(reason: SuppressionReason, at: Timestamp, confirmed_at: Option<Timestamp>) -> bool {
+fn stops(reason: SuppressionReason, at: Timestamp, confirmed_at: Option<Timestamp>) -> bool {
     reason != SuppressionReason::OptedOut || confirmed_at.is_some_and(|confirmed| confirmed <= at)
 }
 
@@ -111,22 +111,33 @@ pub fn of_addresses(conn: &mut Conn, addresses: &[&str]) -> Result<Vec<Subscribe
     rows.into_iter().map(view).collect()
 }
 
-/// Returns the subscribers after the given ID, or the one with an address.
+/// Returns the subscribers after a position, in the order in which they subscribed, or the one with an address.
 ///
 /// # Errors
 /// An error of the database.
 pub fn list(
     conn: &mut Conn,
     address: Option<&str>,
-    after: Option<i64>,
+    after: Option<(Timestamp, i64)>,
     limit: i64,
 ) -> Result<Vec<Subscriber>> {
-    let mut query = rows!().filter(s::id.gt(after.unwrap_or(0)));
+    let mut query = rows!();
+    if let Some((at, id)) = after {
+        query = query.filter(s::created_at.gt(at).or(s::created_at.eq(at).and(s::id.gt(id))));
+    }
     if let Some(address) = address {
         query = query.filter(s::address.eq(normal_address(address)));
     }
-    let rows: Vec<Row> = query.order(s::id).limit(limit).load(conn)?;
+    let rows: Vec<Row> = query.order((s::created_at, s::id)).limit(limit).load(conn)?;
     rows.into_iter().map(view).collect()
+}
+
+/// Returns the subscription of an address, which is in its normal form.
+///
+/// # Errors
+/// An error of the database.
+pub fn of_address(conn: &mut Conn, address: &str) -> Result<Option<Subscriber>> {
+    Ok(of_addresses(conn, &[address])?.into_iter().next())
 }
 
 /// Returns how many subscribers there are.

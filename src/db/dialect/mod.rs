@@ -324,11 +324,11 @@ pub fn due_messages(conn: &mut Conn, channel: &str, now: Timestamp, limit: i64) 
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
-/// Locks emails to subscribers of the status page that are due.
+/// Locks an email to a subscriber of the status page that is due. Emails that ask to confirm come first: somebody waits for them.
 ///
 /// # Errors
 /// An error of the database.
-pub fn due_status_mails(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<i64>> {
+pub fn due_status_mail(conn: &mut Conn, now: Timestamp) -> Result<Option<i64>> {
     #[derive(QueryableByName)]
     struct Id {
         #[diesel(sql_type = BigInt)]
@@ -338,14 +338,19 @@ pub fn due_status_mails(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<V
         Conn::Sqlite(_) => "",
         Conn::Pg(_) => "FOR UPDATE SKIP LOCKED",
     };
-    let rows: Vec<Id> = diesel::sql_query(format!(
-        "SELECT id FROM status_mails WHERE state = 'pending' AND next_attempt_at <= $1 \
-         ORDER BY next_attempt_at, id LIMIT $2 {lock}"
-    ))
-    .bind::<BigInt, _>(now)
-    .bind::<BigInt, _>(limit)
-    .load(conn)?;
-    Ok(rows.into_iter().map(|row| row.id).collect())
+    for which in ["AND post_id IS NULL", ""] {
+        let row: Option<Id> = diesel::sql_query(format!(
+            "SELECT id FROM status_mails WHERE state = 'pending' {which} AND next_attempt_at <= $1 \
+             ORDER BY next_attempt_at, id LIMIT 1 {lock}"
+        ))
+        .bind::<BigInt, _>(now)
+        .get_result(conn)
+        .optional()?;
+        if row.is_some() {
+            return Ok(row.map(|row| row.id));
+        }
+    }
+    Ok(None)
 }
 
 /// Writes a consistent copy to a new SQLite file, from either database. `fresh` opens and migrates this file

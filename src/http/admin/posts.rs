@@ -279,7 +279,7 @@ impl Known {
     /// What stands above the form.
     fn explained(&self) -> String {
         let emailed = match self.readers {
-            0 => "nobody gets an email, because the status page has no subscribers".to_owned(),
+            0 => "nobody gets an email, because no subscriber gets posts".to_owned(),
             n => format!(
                 "{} the post by email unless you say otherwise",
                 counted(n, "subscriber gets", "subscribers get")

@@ -12,6 +12,7 @@ use super::signed_in::SignedIn;
 use super::view::{ROWS, When, grouped, link};
 use crate::auth::Role;
 use crate::base::error::Error;
+use crate::base::time::Timestamp;
 use crate::delivery::opt_out::SuppressionReason;
 use crate::http::App;
 use crate::http::admin_page::Pages;
@@ -65,7 +66,7 @@ fn state(one: &Subscriber) -> (&'static str, &'static str, Option<&'static str>)
 
 async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> Answer<HttpResponse> {
     let ListParams { address, cursor: at } = params.0;
-    let after: Option<i64> = cursor(at.as_deref())?;
+    let after: Option<(Timestamp, i64)> = cursor(at.as_deref())?;
     let wanted = address.clone();
     let (rows, counts) = app
         .db
@@ -74,7 +75,7 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
             Ok((rows, subscriber::counts(conn)?))
         })
         .await?;
-    let Page { items, next_cursor } = page(rows, ROWS, |one| one.id);
+    let Page { items, next_cursor } = page(rows, ROWS, |one| (one.created_at, one.id));
     let may_end = by.0.role.covers(Role::Operator);
     let row = |one: &Subscriber| {
         let (word, tone, why) = state(one);

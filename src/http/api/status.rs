@@ -204,12 +204,12 @@ async fn list_subscribers(
         cursor: at,
         address,
     } = params.0;
-    let after: Option<i64> = cursor(at.as_deref())?;
+    let after: Option<(Timestamp, i64)> = cursor(at.as_deref())?;
     let rows = app
         .db
         .read(move |conn| subscriber::list(conn, address.as_deref(), after, limit.probe()))
         .await?;
-    Ok(Json(page(rows, limit, |one| one.id)))
+    Ok(Json(page(rows, limit, |one| (one.created_at, one.id))))
 }
 
 /// Returns how many subscribers the status page has.
