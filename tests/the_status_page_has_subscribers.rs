@@ -206,6 +206,7 @@ async fn a_subscriber_confirms_and_gets_each_post_once(env: Env) {
         "{raw}"
     );
     assert!(mail.caught.from.starts_with("bounces+"), "{}", mail.caught.from);
+    settled(&env).await;
     let emails = app
         .get(&format!("/api/v1/incidents/{incident}/posts/{first}/emails"))
         .await
@@ -400,6 +401,7 @@ async fn an_operator_decides_whether_a_post_is_emailed(env: Env) {
     let sent = browser.send_from(&format!("{base}/new"), &base, &fields).await;
     assert_eq!(sent.status, 303, "{sent}");
     assert_eq!(env.count("status_mails WHERE post_id IS NOT NULL"), 1);
+    settled(&env).await;
     let page = browser.page(&base).await;
     assert!(page.contains("Emails to subscribers: 1 sent"), "{page}");
     app.finish().await;
@@ -551,6 +553,7 @@ async fn an_erasure_ends_the_subscription(env: Env) {
     subscribed(&app, ANN, 1).await;
     let held = app.get("/api/v1/people/person-1/export").await.expect(200);
     assert_eq!(held["subscriptions"][0]["address"], "person-1@crowd.example");
+    settled(&env).await;
     let reason = json!({"reason": "The person asked for it."});
     app.post("/api/v1/people/person-1/erase", reason)
         .await
