@@ -295,7 +295,9 @@ def a_maintenance_is_planned_moved_and_cancelled(d):
     d.refused(write, {"message": ""}, "must not be empty", at="message")
     d.accepted(write, {"message": "It has begun."}, "The draft is saved.", "Notice of maintenance")
     d.open(page)
+    late = d.tab(page)
     d.asked(f"{page}/finish", "It ends by itself at its time.", "The maintenance is over.", "over")
+    d.stale(late, at(f"{page}/finish"), "over")
     planned = {"title": "Other", "starts_at": d.later(hours=24) + ":00Z", "ends_at": d.later(hours=25) + ":00Z", "affected": [{"type": "project", "id": "savanna"}], "message": "We move it."}
     other = d.call("POST", "/maintenances", planned)
     page = f"/admin/maintenances/{other['id']}"
