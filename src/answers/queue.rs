@@ -1,13 +1,18 @@
 //! The queue of answers by link. One task stores all answers that wait in one transaction, so that many answers at once need few
-//! transactions and delay no email that is being sent.
+//! transactions.
 //!
 //! A person is answered when the answer is on disk. If the queue is full, the answer is refused and the person tries again.
+//!
+//! An email that tells somebody of an incident is more urgent than an answer. So while this process sends a large notice, answers are
+//! gathered for a tenth of a second, unless the queue fills up.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use diesel::prelude::*;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::link::{Asking, askings};
@@ -18,12 +23,18 @@ use crate::base::code::Code;
 use crate::base::error::{Error, Result};
 use crate::base::time::Timestamp;
 use crate::db::Db;
+use crate::db::dialect;
 use crate::db::schema::answers as a;
+use crate::delivery::worker::Stats;
 
 /// The number of answers that can wait.
 const MAX: usize = 1_024;
 /// The number of answers in one transaction.
 const TOGETHER: usize = 256;
+/// The time between two transactions while a large notice is being sent.
+const GATHER: Duration = Duration::from_millis(100);
+/// The number of waiting answers from which on they are not gathered any longer.
+const CROWDED: usize = MAX / 2;
 /// How long an answer waits before its sender is asked to try again.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The number of answers that the links of one email record. A person changes an answer a few times, a program would not stop.
@@ -51,14 +62,29 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Starts the task that stores the answers. The task ends when the queue is dropped.
-    pub fn start(db: Db) -> Self {
+    /// Starts the task that stores the answers. The task ends when the queue is dropped. `sending` says whether a large notice is being
+    /// sent.
+    pub fn start(db: Db, sending: Arc<Stats>) -> Self {
         let (sender, mut receiver) = mpsc::channel(MAX);
         tokio::spawn(async move {
             let mut waiting = Vec::with_capacity(TOGETHER);
+            let mut stored = Instant::now();
+            let mut growth = Growth::default();
             while receiver.recv_many(&mut waiting, TOGETHER).await > 0 {
-                let span = tracing::info_span!("answers", answers = waiting.len());
-                commit(&db, std::mem::take(&mut waiting)).instrument(span).await;
+                if sending.is_sending_many() && receiver.len() < CROWDED {
+                    tokio::time::sleep_until(stored + GATHER).await;
+                    while waiting.len() < TOGETHER
+                        && let Ok(one) = receiver.try_recv()
+                    {
+                        waiting.push(one);
+                    }
+                }
+                let size = waiting.len();
+                let span = tracing::info_span!("answers", answers = size);
+                commit(&db, std::mem::take(&mut waiting), growth.add(size))
+                    .instrument(span)
+                    .await;
+                stored = Instant::now();
             }
         });
         Queue { sender }
@@ -85,8 +111,32 @@ impl Queue {
     }
 }
 
-/// Stores the waiting answers and tells their senders.
-async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
+/// How many answers this process has stored. PostgreSQL keeps the plan of a statement that it made for a nearly empty table, until it has
+/// new statistics. With such a plan, the statements for one answer read all answers. PostgreSQL makes statistics by itself only after a
+/// minute or more, and in this time most customers answer.
+#[derive(Default)]
+struct Growth {
+    stored: usize,
+    analyzed: usize,
+}
+
+impl Growth {
+    /// The number of answers for which the first statistics are made.
+    const FIRST: usize = 200;
+
+    /// Counts answers that are about to be stored. Returns whether the table has grown so much that it needs new statistics.
+    fn add(&mut self, answers: usize) -> bool {
+        self.stored += answers;
+        let grown = self.stored >= (4 * self.analyzed).max(Self::FIRST);
+        if grown {
+            self.analyzed = self.stored;
+        }
+        grown
+    }
+}
+
+/// Stores the waiting answers and tells their senders. With `grown`, the database gets new statistics of the answers.
+async fn commit(db: &Db, mut waiting: Vec<Waiting>, grown: bool) {
     waiting.retain(|one| !one.done.is_closed());
     if waiting.is_empty() {
         return;
@@ -94,7 +144,13 @@ async fn commit(db: &Db, mut waiting: Vec<Waiting>) {
     let (answers, senders): (Vec<ByLink>, Vec<oneshot::Sender<Result<()>>>) =
         waiting.into_iter().map(|one| (one.answer, one.done)).unzip();
     let stored = db
-        .write(&Actor::system("answer link"), move |tx| store(tx, &answers))
+        .write(&Actor::system("answer link"), move |tx| {
+            let outcomes = store(tx, &answers)?;
+            if grown {
+                dialect::analyze(tx.conn, &["answers"])?;
+            }
+            Ok(outcomes)
+        })
         .await;
     match stored {
         Ok(outcomes) => {

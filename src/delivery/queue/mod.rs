@@ -348,5 +348,5 @@ pub fn reached(conn: &mut Conn) -> Result<i64> {
 /// # Errors
 /// An error of the database.
 pub fn depth(conn: &mut Conn) -> Result<i64> {
-    counts::all_in(conn, DeliveryState::Pending)
+    counts::pending(conn)
 }

@@ -10,7 +10,6 @@ use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::schema::{deliveries as d, notices as n};
 use crate::notice::counts;
-use crate::notice::delivery_state::DeliveryState;
 
 /// The number of waiting deliveries that are examined.
 const EXAMINED: i64 = 10_000;
@@ -49,7 +48,7 @@ pub fn standing(conn: &mut Conn) -> Result<QueueStanding> {
     let due = leases.len() as i64;
     let holders: std::collections::BTreeSet<String> = leases.into_iter().flatten().collect();
     Ok(QueueStanding {
-        pending: counts::all_in(conn, DeliveryState::Pending)?,
+        pending: counts::pending(conn)?,
         due,
         oldest_queued_at: oldest.flatten(),
         workers_sending: holders.len(),

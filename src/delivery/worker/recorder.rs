@@ -359,6 +359,7 @@ impl Recorder {
                     .count();
                 channel_state.outstanding.fetch_sub(of_desk, Ordering::SeqCst);
             }
+            shared.setup.stats.set_outstanding(shared.outstanding());
         }
         for (claimed, finish) in &batch.done {
             if matches!(finish, Finish::Withheld) && !stored.stopped.contains(&claimed.notice_id) {
@@ -434,6 +435,7 @@ impl Recorder {
         channel_state
             .outstanding
             .fetch_add(claims.len(), Ordering::SeqCst);
+        shared.setup.stats.set_outstanding(shared.outstanding());
         let held_since = {
             let mut held = shared.held();
             held.extend(claims.iter().map(|claim| claim.claimed.id));

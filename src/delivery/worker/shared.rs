@@ -38,7 +38,12 @@ pub struct Stats {
     pub failed: AtomicU64,
     /// Why outcomes cannot be stored at the moment. Until they are stored, nothing is claimed.
     trouble: Mutex<Option<String>>,
+    /// The number of deliveries that are claimed and whose outcomes are not stored yet.
+    outstanding: AtomicUsize,
 }
+
+/// The number of deliveries under way from which on a large notice is being sent. Fewer need neither the processors nor the disk for long.
+const MANY: usize = 64;
 
 impl Stats {
     /// Returns why sending has stopped, if it has.
@@ -47,6 +52,15 @@ impl Stats {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Returns whether this process is sending a large notice at the moment, so that other work that is less urgent should wait a little.
+    pub fn is_sending_many(&self) -> bool {
+        self.outstanding.load(Ordering::Relaxed) >= MANY
+    }
+
+    pub(super) fn set_outstanding(&self, outstanding: usize) {
+        self.outstanding.store(outstanding, Ordering::Relaxed);
     }
 
     pub(super) fn set_trouble(&self, trouble: Option<String>) {
