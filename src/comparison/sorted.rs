@@ -6,7 +6,7 @@
 use super::row;
 
 /// The size of a sorted run in memory, in bytes.
-const RUN: usize = 16 << 20;
+const RUN: usize = 8 << 20;
 /// The size from which a block is complete, in bytes.
 const BLOCK: usize = 32 << 10;
 
@@ -18,6 +18,9 @@ pub struct Block {
     /// The rows in the order of their keys, packed one after the other.
     pub content: Vec<u8>,
 }
+
+/// The room for the row with which a run or a block becomes large enough. A row is rarely longer; if it is, the buffer grows.
+const ROOM: usize = 1 << 10;
 
 /// Where a row is in the buffer. The first bytes of its key stand here too, because most comparisons need no more.
 struct Place {
@@ -44,6 +47,10 @@ pub fn prefix(key: &[u8]) -> u64 {
 impl Gatherer {
     /// Adds a row, which `pack` appends to the buffer.
     pub fn add(&mut self, key: &str, pack: impl FnOnce(&mut Vec<u8>)) {
+        if self.packed.capacity() == 0 {
+            // A buffer that grows by itself would become twice as large.
+            self.packed.reserve_exact(RUN + ROOM);
+        }
         let start = self.packed.len() as u32;
         pack(&mut self.packed);
         self.places.push(Place {
@@ -74,14 +81,14 @@ impl Gatherer {
         self.places
             .sort_by(|a, b| a.prefix.cmp(&b.prefix).then_with(|| key(a).cmp(key(b))));
         let mut blocks = Vec::with_capacity(packed.len() / BLOCK + 1);
-        let mut content = Vec::with_capacity(BLOCK + BLOCK / 4);
+        let mut content = Vec::with_capacity(BLOCK + ROOM);
         let mut places = self.places.iter().peekable();
         while let Some(place) = places.next() {
             content.extend_from_slice(bytes(place));
             if content.len() >= BLOCK || places.peek().is_none() {
                 blocks.push(Block {
                     last_key: key(place).to_vec(),
-                    content: std::mem::replace(&mut content, Vec::with_capacity(BLOCK + BLOCK / 4)),
+                    content: std::mem::replace(&mut content, Vec::with_capacity(BLOCK + ROOM)),
                 });
             }
         }

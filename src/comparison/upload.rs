@@ -33,7 +33,7 @@ const SHOWN: usize = 100;
 /// How often an upload whose sender is slow says that it goes on.
 const ALIVE: Duration = Duration::from_secs(60);
 /// The largest number of sorted runs of a listing, which is about 16 GiB of rows.
-const MAX_RUNS: i64 = 1_000;
+const MAX_RUNS: i64 = 2_000;
 
 /// The result of an upload.
 #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
