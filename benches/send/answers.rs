@@ -15,14 +15,16 @@ const CONNECTIONS: usize = 64;
 
 /// The rates of one measurement, per second.
 pub struct Rates {
+    /// The emails of a notice that was sent before, from the same database, while nobody answered.
+    pub alone: f64,
     /// The emails of the notice that is sent while customers answer.
     pub sent: f64,
     /// The answers.
     pub answered: f64,
 }
 
-/// Sends a notice, and then sends a notice of another incident to the same people while each of them answers the first
-/// one. Every answer must be counted in the end.
+/// Sends a notice, and another one with which it is compared. Then it sends a notice of a third incident to the same people while each of
+/// them answers the first one. Every answer must be counted in the end.
 ///
 /// # Errors
 /// The reason why a step failed, or that an answer is missing.
@@ -46,8 +48,12 @@ pub async fn beside_a_notice(bench: &Bench<'_>, prepared: &Database<'_>) -> Resu
     let second = service.ready(Shape::Own, people).await?;
     let before = bench.sink.taken()?;
     let since = service.send(&second).await?;
+    let alone = service.finished(&second, since, &bench.sink, before).await?;
+    let third = service.ready(Shape::Own, people).await?;
+    let before = bench.sink.taken()?;
+    let since = service.send(&third).await?;
     let (sent, answered) = tokio::join!(
-        service.finished(&second, since, &bench.sink, before),
+        service.finished(&third, since, &bench.sink, before),
         answer_all(&urls)
     );
     let (sent, answered) = (sent?, answered?);
@@ -55,6 +61,7 @@ pub async fn beside_a_notice(bench: &Bench<'_>, prepared: &Database<'_>) -> Resu
     service.stop()?;
     database.verify()?;
     Ok(Rates {
+        alone: people as f64 / alone.seconds,
         sent: people as f64 / sent.seconds,
         answered: people as f64 / answered,
     })

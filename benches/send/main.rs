@@ -9,7 +9,9 @@
 
 mod answers;
 mod many;
+mod relays;
 mod rounds;
+mod status_page;
 // Each bench uses only a part of the support code.
 #[allow(dead_code)]
 #[path = "../support/mod.rs"]
@@ -81,6 +83,10 @@ enum Row {
     Answers,
     /// The recipients are expanded into deliveries, and no email is sent.
     Expand,
+    /// A notice is sent while readers look at the status page.
+    Status,
+    /// The first of two mail servers is killed while a notice is sent.
+    Relays,
     /// The memory while emails are sent to many people.
     Memory,
     /// The admin pages of a notice with many deliveries.
@@ -219,8 +225,22 @@ async fn measure(args: &Args) -> Result<()> {
     }
     servers.extend(server.as_ref().map(Some));
     let mut lines = Vec::new();
-    if args.want(&[Row::Send, Row::Shared, Row::Refused, Row::Expand]) {
+    if args.want(&[
+        Row::Send,
+        Row::Shared,
+        Row::Refused,
+        Row::Answers,
+        Row::Expand,
+        Row::Status,
+    ]) {
         lines.extend(rounds::measure(&bench, &servers).await?);
+    }
+    if args.wants(Row::Relays) {
+        for server in &servers {
+            let emails = relays::EMAILS.min(args.messages);
+            let prepared = Database::prepared(scratch, *server, Shape::Own, emails)?;
+            lines.extend(relays::measure(&bench, &prepared).await?);
+        }
     }
     if args.want(&[Row::Memory, Row::Pages]) {
         for server in &servers {

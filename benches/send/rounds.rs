@@ -15,7 +15,7 @@ use super::support::sink::Sink;
 use super::support::story::Shape;
 use super::support::tools::Sample;
 use super::support::{Context, Result};
-use super::{Bench, Row, answers};
+use super::{Bench, Row, answers, status_page};
 
 /// nodemailer sends the number of emails divided by this, because it is much slower than the others.
 const PART: u64 = 5;
@@ -37,6 +37,10 @@ struct Lane<'a> {
     beside_answers: Series,
     beside_answers_ratio: Series,
     answers: Series,
+    beside_status: Series,
+    beside_status_ratio: Series,
+    status: Series,
+    status_p99: Series,
 }
 
 /// Measures the wanted rows in the wanted number of rounds.
@@ -61,7 +65,7 @@ pub async fn measure(bench: &Bench<'_>, servers: &[Option<&Server>]) -> Result<V
             own: prepared(
                 bench
                     .args
-                    .want(&[Row::Send, Row::Refused, Row::Expand, Row::Answers]),
+                    .want(&[Row::Send, Row::Refused, Row::Expand, Row::Answers, Row::Status]),
                 Shape::Own,
             )?,
             shared: prepared(bench.args.wants(Row::Shared), Shape::Shared)?,
@@ -77,6 +81,10 @@ pub async fn measure(bench: &Bench<'_>, servers: &[Option<&Server>]) -> Result<V
             beside_answers: Series::default(),
             beside_answers_ratio: Series::default(),
             answers: Series::default(),
+            beside_status: Series::default(),
+            beside_status_ratio: Series::default(),
+            status: Series::default(),
+            status_p99: Series::default(),
         });
     }
     let refusing = bench
@@ -94,7 +102,9 @@ pub async fn measure(bench: &Bench<'_>, servers: &[Option<&Server>]) -> Result<V
         source.push(reference);
         for lane in &mut lanes {
             let who = format!("Candor on {}", lane.kind.name());
-            if bench.args.want(&[Row::Send, Row::Refused, Row::Answers])
+            if bench
+                .args
+                .want(&[Row::Send, Row::Refused, Row::Answers, Row::Status])
                 && let Some(database) = &lane.own
             {
                 let rate = say(&who, "", send(bench, database, Shape::Own).await?);
@@ -109,8 +119,17 @@ pub async fn measure(bench: &Bench<'_>, servers: &[Option<&Server>]) -> Result<V
                     let both = answers::beside_a_notice(bench, database).await?;
                     lane.beside_answers
                         .push(say(&who, ", while customers answer", both.sent));
-                    lane.beside_answers_ratio.push(both.sent / rate);
+                    say(&who, ", the same without answers", both.alone);
+                    lane.beside_answers_ratio.push(both.sent / both.alone);
                     lane.answers.push(say(&who, ", answers", both.answered));
+                }
+                if bench.args.wants(Row::Status) {
+                    let both = status_page::beside_a_notice(bench, database).await?;
+                    lane.beside_status
+                        .push(say(&who, ", while the status page is read", both.sent));
+                    lane.beside_status_ratio.push(both.sent / rate);
+                    lane.status.push(say(&who, ", status page", both.answered));
+                    lane.status_p99.push(both.p99);
                 }
             }
             if let Some(database) = &lane.shared {
@@ -178,7 +197,7 @@ fn lines(bench: &Bench<'_>, lanes: Vec<Lane<'_>>, source: &Series, nodemailer: &
                 &lane.beside_answers,
             );
             lines.push(line.against(
-                "normal rate of Candor",
+                "the same without answers",
                 lane.beside_answers_ratio,
                 Some(Goal::ratio(0.9, 1.0)),
             ));
@@ -186,6 +205,20 @@ fn lines(bench: &Bench<'_>, lanes: Vec<Lane<'_>>, source: &Series, nodemailer: &
                 format!("{kind}: answers, 64 connections"),
                 &lane.answers,
             ));
+        }
+        if bench.args.wants(Row::Status) {
+            let line = Line::rate(
+                format!("{kind}: queued to recorded, while the status page is read"),
+                &lane.beside_status,
+            );
+            lines.push(line.against("normal rate of Candor", lane.beside_status_ratio, None));
+            lines.push(
+                Line::rate(format!("{kind}: status page, 64 connections"), &lane.status).against(
+                    "99 % answered in ms",
+                    lane.status_p99,
+                    Some(Goal::at_most(20.0, 10.0, " ms")),
+                ),
+            );
         }
         if bench.args.wants(Row::Expand) {
             let line = Line::rate(format!("{kind}: expansion, rows"), &lane.expand);

@@ -229,6 +229,19 @@ impl<'a> Database<'a> {
     /// # Errors
     /// A sentence with the log of the service, if it does not start.
     pub fn serve(&self, smtp: u16, workers: bool) -> Result<Service> {
+        self.started(&[smtp], workers)
+    }
+
+    /// Starts `serve` with one or two mail servers on these ports of 127.0.0.1.
+    ///
+    /// # Errors
+    /// The same as [`Database::serve`].
+    #[allow(dead_code)] // Only the bench `send` calls this function.
+    pub fn serve_through(&self, smtp: &[u16]) -> Result<Service> {
+        self.started(smtp, true)
+    }
+
+    fn started(&self, smtp: &[u16], workers: bool) -> Result<Service> {
         let log = self.directory.path().join("candor.log");
         let errors = File::create(&log).context(log.display())?;
         let mut command = self.command()?;
@@ -236,13 +249,15 @@ impl<'a> Database<'a> {
             .env("CANDOR_LISTEN", "127.0.0.1:0")
             .env("CANDOR_ADMIN_TOKEN", ADMIN)
             .env("CANDOR_SECRET_KEY", SECRET_KEY)
-            .env("CANDOR_SMTP_URL", format!("smtp://127.0.0.1:{smtp}"))
             .env("CANDOR_MAIL_FROM", "Candor <candor@sender.example>")
             .env("CANDOR_PUBLIC_URL", "https://candor.sender.example")
             .env("CANDOR_SEND_CONCURRENCY", CONNECTIONS.to_string())
             .arg("serve")
             .stdout(Stdio::piped())
             .stderr(errors);
+        for (name, port) in ["CANDOR_SMTP_URL", "CANDOR_SMTP_URL_2"].iter().zip(smtp) {
+            command.env(name, format!("smtp://127.0.0.1:{port}"));
+        }
         if !workers {
             command.arg("--no-workers");
         }
@@ -335,13 +350,28 @@ impl Service {
     /// # Errors
     /// The answer of the service, if it refuses a request.
     pub async fn deliveries(&self, ready: &Ready) -> Result<Vec<i64>> {
+        self.of_deliveries(ready, |delivery| delivery["id"].as_i64())
+            .await
+    }
+
+    /// Returns the mail servers that the deliveries of a notice name.
+    ///
+    /// # Errors
+    /// The answer of the service, if it refuses a request.
+    #[allow(dead_code)] // Only the bench `send` calls this function.
+    pub async fn relays(&self, ready: &Ready) -> Result<Vec<String>> {
+        let named = |delivery: &Value| Some(delivery["relay"].as_str()?.to_owned());
+        self.of_deliveries(ready, named).await
+    }
+
+    async fn of_deliveries<T>(&self, ready: &Ready, of: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>> {
         let mut ids = Vec::new();
         let mut cursor = String::new();
         loop {
             let path = format!("/api/v1/notices/{}/deliveries?limit=500{cursor}", ready.notice);
             let page = self.get(&path).await?;
             let items = page["items"].as_array().context("the answer has no items")?;
-            ids.extend(items.iter().filter_map(|delivery| delivery["id"].as_i64()));
+            ids.extend(items.iter().filter_map(&of));
             match page["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => return Ok(ids),

@@ -74,27 +74,44 @@ impl Sink {
         self.process.id()
     }
 
+    /// Kills the sink, and returns the number of emails that it had accepted.
+    ///
+    /// # Errors
+    /// A sentence, if the counters do not have the expected form.
+    #[allow(dead_code)] // Only the bench `send` calls this function.
+    pub fn kill(self) -> Result<u64> {
+        let Sink {
+            counters, process, ..
+        } = self;
+        drop(process);
+        counted(&counters)
+    }
+
     /// Returns the number of emails that the sink has accepted since it started. Reading this number does not
     /// slow the sink down.
     ///
     /// # Errors
     /// A sentence, if the counters do not have the expected form.
     pub fn taken(&self) -> Result<u64> {
-        let size = self.counters.metadata().context("the sink's counters")?.len();
-        let from = size.saturating_sub(TAIL);
-        let mut tail = vec![0; usize::try_from(size - from).context("the sink's counters")?];
-        self.counters
-            .read_exact_at(&mut tail, from)
-            .context("the sink's counters")?;
-        // A line looks like `sess=32 quit=0 mesg=1234` and ends with a carriage return. The last line can be
-        // incomplete.
-        let text = String::from_utf8_lossy(&tail);
-        let Some((whole, _)) = text.rsplit_once('\r') else {
-            return Ok(0);
-        };
-        let last = whole.rsplit('\r').next().unwrap_or_default();
-        last.rsplit_once("mesg=")
-            .and_then(|(_, count)| count.trim().parse().ok())
-            .context(format!("smtp-sink -c wrote an unexpected line: {last}"))
+        counted(&self.counters)
     }
+}
+
+fn counted(counters: &File) -> Result<u64> {
+    let size = counters.metadata().context("the sink's counters")?.len();
+    let from = size.saturating_sub(TAIL);
+    let mut tail = vec![0; usize::try_from(size - from).context("the sink's counters")?];
+    counters
+        .read_exact_at(&mut tail, from)
+        .context("the sink's counters")?;
+    // A line looks like `sess=32 quit=0 mesg=1234` and ends with a carriage return. The last line can be
+    // incomplete.
+    let text = String::from_utf8_lossy(&tail);
+    let Some((whole, _)) = text.rsplit_once('\r') else {
+        return Ok(0);
+    };
+    let last = whole.rsplit('\r').next().unwrap_or_default();
+    last.rsplit_once("mesg=")
+        .and_then(|(_, count)| count.trim().parse().ok())
+        .context(format!("smtp-sink -c wrote an unexpected line: {last}"))
 }
