@@ -143,9 +143,9 @@ fn one(conn: &mut Conn, notice: Notice, sending: &Sending, now: Timestamp) -> Re
     let (Some(digest), Some(template), Some(frozen)) = (digest, template, frozen) else {
         return Ok(None);
     };
-    let (subject, text, html): (String, String, String) = t::table
+    let (subject, text, html, languages): (String, String, String, Option<String>) = t::table
         .find(&template)
-        .select((t::subject, t::body_text, t::body_html))
+        .select((t::subject, t::body_text, t::body_html, t::languages))
         .first(conn)?;
     let line = serde_json::to_vec(&FrozenNotice {
         id: notice.id.as_str(),
@@ -155,6 +155,7 @@ fn one(conn: &mut Conn, notice: Notice, sending: &Sending, now: Timestamp) -> Re
         subject: &subject,
         text: &text,
         html: &html,
+        languages: languages.as_deref(),
     })?;
     let content: Content = serde_json::from_str(&frozen)?;
     let mut events = events(conn, &notice.id)?;

@@ -21,6 +21,7 @@ use crate::db::schema::{
 use crate::incident::{self, Incident, lineage};
 use crate::notice::EMAIL;
 use crate::notice::compose::RecipientContext;
+use crate::notice::history::newest_incidents;
 use crate::notice::payload::EndpointContext;
 
 /// What is wanted: the whole incident, or what concerns one person or one account.
@@ -338,7 +339,7 @@ pub struct NotifiedOf {
     pub title: String,
 }
 
-/// Returns the newest incidents in which a person is a recipient.
+/// Returns the incidents of the newest notices to a person.
 ///
 /// # Errors
 /// An error of the database.
@@ -347,7 +348,7 @@ pub fn incidents_of_person(conn: &mut Conn, person: &str, limit: usize) -> Resul
     incidents_of(conn, &people, limit)
 }
 
-/// Returns the newest incidents in which members of an account are recipients.
+/// Returns the incidents of the newest notices to the members of an account.
 ///
 /// # Errors
 /// An error of the database.
@@ -364,15 +365,7 @@ pub fn incidents_of_account(conn: &mut Conn, account: &str, limit: usize) -> Res
 }
 
 fn incidents_of(conn: &mut Conn, people: &[String], limit: usize) -> Result<Vec<NotifiedOf>> {
-    let mut ids: Vec<IncidentId> = nr::table
-        .inner_join(n::table.on(n::id.eq(nr::notice_id)))
-        .filter(nr::person_id.eq_any(people))
-        .select(n::incident_id)
-        .distinct()
-        .load(conn)?;
-    // Later incidents have greater IDs.
-    ids.sort_unstable_by(|a, b| b.as_str().cmp(a.as_str()));
-    ids.truncate(limit);
+    let ids = newest_incidents(conn, people, limit)?;
     let known = incident::of_ids(conn, &ids.iter().collect::<Vec<_>>())?;
     let found = ids.iter().filter_map(|id| known.get(id));
     Ok(found

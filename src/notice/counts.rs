@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 use serde::Serialize;
 
 use super::delivery_state::DeliveryState;
@@ -169,14 +171,14 @@ pub fn in_states(
     Ok(channels)
 }
 
-/// Returns the number of deliveries of all notices in one state.
+/// Returns the number of pending deliveries of all notices.
 ///
 /// # Errors
 /// An error of the database.
-pub fn all_in(conn: &mut Conn, state: DeliveryState) -> Result<i64> {
+pub fn pending(conn: &mut Conn) -> Result<i64> {
     let counts: Vec<i64> = dc::table
-        .filter(dc::state.eq(state))
-        .filter(dc::count.gt(0))
+        // The text is that of the partial index.
+        .filter(sql::<Bool>("delivery_counts.state = 'pending' AND delivery_counts.count > 0"))
         .select(dc::count)
         .load(conn)?;
     Ok(counts.into_iter().sum())

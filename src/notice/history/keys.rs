@@ -1,11 +1,14 @@
 //! Finds the places of a page in the frozen lists. Each query reads one index from the cursor on and stops after the page.
 
+use std::collections::{BTreeSet, HashMap};
+
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use super::entry::Place;
 use crate::base::error::Result;
-use crate::base::id::NoticeId;
+use crate::base::id::{IncidentId, NoticeId};
+use crate::db::schema::{endpoints as e, members as m, notices as n, people as p};
 use crate::db::{Conn, Statement};
 
 /// By what the rows are found.
@@ -14,6 +17,8 @@ pub(super) enum Source {
     Person(String),
     /// The emails to everybody who is or was a member of the account with this key, and the calls to its endpoints.
     Account(i64),
+    /// The same for an account with few members and endpoints, which have these IDs.
+    FewOf(Vec<String>, Vec<String>),
     /// The emails to an address, in any of these spellings. Each is in lower case.
     Address(Vec<String>),
 }
@@ -25,6 +30,14 @@ pub(super) struct Window<'a> {
     pub before: Option<&'a Place>,
     /// The largest number of rows.
     pub limit: i64,
+}
+
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = Text)]
+    notice_id: NoticeId,
+    #[diesel(sql_type = BigInt)]
+    ordinal: i64,
 }
 
 const NEWEST_FIRST: &str = " ORDER BY notice_id DESC, ordinal DESC LIMIT ";
@@ -66,6 +79,27 @@ pub(super) fn push(to: &mut Statement, source: &Source, window: Window<'_>) {
             to.push(" UNION ");
             part(to, "notice_recipients", called, window);
         }
+        // A database cannot merge the places of several people in the order of an index. It would read all of them and sort them.
+        // So each person has a query of their own, which stops after the page.
+        Source::FewOf(people, endpoints) => {
+            let mut first = true;
+            let mut next = |to: &mut Statement, table: &str, channel: &str, id: &str| {
+                if !std::mem::take(&mut first) {
+                    to.push(" UNION ");
+                }
+                let of = |to: &mut Statement| {
+                    to.push(channel).push("person_id = ").text(id);
+                };
+                part(to, table, of, window);
+            };
+            for id in people {
+                next(to, "notice_recipients", "channel = 'email' AND ", id);
+                next(to, "shared_recipients", "", id);
+            }
+            for id in endpoints {
+                next(to, "notice_recipients", "channel <> 'email' AND ", id);
+            }
+        }
         Source::Address(spellings) => {
             for (index, spelling) in spellings.iter().enumerate() {
                 if index > 0 {
@@ -81,6 +115,75 @@ pub(super) fn push(to: &mut Statement, source: &Source, window: Window<'_>) {
     to.push(") places")
         .push(NEWEST_FIRST)
         .push(&window.limit.to_string());
+}
+
+/// The largest number of people and endpoints together for which a statement has a query for each. SQLite allows 500 queries in one
+/// statement, and each person needs two.
+const FEW: usize = 100;
+
+/// Returns how the rows of an account are found.
+///
+/// # Errors
+/// An error of the database.
+pub(super) fn of_account(conn: &mut Conn, key: i64) -> Result<Source> {
+    let most = FEW as i64 + 1;
+    let people: Vec<String> = m::table
+        .inner_join(p::table)
+        .filter(m::account_key.eq(key))
+        .select(p::id)
+        .limit(most)
+        .load(conn)?;
+    let endpoints: Vec<String> = e::table
+        .filter(e::account_key.eq(key))
+        .select(e::id)
+        .limit(most)
+        .load(conn)?;
+    let few = (1..=FEW).contains(&(people.len() + endpoints.len()));
+    Ok(match few {
+        true => Source::FewOf(people, endpoints),
+        false => Source::Account(key),
+    })
+}
+
+/// Returns the incidents of the newest notices to these people, the one of the newest notice first. Each is read from an index that
+/// stops after the newest notices, so that a person with many notices costs no more than one with few.
+///
+/// # Errors
+/// An error of the database.
+pub fn newest_incidents(conn: &mut Conn, people: &[String], limit: usize) -> Result<Vec<IncidentId>> {
+    // An incident has a few notices.
+    let window = Window {
+        before: None,
+        limit: limit.saturating_mul(10).max(50) as i64,
+    };
+    let mut notices: BTreeSet<NoticeId> = BTreeSet::new();
+    for chunk in people.chunks(FEW) {
+        let mut statement = Statement::default();
+        push(&mut statement, &Source::FewOf(chunk.to_vec(), Vec::new()), window);
+        let found: Vec<Found> = statement.finish().load(conn)?;
+        notices.extend(found.into_iter().map(|one| one.notice_id));
+    }
+    let newest: Vec<&str> = notices
+        .iter()
+        .rev()
+        .take(window.limit as usize)
+        .map(NoticeId::as_str)
+        .collect();
+    let mut of: HashMap<String, IncidentId> = HashMap::new();
+    for chunk in newest.chunks(500) {
+        let rows: Vec<(String, IncidentId)> = n::table
+            .filter(n::id.eq_any(chunk))
+            .select((n::id, n::incident_id))
+            .load(conn)?;
+        of.extend(rows);
+    }
+    let mut incidents: Vec<IncidentId> = Vec::new();
+    for id in newest.iter().filter_map(|notice| of.remove(*notice)) {
+        if incidents.len() < limit && !incidents.contains(&id) {
+            incidents.push(id);
+        }
+    }
+    Ok(incidents)
 }
 
 /// Adds a query for all places of the emails to a person.
@@ -113,13 +216,6 @@ fn part(to: &mut Statement, table: &str, condition: impl Fn(&mut Statement), win
 /// # Errors
 /// An error of the database.
 pub fn newest_of_person(conn: &mut Conn, person: &str, limit: i64) -> Result<Vec<Place>> {
-    #[derive(QueryableByName)]
-    struct Found {
-        #[diesel(sql_type = Text)]
-        notice_id: NoticeId,
-        #[diesel(sql_type = BigInt)]
-        ordinal: i64,
-    }
     let mut statement = Statement::default();
     let own = |to: &mut Statement| {
         to.push("channel = 'email' AND person_id = ").text(person);

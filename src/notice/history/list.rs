@@ -4,7 +4,7 @@ use diesel::prelude::*;
 
 use super::entry::{HistoryEntry, Place};
 use super::keys::{Source, Window};
-use super::{details, members, rows};
+use super::{details, keys, members, rows};
 use crate::base::error::{Error, Result};
 use crate::base::mailbox;
 use crate::db::Conn;
@@ -64,7 +64,7 @@ impl Filter {
         } else if let Some(id) = &wanted.person {
             Source::Person(id.clone())
         } else if let Some(key) = account {
-            Source::Account(key)
+            keys::of_account(conn, key)?
         } else {
             return Err(Error::invalid(
                 "",
@@ -83,7 +83,7 @@ impl Filter {
         match self.source {
             Source::Person(_) => self.account.is_none(),
             Source::Address(_) => self.account.is_none() && self.person.is_none(),
-            Source::Account(_) => false,
+            Source::Account(_) | Source::FewOf(..) => false,
         }
     }
 

@@ -23,6 +23,6 @@ mod rows;
 mod told;
 
 pub use entry::{HistoryAnswer, HistoryCorrection, HistoryEntry, HistoryIncident, Place};
-pub use keys::newest_of_person;
+pub use keys::{newest_incidents, newest_of_person};
 pub use list::{Told, Wanted, list};
 pub use told::{Tally, ToldNotice, tally, told};
