@@ -379,7 +379,7 @@ async fn prepare(
         intake: Queue::start(conditions.clone(), config.intake),
         used_integrations: Default::default(),
         conditions,
-        answers: answers::queue::Queue::start(db.clone()),
+        answers: answers::queue::Queue::start(db.clone(), stats.clone()),
         feed: Arc::default(),
         body_grace: config.body_grace,
         http_threads: config.http_threads,

@@ -250,10 +250,8 @@ fn content(phase: Phase) -> impl Strategy<Value = Content> {
 /// Templates of operators. Some only show values, and some do more with them, so that their emails cannot be
 /// built from pieces.
 fn source(phase: Phase) -> impl Strategy<Value = Source> {
-    let own = |subject: &str, text: &str, html: &str| Source {
-        subject: subject.to_owned(),
-        text: text.to_owned(),
-        html: html.to_owned(),
+    let own = |subject: &str, text: &str, html: &str| {
+        Source::new(subject.to_owned(), text.to_owned(), html.to_owned())
     };
     prop::sample::select(vec![
         Source::builtin(phase),

@@ -155,6 +155,7 @@ mod stored_secrets_are_encrypted;
 mod stories;
 mod support;
 mod tables_are_imported;
+mod templates_are_written_in_languages;
 mod templates_have_versions;
 mod the_audience_equals_a_naive_reference;
 mod the_audience_is_read_once;

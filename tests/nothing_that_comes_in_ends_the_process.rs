@@ -252,11 +252,11 @@ async fn other_changes_go_on_while_a_slow_rule_looks(env: Env) {
 
 #[test]
 fn a_mail_that_is_too_much_says_so() {
-    let source = Source {
-        subject: "S".to_owned(),
-        text: "{{#each paragraphs}}{{this}}{{/each}}".to_owned(),
-        html: "<p>{{what}}</p>".to_owned(),
-    };
+    let source = Source::new(
+        "S".to_owned(),
+        "{{#each paragraphs}}{{this}}{{/each}}".to_owned(),
+        "<p>{{what}}</p>".to_owned(),
+    );
     let template = Template::compile(Phase::Detection, &source).expect("a template");
     let [mut sample, ..] = samples(Phase::Detection);
     sample.paragraphs = vec!["x".to_owned(); 400_000];
@@ -452,11 +452,11 @@ fn what_is_allowed_renders_as_before() {
         ),
         ("{{!-- {{x}} --}}{{@root.what}}", "Launch film"),
     ] {
-        let source = Source {
-            subject: "S".to_owned(),
-            text: format!("{text}{{{{sender}}}}"),
-            html: "<p>{{what}}</p>".to_owned(),
-        };
+        let source = Source::new(
+            "S".to_owned(),
+            format!("{text}{{{{sender}}}}"),
+            "<p>{{what}}</p>".to_owned(),
+        );
         let template =
             Template::compile(Phase::Detection, &source).unwrap_or_else(|error| panic!("{text}: {error:?}"));
         let [sample, ..] = samples(Phase::Detection);

@@ -302,11 +302,11 @@ async fn only_safe_places_are_saved(env: Env) {
 async fn a_template_from_before_is_sent_with_warnings(env: Env) {
     let mut app = TestApp::start(&env).await;
     // As an earlier version of Candor took it.
-    let source = Source {
-        subject: "About {{what}}".to_owned(),
-        text: "{{#each paragraphs}}{{this}}{{/each}}".to_owned(),
-        html: "<p style=\"color:{{phase}}\">{{#each paragraphs}}{{this}}{{/each}}</p>".to_owned(),
-    };
+    let source = Source::new(
+        "About {{what}}".to_owned(),
+        "{{#each paragraphs}}{{this}}{{/each}}".to_owned(),
+        "<p style=\"color:{{phase}}\">{{#each paragraphs}}{{this}}{{/each}}</p>".to_owned(),
+    );
     let id = source.id(Phase::Detection);
     env.sql(&format!(
         "INSERT INTO templates (id, phase, subject, body_text, body_html, created_at) \
@@ -400,7 +400,7 @@ proptest! {
 
     #[test]
     fn a_template_is_safe_exactly_if_all_its_values_are((html, safe) in parts()) {
-        let source = Source { subject: "S".to_owned(), text: "T".to_owned(), html: html.clone() };
+        let source = Source::new("S".to_owned(), "T".to_owned(), html.clone());
         // The layout cannot lie within itself, which the samples show.
         let template = Template::compile(Phase::Detection, &source);
         prop_assume!(template.is_ok());
@@ -416,11 +416,7 @@ fn lists_within_tags_are_judged_in_bounded_time() {
         + &"{{#each paragraphs}}a{{#if optional}}b{{/if}} c".repeat(30)
         + &"{{/each}}".repeat(30)
         + ">";
-    let source = Source {
-        subject: "S".to_owned(),
-        text: "T".to_owned(),
-        html,
-    };
+    let source = Source::new("S".to_owned(), "T".to_owned(), html);
     let start = std::time::Instant::now();
     let _ = Template::compile(Phase::Detection, &source);
     assert!(

@@ -88,7 +88,7 @@ async fn no_statement_replaces_a_row(env: Env) {
                         "INSERT OR REPLACE INTO delivery_attempts (delivery_id, attempt, at, outcome, reply, batch) SELECT delivery_id, attempt, at, 'failed', reply, batch \
                          FROM delivery_attempts"
                             .to_owned(),
-                        "INSERT OR REPLACE INTO templates SELECT id, phase, 'other', body_text, body_html, created_at \
+                        "INSERT OR REPLACE INTO templates SELECT id, phase, 'other', body_text, body_html, created_at, languages \
                          FROM templates"
                             .to_owned(),
                         "INSERT OR REPLACE INTO notices SELECT * FROM notices".to_owned(),

@@ -62,6 +62,10 @@ def a_template_is_edited_previewed_restored_and_reset(d):
     d.accepted(where, {"subject": f"Hello {subject}"}, "The template is saved.", "Hello", button="Save template")
     d.open(f"{page}/edit")
     d.accepted(where, {"subject": f"Goodbye {subject}"}, "The template is saved.", "Goodbye", button="Save template")
+    # The readers of a language can have parts of their own.
+    d.open(f"{page}/edit")
+    d.refused(where, {"languages.de.text": "Hallo"}, "does not show the operator's message", at="languages.de.text", button="Save template")
+    d.accepted(where, {"languages.de.text": "", "languages.de.subject": "Neues zu {{what}}"}, "The template is saved.", "The usual email in German", button="Save template")
     version = next(link for link in d.links(f"{page}/versions") if link.endswith("/1"))
     d.open(version)
     d.asked(f"{version}/restore", "It is saved as a new version.", "Version 1 is restored.", "Hello")

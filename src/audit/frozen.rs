@@ -33,6 +33,9 @@ pub struct FrozenNotice<'a> {
     pub text: &'a str,
     /// The HTML body of the template.
     pub html: &'a str,
+    /// The texts of the template for the readers of single languages, as JSON, if it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub languages: Option<&'a str>,
 }
 
 /// One recipient, as it is stored.
@@ -203,12 +206,12 @@ pub(super) fn stored(conn: &mut Conn, id: &NoticeId) -> Result<Option<Stored>> {
     let Some((Some(preview), Some(template), Some(content), beside)) = notice else {
         return Ok(None);
     };
-    let texts: Option<(String, String, String)> = t::table
+    let texts: Option<(String, String, String, Option<String>)> = t::table
         .find(&template)
-        .select((t::subject, t::body_text, t::body_html))
+        .select((t::subject, t::body_text, t::body_html, t::languages))
         .first(conn)
         .optional()?;
-    let Some((subject, text, html)) = texts else {
+    let Some((subject, text, html, languages)) = texts else {
         return Ok(None);
     };
     let mut digest = FrozenDigest::of(&FrozenNotice {
@@ -219,6 +222,7 @@ pub(super) fn stored(conn: &mut Conn, id: &NoticeId) -> Result<Option<Stored>> {
         subject: &subject,
         text: &text,
         html: &html,
+        languages: languages.as_deref(),
     })?;
     let (mut last, mut recipients) = (i64::MIN, 0);
     loop {

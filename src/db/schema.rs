@@ -489,6 +489,7 @@ diesel::table! {
         body_text -> Text,
         body_html -> Text,
         created_at -> BigInt,
+        languages -> Nullable<Text>,
     }
 }
 

@@ -69,7 +69,7 @@ pub async fn resume(app: &App, by: &Actor, id: NoticeId) -> Result<Resumed> {
         let settled = app
             .db
             .read(move |conn| {
-                let is_stopped = notice::get(conn, &target)?.state == notice::NoticeState::Stopped;
+                let is_stopped = notice::state_of(conn, &target)? == notice::NoticeState::Stopped;
                 Ok(!is_stopped || notice::is_settled(conn, &target)?)
             })
             .await?;

@@ -123,7 +123,7 @@ pub use standing::Standing;
 pub use state::{NoticeState, stopped_before};
 pub use suggested::suggested;
 pub use translation::LanguageUse;
-pub use view::{Notice, being_sent, get, list, newest, of_incidents};
+pub use view::{Notice, being_sent, get, list, newest, of_incidents, state_of};
 pub use wave_steps::{ContinueWith, Hold, continue_with, hold};
 pub use waves::{SendNotice, WaveView};
 

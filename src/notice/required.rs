@@ -17,21 +17,28 @@ const REASON: &str = "whyyougetthis";
 /// `Invalid` with each text that is missing, at the part in which it is missing.
 pub(super) fn check(phase: Phase, template: &Template) -> Result<()> {
     let mut errors: Vec<FieldError> = Vec::new();
-    for sample in template.samples(phase) {
-        for required in [true, false] {
-            for optional in [true, false] {
-                // A correction never asks its readers to do anything.
-                let required = required && phase != Phase::Correction;
-                let marked = marked(&sample, required, optional);
-                let rendered = template.render(&marked)?;
-                let (text, html) = (rendered.text, visible(&rendered.html));
-                for (pointer, part, ending) in [("/text", &text, "txt"), ("/html", &html, "html")] {
-                    for detail in missing(part, required, ending) {
-                        let known = |error: &FieldError| {
-                            error.pointer.as_deref() == Some(pointer) && error.detail == detail
-                        };
-                        if !errors.iter().any(known) {
-                            errors.push(FieldError::at(pointer, detail));
+    for language in template.spoken() {
+        let before = match template.has_own(language) {
+            true => format!("/languages/{language}"),
+            false => String::new(),
+        };
+        for sample in template.samples_in(phase, language) {
+            for required in [true, false] {
+                for optional in [true, false] {
+                    // A correction never asks its readers to do anything.
+                    let required = required && phase != Phase::Correction;
+                    let marked = marked(&sample, required, optional);
+                    let rendered = template.render(&marked)?;
+                    let (text, html) = (rendered.text, visible(&rendered.html));
+                    for (part, shown, ending) in [("/text", &text, "txt"), ("/html", &html, "html")] {
+                        let pointer = format!("{before}{part}");
+                        for detail in missing(shown, required, ending) {
+                            let known = |error: &FieldError| {
+                                error.pointer.as_deref() == Some(&pointer) && error.detail == detail
+                            };
+                            if !errors.iter().any(known) {
+                                errors.push(FieldError::at(&pointer, detail));
+                            }
                         }
                     }
                 }

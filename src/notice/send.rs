@@ -128,6 +128,7 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
         drill::allow(tx, id, &plan.recipients, plan.endpoints.len(), &sending.drill_to)?;
     }
     let template = templates::keep(tx, &plan.template)?;
+    let languages = templates::stored_languages(&plan.template.languages)?;
     let content = sharing::frozen(&plan.content, &plan.recipients)?;
     let texts = FrozenNotice {
         id: id.as_str(),
@@ -137,6 +138,7 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
         subject: &plan.template.subject,
         text: &plan.template.text,
         html: &plan.template.html,
+        languages: languages.as_deref(),
     };
     let mut frozen = FrozenDigest::with_tree(&texts, Salts::of(tx)?)?;
     for (index, chunk) in plan.recipients.chunks(500).enumerate() {

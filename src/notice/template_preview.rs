@@ -13,11 +13,12 @@ use super::templates::{self, TemplateView};
 use crate::audience::{self, At, Rule};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
+use crate::base::language::Language;
 use crate::brand;
 use crate::db::Conn;
 use crate::incident;
 use crate::incident::metrics;
-use crate::notice::template::{MailContext, Phase, Source, Template, Voice};
+use crate::notice::template::{MailContext, NewTemplate, Phase, Template, TemplateTexts, Voice};
 
 /// The number of people whose emails are shown.
 const PEOPLE: usize = 3;
@@ -26,12 +27,21 @@ const PEOPLE: usize = 3;
 #[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TemplateTrial {
-    /// The subject, which is one line.
-    pub subject: String,
-    /// The template of the plain text body: at most 65,536 bytes, and not empty.
-    pub text: String,
-    /// The template of the HTML body: at most 65,536 bytes, and not empty.
-    pub html: String,
+    /// The subject, which is one line. Without it, that of the built-in template is shown.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// The template of the plain text body: at most 65,536 bytes, and not empty. Without it, that of the built-in template is shown.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// The template of the HTML body: at most 65,536 bytes, and not empty. Without it, that of the built-in template is shown.
+    #[serde(default)]
+    pub html: Option<String>,
+    /// What the readers of single languages get instead, by language.
+    #[serde(default)]
+    pub languages: BTreeMap<Language, TemplateTexts>,
+    /// The language in which the sample data is shown. The people of an incident are shown their emails in their own languages.
+    #[serde(default)]
+    pub language: Language,
     /// The incident whose people and times are shown. Without it, sample data is shown.
     #[serde(default)]
     pub incident: Option<IncidentId>,
@@ -152,13 +162,15 @@ pub fn render(
     shown: Option<&OfIncident>,
     sending: &Sending,
 ) -> Result<TemplateTried> {
-    let source = Source {
+    let source = NewTemplate {
         subject: trial.subject.clone(),
         text: trial.text.clone(),
         html: trial.html.clone(),
-    };
+        languages: trial.languages.clone(),
+    }
+    .source(phase)?;
     let template = Template::compile(phase, &source)?;
-    let samples = template.samples(phase);
+    let samples = template.samples_in(phase, trial.language);
     let contexts: Vec<(String, MailContext)> = match (shown, &samples) {
         (None, [usual, longest, shortest]) => [
             ("The usual email", usual),
@@ -185,14 +197,7 @@ pub fn render(
             })
         })
         .collect::<Result<_>>()?;
-    let view = TemplateView {
-        phase,
-        id: source.id(phase),
-        builtin: false,
-        subject: source.subject,
-        text: source.text,
-        html: source.html,
-    };
+    let view = TemplateView::new(phase, source.id(phase), false, source);
     Ok(TemplateTried {
         samples,
         warnings: templates::warnings(&view)?,

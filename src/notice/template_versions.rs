@@ -1,18 +1,21 @@
 //! The versions of the template of each phase: the list, and the return to one of them. A version that is restored is saved again,
 //! with all checks, as a new version.
 
+use std::collections::BTreeMap;
+
 use diesel::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 
-use super::templates::{self, Checked, TemplateView};
+use super::templates::{self, Checked, Stored, TemplateView};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
+use crate::base::language::Language;
 use crate::base::time::Timestamp;
 use crate::db::Conn;
 use crate::db::dialect::lock_templates;
 use crate::db::schema::{template_versions as v, templates as t};
-use crate::notice::template::{Phase, Source};
+use crate::notice::template::{Phase, Source, TemplateTexts};
 
 /// A version of a template, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
@@ -35,22 +38,21 @@ pub struct TemplateVersion {
     pub text: String,
     /// The template of the HTML body in this version.
     pub html: String,
+    /// What the readers of single languages get instead, by language.
+    pub languages: BTreeMap<Language, TemplateTexts>,
 }
 
-type VersionRow = (
-    i64,
-    String,
-    bool,
-    Option<String>,
-    Timestamp,
-    String,
-    String,
-    String,
-);
+type VersionRow = (i64, String, bool, Option<String>, Timestamp, Stored);
 
-fn view(row: VersionRow, current: &TemplateView) -> TemplateVersion {
-    let (number, id, builtin, saved_by, saved_at, subject, text, html) = row;
-    TemplateVersion {
+fn view(row: VersionRow, current: &TemplateView) -> Result<TemplateVersion> {
+    let (number, id, builtin, saved_by, saved_at, stored) = row;
+    let Source {
+        subject,
+        text,
+        html,
+        languages,
+    } = templates::source(stored)?;
+    Ok(TemplateVersion {
         current: id == current.id,
         number,
         id,
@@ -60,7 +62,8 @@ fn view(row: VersionRow, current: &TemplateView) -> TemplateVersion {
         subject,
         text,
         html,
-    }
+        languages,
+    })
 }
 
 /// Returns the versions of a phase, newest first, before the given number.
@@ -81,12 +84,10 @@ pub fn list(conn: &mut Conn, phase: Phase, before: Option<i64>, limit: i64) -> R
             v::builtin,
             v::saved_by,
             v::saved_at,
-            t::subject,
-            t::body_text,
-            t::body_html,
+            (t::subject, t::body_text, t::body_html, t::languages),
         ))
         .load(conn)?;
-    Ok(rows.into_iter().map(|row| view(row, &current)).collect())
+    rows.into_iter().map(|row| view(row, &current)).collect()
 }
 
 /// Returns one version.
@@ -105,9 +106,8 @@ impl TemplateVersion {
     /// Returns the content of the version.
     pub fn source(&self) -> Source {
         Source {
-            subject: self.subject.clone(),
-            text: self.text.clone(),
-            html: self.html.clone(),
+            languages: self.languages.clone(),
+            ..Source::new(&self.subject, &self.text, &self.html)
         }
     }
 }

@@ -2,7 +2,7 @@
 //! ID is a hash of its content. So a notice keeps the template with which it was frozen, and a parsed version
 //! can be cached by its ID.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use diesel::prelude::*;
@@ -12,10 +12,13 @@ use serde_json::json;
 use super::{required, template_log};
 use crate::audit::{Action, Event, Tx};
 use crate::base::error::{Error, Result};
+use crate::base::language::Language;
 use crate::db::Conn;
 use crate::db::dialect::{lock_templates, on_backend};
 use crate::db::schema::{current_templates as c, notices as n, templates as t};
-use crate::notice::template::{MailAction, Phase, Source, Template, are_current, template_keys};
+use crate::notice::template::{
+    MailAction, Phase, Source, Template, TemplateTexts, are_current, template_keys,
+};
 
 /// The template of a phase, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -32,6 +35,30 @@ pub struct TemplateView {
     pub text: String,
     /// The template of the HTML body. It is in the Handlebars language and not rendered.
     pub html: String,
+    /// What the readers of single languages get instead, by language. A part that is missing is the same as above.
+    pub languages: BTreeMap<Language, TemplateTexts>,
+}
+
+/// Returns the texts of single languages as they are stored. `None` if there are none.
+///
+/// # Errors
+/// `Internal` if the JSON cannot be written. This does not happen, because the values are texts.
+pub(super) fn stored_languages(languages: &BTreeMap<Language, TemplateTexts>) -> Result<Option<String>> {
+    match languages.is_empty() {
+        true => Ok(None),
+        false => Ok(Some(serde_json::to_string(languages)?)),
+    }
+}
+
+/// Reads the texts of single languages.
+///
+/// # Errors
+/// `Internal` if they are not what [`stored_languages`] wrote.
+pub(super) fn read_languages(stored: Option<&str>) -> Result<BTreeMap<Language, TemplateTexts>> {
+    Ok(match stored {
+        Some(stored) => serde_json::from_str(stored)?,
+        None => BTreeMap::new(),
+    })
 }
 
 /// Returns the template for the next notice of a phase.
@@ -39,33 +66,32 @@ pub struct TemplateView {
 /// # Errors
 /// An error of the database.
 pub fn current(conn: &mut Conn, phase: Phase) -> Result<TemplateView> {
-    let saved: Option<(String, String, String, String)> = c::table
+    let saved: Option<(String, Stored)> = c::table
         .inner_join(t::table.on(t::id.eq(c::template_id)))
         .filter(c::phase.eq(phase.as_str()))
-        .select((t::id, t::subject, t::body_text, t::body_html))
+        .select((t::id, (t::subject, t::body_text, t::body_html, t::languages)))
         .first(conn)
         .optional()?;
     Ok(match saved {
-        Some((id, subject, text, html)) => TemplateView {
-            phase,
-            id,
-            builtin: false,
-            subject,
-            text,
-            html,
-        },
+        Some((id, stored)) => TemplateView::new(phase, id, false, source(stored)?),
         None => {
             let source = Source::builtin(phase);
-            let id = source.id(phase);
-            TemplateView {
-                phase,
-                id,
-                builtin: true,
-                subject: source.subject,
-                text: source.text,
-                html: source.html,
-            }
+            TemplateView::new(phase, source.id(phase), true, source)
         }
+    })
+}
+
+/// The columns of a stored version: subject, text, HTML, and the texts of single languages.
+pub(super) type Stored = (String, String, String, Option<String>);
+
+/// Returns the source of a stored version.
+///
+/// # Errors
+/// The same as [`read_languages`].
+pub(super) fn source((subject, text, html, languages): Stored) -> Result<Source> {
+    Ok(Source {
+        languages: read_languages(languages.as_deref())?,
+        ..Source::new(subject, text, html)
     })
 }
 
@@ -79,14 +105,19 @@ pub(super) fn asking(conn: &mut Conn, notices: &[&str]) -> Result<HashSet<String
             .select((n::id, n::template_id))
             .load(conn)?;
         let ids: HashSet<&str> = frozen.iter().filter_map(|(_, id)| id.as_deref()).collect();
-        let bodies: Vec<(String, String, String)> = t::table
+        let bodies: Vec<(String, String, String, Option<String>)> = t::table
             .filter(t::id.eq_any(ids))
-            .select((t::id, t::body_text, t::body_html))
+            .select((t::id, t::body_text, t::body_html, t::languages))
             .load(conn)?;
         // The variable and the partials have this name.
         let ask: HashSet<&str> = bodies
             .iter()
-            .filter(|(_, text, html)| text.contains("answers") || html.contains("answers"))
+            .filter(|(_, text, html, languages)| {
+                [Some(text), Some(html), languages.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .any(|part| part.contains("answers"))
+            })
             .map(|(id, ..)| id.as_str())
             .collect();
         let of_asking = frozen
@@ -136,14 +167,14 @@ pub struct StoredTemplate {
 /// # Errors
 /// An error, if the version is not stored.
 pub fn load(conn: &mut Conn, phase: Phase, id: &str) -> Result<StoredTemplate> {
-    let (subject, text, html) = t::table
+    let stored: Stored = t::table
         .find(id)
-        .select((t::subject, t::body_text, t::body_html))
+        .select((t::subject, t::body_text, t::body_html, t::languages))
         .first(conn)?;
     Ok(StoredTemplate {
         phase,
         id: id.to_owned(),
-        source: Source { subject, text, html },
+        source: source(stored)?,
     })
 }
 
@@ -169,6 +200,19 @@ impl StoredTemplate {
 }
 
 impl TemplateView {
+    /// Makes the view of a source.
+    pub(super) fn new(phase: Phase, id: String, builtin: bool, source: Source) -> Self {
+        TemplateView {
+            phase,
+            id,
+            builtin,
+            subject: source.subject,
+            text: source.text,
+            html: source.html,
+            languages: source.languages,
+        }
+    }
+
     /// Parses and checks the template.
     ///
     /// # Errors
@@ -179,17 +223,14 @@ impl TemplateView {
 
     /// Returns the keys of the values of one's own that the template shows.
     pub(super) fn values(&self) -> BTreeSet<String> {
-        [&self.subject, &self.text, &self.html]
-            .into_iter()
-            .flat_map(|part| template_keys(part))
-            .collect()
+        self.source().parts().flat_map(template_keys).collect()
     }
 
-    fn source(&self) -> Source {
+    /// Returns the content of the template.
+    pub fn source(&self) -> Source {
         Source {
-            subject: self.subject.clone(),
-            text: self.text.clone(),
-            html: self.html.clone(),
+            languages: self.languages.clone(),
+            ..Source::new(&self.subject, &self.text, &self.html)
         }
     }
 }
@@ -207,6 +248,7 @@ pub(super) fn keep(tx: &mut Tx<'_>, view: &TemplateView) -> Result<String> {
         t::subject.eq(&view.subject),
         t::body_text.eq(&view.text),
         t::body_html.eq(&view.html),
+        t::languages.eq(stored_languages(&view.languages)?),
         t::created_at.eq(tx.now),
     );
     on_backend!(&mut *tx.conn, conn => diesel::insert_into(t::table)
@@ -231,8 +273,8 @@ impl Checked {
     /// cannot render every sample, or does not show what every email must show.
     pub fn new(phase: Phase, source: Source) -> Result<Checked> {
         let template = Template::compile(phase, &source)?;
-        if let Some(why) = template.unsafe_place() {
-            return Err(Error::invalid("/html", why));
+        if let Some((pointer, why)) = template.unsafe_place() {
+            return Err(Error::invalid(&pointer, why));
         }
         required::check(phase, &template)?;
         Ok(Checked { phase, source })
@@ -248,14 +290,7 @@ pub fn save(tx: &mut Tx<'_>, checked: &Checked) -> Result<TemplateView> {
     let phase = *phase;
     lock_templates(tx.conn)?;
     let before = current(tx.conn, phase)?;
-    let view = TemplateView {
-        phase,
-        id: source.id(phase),
-        builtin: false,
-        subject: source.subject.clone(),
-        text: source.text.clone(),
-        html: source.html.clone(),
-    };
+    let view = TemplateView::new(phase, source.id(phase), false, source.clone());
     keep(tx, &view)?;
     if before.builtin || before.id != view.id {
         template_log::add(tx, phase, &view.id, false)?;
@@ -269,7 +304,9 @@ pub fn save(tx: &mut Tx<'_>, checked: &Checked) -> Result<TemplateView> {
     tx.record(
         Event::new(Action::TemplateSaved, "template", phase.as_str())
             .before(json!({"id": before.id}))
-            .after(json!({"id": view.id, "subject": view.subject, "text": view.text, "html": view.html})),
+            .after(json!({
+                "id": view.id, "subject": view.subject, "text": view.text, "html": view.html, "languages": view.languages,
+            })),
     );
     Ok(view)
 }
@@ -305,7 +342,7 @@ pub fn warn_of_unsafe(conn: &mut Conn) -> Result<()> {
         }
         // A template that cannot be used any more is reported where it is used.
         if let Ok(template) = view.compile()
-            && let Some(why) = template.unsafe_place()
+            && let Some((_, why)) = template.unsafe_place()
         {
             found.push(format!("{phase}: {why}"));
         }
@@ -326,11 +363,32 @@ pub fn warn_of_unsafe(conn: &mut Conn) -> Result<()> {
 /// # Errors
 /// The same as [`TemplateView::compile`].
 pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
+    let template = view.compile()?;
+    let mut warnings = Vec::new();
+    if let Some((_, why)) = template.unsafe_place() {
+        warnings.push(format!(
+            "the HTML part of the {} template shows a customer's value at an unsafe place ({why}); notices are still sent with \
+             it: save a corrected template",
+            view.phase
+        ));
+    }
+    for language in template.spoken() {
+        let own = template.has_own(language);
+        for warning in not_shown(view.phase, &template, language, own)? {
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
+        }
+    }
+    Ok(warnings)
+}
+
+/// Returns a warning for each text of an operator that the emails in a language do not show.
+fn not_shown(phase: Phase, template: &Template, language: Language, own: bool) -> Result<Vec<String>> {
     const MESSAGE: &str = "operatorsmessage";
     const ACTION: &str = "customersaction";
     const REPORT: &str = "reportssection";
-    let template = view.compile()?;
-    let Some(mut sample) = template.samples(view.phase).into_iter().next() else {
+    let Some(mut sample) = template.samples_in(phase, language).into_iter().next() else {
         return Ok(Vec::new());
     };
     sample.subject = None;
@@ -342,7 +400,7 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
     for section in sample.report.iter_mut().flat_map(|report| &mut report.sections) {
         section.paragraphs = vec![REPORT.to_owned()];
     }
-    sample.optional = view.phase.optional();
+    sample.optional = phase.optional();
     let rendered = template.render(&sample)?;
     let url = sample.unsubscribe_url.as_str();
     let answers: Vec<&str> = sample
@@ -350,14 +408,11 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
         .iter()
         .flat_map(|links| [&*links.works, &*links.broken, &*links.help])
         .collect();
+    let of = match own {
+        true => format!("{} {phase} template", language.english_name()),
+        false => format!("{phase} template"),
+    };
     let mut warnings = Vec::new();
-    if let Some(why) = template.unsafe_place() {
-        warnings.push(format!(
-            "the HTML part of the {} template shows a customer's value at an unsafe place ({why}); notices are still sent with \
-             it: save a corrected template",
-            view.phase
-        ));
-    }
     for (part, body, ending) in [("text", &rendered.text, "txt"), ("HTML", &rendered.html, "html")] {
         let mut missing = |wanted: bool, markers: &[&str], what: &str, how: String| {
             // The HTML form of a link may contain escaped characters.
@@ -366,15 +421,14 @@ pub fn warnings(view: &TemplateView) -> Result<Vec<String>> {
             let shown = markers.all(|marker| body.contains(marker) || unescaped.contains(marker));
             if wanted && !shown {
                 warnings.push(format!(
-                    "the {part} part of the {} template does not show {what}: add {how}",
-                    view.phase
+                    "the {part} part of the {of} does not show {what}: add {how}"
                 ));
             }
         };
         let partial = |name: &str| format!("{{{{> {name}.{ending}}}}}");
         missing(true, &[MESSAGE], "the operator's message", partial("paragraphs"));
         // A correction says itself that there is nothing to do.
-        let acts = view.phase != Phase::Correction;
+        let acts = phase != Phase::Correction;
         missing(acts, &[ACTION], "what the customer has to do", partial("action"));
         missing(
             sample.report.is_some(),

@@ -203,6 +203,14 @@ pub fn get(conn: &mut Conn, id: &NoticeId) -> Result<Notice> {
         .ok_or_else(|| Error::NotFound(format!("notice {id}")))
 }
 
+/// Returns the state of a notice, without its counts and all else that [`get`] reads.
+///
+/// # Errors
+/// `NotFound` if the notice does not exist.
+pub fn state_of(conn: &mut Conn, id: &NoticeId) -> Result<NoticeState> {
+    row(conn, id)?.state()
+}
+
 /// Returns the notices of an incident and of those that are merged into it, after the given one, oldest first.
 ///
 /// # Errors

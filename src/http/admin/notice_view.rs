@@ -36,7 +36,7 @@ pub(super) struct Refused {
 pub(super) async fn email(app: &App, id: NoticeId, ordinal: i64) -> Result<Sample> {
     let (plans, sending, now) = (app.plans.clone(), app.sending.clone(), app.clock().now());
     app.db
-        .read(move |conn| match notice::get(conn, &id)?.state.is_draft() {
+        .read(move |conn| match notice::state_of(conn, &id)?.is_draft() {
             true => plans
                 .get(conn, &id, &sending, now, false)?
                 .sample(ordinal, &sending),

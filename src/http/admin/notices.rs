@@ -47,7 +47,7 @@ pub(super) async fn page_of(
     refused: Option<Refused>,
 ) -> Answer<HttpResponse> {
     let of = id.clone();
-    let state = app.db.read(move |conn| Ok(notice::get(conn, &of)?.state)).await?;
+    let state = app.db.read(move |conn| notice::state_of(conn, &of)).await?;
     match state.is_draft() {
         true => check::page(app, by, id, params, refused).await,
         false => sent::page(app, by, id, params, refused).await,

@@ -15,11 +15,14 @@ use super::form::{Form, Saved, Use};
 use super::frame::Frame;
 use super::params;
 use super::signed_in::SignedIn;
+use super::templates::own_parts;
 use super::view::{When, link};
+use super::{translations, version};
 use crate::auth::Role;
 use crate::base::diff::{self, DiffLine};
 use crate::base::error::{Error, Result};
 use crate::base::id::IncidentId;
+use crate::base::language::Language;
 use crate::http::App;
 use crate::http::admin_page::Pages;
 use crate::http::api::templates::{previewed, restored};
@@ -27,7 +30,7 @@ use crate::http::ids::{InPath, VersionNumber};
 use crate::http::page::{Limit, Page, cursor, page};
 use crate::http::pages::mail_frame;
 use crate::http::problem::Answer;
-use crate::notice::template::{self, Phase, Source};
+use crate::notice::template::{self, NewTemplate, Phase, Source};
 use crate::notice::template_preview::TemplateTrial;
 use crate::notice::template_versions::{self, TemplateVersion};
 use crate::notice::templates::{self, TemplateView};
@@ -56,13 +59,119 @@ pub(super) fn routes(pages: &mut Pages) {
 const PART: &str = "Templates";
 const ROWS: Limit = Limit(50);
 
-const TEMPLATE: &[Field] = &[
-    Field::text("subject", "Subject", "One line."),
-    Field::long_text("text", "Text part", "What a reader without HTML sees."),
-    Field::long_text("html", "HTML part", ""),
-    Field::kept("of"),
-    Field::kept("part"),
-];
+/// The fields of the parts for the readers of one language.
+macro_rules! in_language {
+    ($code:literal, $name:literal) => {
+        [
+            Field::text(
+                concat!("languages.", $code, ".subject"),
+                concat!("Subject in ", $name),
+                "If empty, it is the subject above.",
+            )
+            .optional(),
+            Field::long_text(
+                concat!("languages.", $code, ".text"),
+                concat!("Text part in ", $name),
+                "If empty, it is the text part above.",
+            )
+            .optional(),
+            Field::long_text(
+                concat!("languages.", $code, ".html"),
+                concat!("HTML part in ", $name),
+                "If empty, it is the HTML part above.",
+            )
+            .optional(),
+        ]
+    };
+}
+
+/// The prefix of the names of the fields for single languages.
+const LANGUAGES: &str = "languages.";
+
+const EN: [Field; 3] = in_language!("en", "English");
+const DE: [Field; 3] = in_language!("de", "German");
+const FR: [Field; 3] = in_language!("fr", "French");
+const ES: [Field; 3] = in_language!("es", "Spanish");
+const PT: [Field; 3] = in_language!("pt", "Portuguese");
+const JA: [Field; 3] = in_language!("ja", "Japanese");
+const SW: [Field; 3] = in_language!("sw", "Swahili");
+const AR: [Field; 3] = in_language!("ar", "Arabic");
+
+const TEMPLATE: &[Field] = {
+    let [en1, en2, en3] = EN;
+    let [de1, de2, de3] = DE;
+    let [fr1, fr2, fr3] = FR;
+    let [es1, es2, es3] = ES;
+    let [pt1, pt2, pt3] = PT;
+    let [ja1, ja2, ja3] = JA;
+    let [sw1, sw2, sw3] = SW;
+    let [ar1, ar2, ar3] = AR;
+    &[
+        Field::text("subject", "Subject", "One line."),
+        Field::long_text("text", "Text part", "What a reader without HTML sees."),
+        Field::long_text("html", "HTML part", ""),
+        en1,
+        en2,
+        en3,
+        de1,
+        de2,
+        de3,
+        fr1,
+        fr2,
+        fr3,
+        es1,
+        es2,
+        es3,
+        pt1,
+        pt2,
+        pt3,
+        ja1,
+        ja2,
+        ja3,
+        sw1,
+        sw2,
+        sw3,
+        ar1,
+        ar2,
+        ar3,
+        OF,
+        PART_SHOWN,
+        LANGUAGE_SHOWN,
+        version::FIELD,
+    ]
+};
+
+/// What the preview is shown with, which part of the email, and in which language. They are no part of the template.
+const OF: Field = Field::kept("of");
+const PART_SHOWN: Field = Field::kept("part");
+const LANGUAGE_SHOWN: Field = Field::kept("language");
+
+/// The form with a stored template.
+fn stored_form(stored: &TemplateView) -> Form {
+    let mut form = Form::new(TEMPLATE)
+        .with("subject", stored.subject.clone())
+        .with("text", stored.text.clone())
+        .with("html", stored.html.clone());
+    for field in TEMPLATE {
+        let Some((code, part)) = field
+            .name
+            .strip_prefix(LANGUAGES)
+            .and_then(|names| names.split_once('.'))
+        else {
+            continue;
+        };
+        let texts = Language::parse(code)
+            .ok()
+            .and_then(|language| stored.languages.get(&language));
+        let text = texts.and_then(|texts| match part {
+            "subject" => texts.subject.clone(),
+            "text" => texts.text.clone(),
+            _ => texts.html.clone(),
+        });
+        form = form.with(field.name, text.unwrap_or_default());
+    }
+    form
+}
 
 /// What the preview is shown with: the value and its label.
 const SAMPLES: [(&str, &str); 3] = [
@@ -122,14 +231,13 @@ async fn editor(app: &App, by: &SignedIn, phase: Phase, typed: Option<Form>) -> 
         .read(move |conn| Ok((templates::current(conn, phase)?, choices::incidents(conn)?)))
         .await?;
     let status = typed.as_ref().map_or(StatusCode::OK, Form::status);
-    let form = typed.unwrap_or_else(|| {
-        Form::new(TEMPLATE)
-            .with("subject", current.subject.clone())
-            .with("text", current.text.clone())
-            .with("html", current.html.clone())
-    });
+    let form = match typed {
+        Some(typed) => typed.compared_with(&stored_form(&current)),
+        None => stored_form(&current).versioned(),
+    };
     let path = path_of(phase);
-    let chosen = form.text("of").to_owned();
+    let chosen = form.text(OF.name).to_owned();
+    let spoken = Language::parse(form.text(LANGUAGE_SHOWN.name)).unwrap_or_default();
     let option =
         |value: &str, label: &str| json!({"value": value, "label": label, "selected": value == chosen});
     let mut with: Vec<Value> = SAMPLES
@@ -146,6 +254,10 @@ async fn editor(app: &App, by: &SignedIn, phase: Phase, typed: Option<Form>) -> 
         button: "Save template",
         within: (PART, path.clone()),
     };
+    let mut shown = form.shown(&at);
+    let hint = "The built-in sentences are in the language of each reader anyway. Readers of a language get the parts that are written \
+                for it here.";
+    let languages = translations::sections(&mut shown, LANGUAGES, None, hint);
     app.pages.answer_with(
         status,
         "admin/template-editor",
@@ -155,8 +267,12 @@ async fn editor(app: &App, by: &SignedIn, phase: Phase, typed: Option<Form>) -> 
             "path": path,
             "preview": format!("{path}/preview"),
             "builtin": current.builtin,
-            "form": form.shown(&at),
+            "form": shown,
+            "languages": languages,
             "with": with,
+            "spoken": Language::ALL.map(|language| json!({
+                "value": language, "label": language.english_name(), "selected": language == spoken,
+            })),
             "variables": variables(phase),
             "partials": template::partials().collect::<Vec<_>>(),
         }),
@@ -169,13 +285,17 @@ async fn edit(app: web::Data<App>, by: SignedIn, InPath(phase): InPath<Phase>) -
 
 async fn save(app: web::Data<App>, sent: Filled, InPath(phase): InPath<Phase>) -> Answer<HttpResponse> {
     let (by, form) = (sent.by, Form::read(TEMPLATE, sent.fields)?);
-    let actor = by.0.actor();
-    let store = async |source: Source| {
+    let (actor, opened) = (by.0.actor(), form.seen());
+    let store = async |new: NewTemplate| {
+        let source = new.source(phase)?;
         let checked = web::block(move || templates::Checked::new(phase, source))
             .await
             .map_err(Error::internal)??;
         app.db
-            .write(&actor, move |tx| templates::save(tx, &checked))
+            .write(&actor, move |tx| {
+                opened.check(&stored_form(&templates::current(tx.conn, phase)?), true)?;
+                templates::save(tx, &checked)
+            })
             .await
     };
     match form.save(app.clock().now(), store).await? {
@@ -190,14 +310,18 @@ async fn save(app: web::Data<App>, sent: Filled, InPath(phase): InPath<Phase>) -
 
 /// Shows one email in the frame of the editor.
 async fn preview(app: web::Data<App>, sent: Filled, InPath(phase): InPath<Phase>) -> Answer<HttpResponse> {
-    let form = Form::read(TEMPLATE, sent.fields)?;
-    let incident = IncidentId::parse(form.text("of")).ok();
-    let index = form.text("of").parse::<usize>().unwrap_or(0);
-    let as_text = form.text("part") == "text";
+    let mut form = Form::read(TEMPLATE, sent.fields)?;
+    let incident = IncidentId::parse(form.text(OF.name)).ok();
+    let index = form.text(OF.name).parse::<usize>().unwrap_or(0);
+    let as_text = form.text(PART_SHOWN.name) == "text";
+    let language = Language::parse(form.text(LANGUAGE_SHOWN.name)).unwrap_or_default();
+    let typed: NewTemplate = form.input(app.clock().now())?.unwrap_or_default();
     let trial = TemplateTrial {
-        subject: form.text("subject").to_owned(),
-        text: form.text("text").to_owned(),
-        html: form.text("html").to_owned(),
+        subject: typed.subject,
+        text: typed.text,
+        html: typed.html,
+        languages: typed.languages,
+        language,
         incident,
     };
     let of_incident = trial.incident.is_some();
@@ -329,15 +453,25 @@ fn changes(label: &str, before: &str, after: &str) -> Option<Value> {
 }
 
 fn compared(label: &str, before: &Source, after: &Source) -> Value {
-    let parts: Vec<Value> = [
+    let mut parts = vec![
         changes("Subject", &before.subject, &after.subject),
         changes("Text part", &before.text, &after.text),
         changes("HTML part", &before.html, &after.html),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    json!({"label": label, "parts": parts})
+    ];
+    for language in Language::ALL {
+        let [before, after] =
+            [before, after].map(|source| source.languages.get(&language).cloned().unwrap_or_default());
+        let name = language.english_name();
+        for (part, before, after) in [
+            ("Subject", before.subject, after.subject),
+            ("Text part", before.text, after.text),
+            ("HTML part", before.html, after.html),
+        ] {
+            let [before, after] = [before, after].map(Option::unwrap_or_default);
+            parts.push(changes(&format!("{part} in {name}"), &before, &after));
+        }
+    }
+    json!({"label": label, "parts": parts.into_iter().flatten().collect::<Vec<_>>()})
 }
 
 async fn version(
@@ -356,12 +490,7 @@ async fn version(
             Ok((version, before))
         })
         .await?;
-    let current = stored(&app, phase).await?;
-    let now = Source {
-        subject: current.subject,
-        text: current.text,
-        html: current.html,
-    };
+    let now = stored(&app, phase).await?.source();
     let source = version.source();
     let earlier = before
         .as_ref()
@@ -386,6 +515,7 @@ async fn version(
             "version": row(&version, phase),
             "compared": compared_with,
             "source": {"subject": source.subject, "text": source.text, "html": source.html},
+            "languages": own_parts(&source.languages),
             "restore": may_restore.then(|| json!({
                 "label": "Restore this version", "button": format!("Restore version {number}"), "fields": [],
                 "action": format!("{path}/versions/{number}/restore"),

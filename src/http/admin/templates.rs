@@ -3,6 +3,8 @@
 //! A saved template that does not render any more never breaks the page. It is shown with the reason, because
 //! somebody must correct it before the next notice.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
@@ -10,12 +12,13 @@ use super::frame::Frame;
 use super::signed_in::SignedIn;
 use crate::auth::Role;
 use crate::base::error::Error;
+use crate::base::language::Language;
 use crate::http::App;
 use crate::http::admin_page::Pages;
 use crate::http::ids::{InPath, VersionNumber};
 use crate::http::pages::mail_frame;
 use crate::http::problem::Answer;
-use crate::notice::template::{Phase, Rendered};
+use crate::notice::template::{Phase, Rendered, TemplateTexts};
 use crate::notice::templates::{self, TemplateView};
 
 pub(super) fn routes(pages: &mut Pages) {
@@ -84,7 +87,8 @@ fn view(template: &TemplateView, most: usize) -> Value {
         "html": template.html,
         "broken": broken,
         "warnings": templates::warnings(template).unwrap_or_default(),
-        "samples": rendered.into_iter().zip(SAMPLES).enumerate().map(|(index, (mail, label))| json!({
+        "languages": own_parts(&template.languages),
+        "samples": rendered.into_iter().enumerate().map(|(index, (label, mail))| json!({
             "label": label, "to": null, "subject": mail.subject, "text": mail.text,
             "frame": format!("/admin/templates/{}/mail/{index}", template.phase), "open": index == 0 && (most > 1 || template.phase == Phase::Detection),
         })).collect::<Vec<_>>(),
@@ -100,17 +104,43 @@ async fn mail(
     let rendered = render(&template, SAMPLES.len()).unwrap_or_default();
     let mail = usize::try_from(number.0)
         .ok()
-        .and_then(|index| rendered.into_iter().nth(index));
+        .and_then(|index| rendered.into_iter().nth(index))
+        .map(|(_, mail)| mail);
     let mail = mail.ok_or_else(|| Error::NotFound("a sample with this number".to_owned()))?;
     Ok(mail_frame(mail.html))
 }
 
-fn render(template: &TemplateView, most: usize) -> Result<Vec<Rendered>, String> {
+/// Renders the first samples, and, if all of them are shown, the usual one in each language with parts of its own. Each has its title.
+fn render(template: &TemplateView, most: usize) -> Result<Vec<(String, Rendered)>, String> {
     let compiled = template.compile().map_err(|error| error.to_string())?;
-    let contexts = compiled.samples(template.phase);
-    contexts
-        .iter()
+    let titles = SAMPLES.map(str::to_owned);
+    let mut samples: Vec<_> = titles
+        .into_iter()
+        .zip(compiled.samples(template.phase))
         .take(most)
-        .map(|context| compiled.render(context).map_err(|error| error.to_string()))
+        .collect();
+    let own = template.languages.keys().filter(|_| most == SAMPLES.len());
+    for language in own {
+        let [usual, ..] = compiled.samples_in(template.phase, *language);
+        samples.push((format!("The usual email in {}", language.english_name()), usual));
+    }
+    samples
+        .into_iter()
+        .map(|(title, context)| match compiled.render(&context) {
+            Ok(rendered) => Ok((title, rendered)),
+            Err(error) => Err(error.to_string()),
+        })
+        .collect()
+}
+
+/// The parts for the readers of single languages, as the pages of a template show them.
+pub(super) fn own_parts(languages: &BTreeMap<Language, TemplateTexts>) -> Vec<Value> {
+    languages
+        .iter()
+        .map(|(language, texts)| {
+            json!({
+                "name": language.english_name(), "code": language, "subject": texts.subject, "text": texts.text, "html": texts.html,
+            })
+        })
         .collect()
 }

@@ -46,7 +46,7 @@ async fn list(
         .db
         .read(move |conn| {
             let (q, at) = (q.as_deref(), (after, limit.probe()));
-            match notice::get(conn, &id)?.state.is_draft() {
+            match notice::state_of(conn, &id)?.is_draft() {
                 // The pages of one list need one plan.
                 true => plans.get(conn, &id, &sending, now, false)?.recipients(q, at),
                 false => notice::recipients(conn, &id, &sending, q, at),

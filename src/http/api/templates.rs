@@ -12,7 +12,7 @@ use crate::http::extract::{Json, Params};
 use crate::http::ids::{InPath, VersionNumber};
 use crate::http::page::{Page, Paging, cursor, page};
 use crate::http::problem::Answer;
-use crate::notice::template::{Phase, Source};
+use crate::notice::template::{NewTemplate, Phase};
 use crate::notice::template_preview::{self, TemplateTrial, TemplateTried};
 use crate::notice::template_versions::{self, TemplateVersion};
 use crate::notice::templates::{self, TemplateView};
@@ -87,7 +87,8 @@ async fn get_one(app: web::Data<App>, InPath(phase): InPath<Phase>) -> Answer<Js
     Ok(Json(CheckedTemplate::of(template)))
 }
 
-/// Saves a template for the next notices of a phase. It is rendered with samples first. A template is refused if its
+/// Saves a template for the next notices of a phase. A part that is missing is that of the built-in template, so a subject alone is
+/// enough. Readers of a language that `languages` names get the parts that it has for them. It is rendered with samples first, in each of these languages. A template is refused if its
 /// HTML part shows a value at a place where escaping does not protect the reader, such as a script, a style, a comment,
 /// a value without quotes or a link target. It is also refused if an email does not show, in both parts, the operator's
 /// message, what the customer must do and why the recipient gets it. The answer contains warnings about other texts that its
@@ -98,9 +99,10 @@ async fn save(
     app: web::Data<App>,
     by: By,
     InPath(phase): InPath<Phase>,
-    body: Json<Source>,
+    body: Json<NewTemplate>,
 ) -> Answer<Json<CheckedTemplate>> {
-    let checked = web::block(move || templates::Checked::new(phase, body.0))
+    let source = body.0.source(phase)?;
+    let checked = web::block(move || templates::Checked::new(phase, source))
         .await
         .map_err(Error::internal)??;
     let template = app

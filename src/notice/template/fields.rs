@@ -296,7 +296,8 @@ mod tests {
     use serde_json::Value;
 
     use super::super::names::NAMES;
-    use super::super::{Phase, samples};
+    use super::super::phase::Phase;
+    use super::super::samples::samples;
     use super::*;
 
     /// Collects the names of all objects, and compares the fields of each object with those of its shape.

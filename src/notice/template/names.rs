@@ -1,6 +1,6 @@
 //! The names of everything that a template can show.
 
-/// The names of all fields in a [`MailContext`](super::MailContext), including those in its lists and objects, but without the keys of
+/// The names of all fields in a [`MailContext`](super::mail::MailContext), including those in its lists and objects, but without the keys of
 /// the sentences in `t`.
 pub(super) const NAMES: [&str; 65] = [
     "phase",
