@@ -16,6 +16,7 @@ use crate::db::schema::{
 };
 
 /// The delivery that a link belongs to.
+#[derive(Clone)]
 pub struct Asking {
     /// The ID of the incident that the notice is about.
     pub incident: IncidentId,

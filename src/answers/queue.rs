@@ -53,7 +53,7 @@ pub struct ByLink {
 
 struct Waiting {
     answer: ByLink,
-    done: oneshot::Sender<Result<()>>,
+    done: oneshot::Sender<Result<Asking>>,
 }
 
 /// The queue of this process.
@@ -90,13 +90,13 @@ impl Queue {
         Queue { sender }
     }
 
-    /// Records an answer, and returns when it is on disk. An answer that is equal to the last one of the same email is not
+    /// Records an answer, and returns when it is on disk, with what the link belongs to. An answer that is equal to the last one of the same email is not
     /// recorded again, because a browser can send a form twice.
     ///
     /// # Errors
     /// `NotFound` if the delivery does not exist. `Conflict` if the links of the email recorded too many answers already.
     /// `Unavailable` if the queue is full or storing takes too long.
-    pub async fn record(&self, answer: ByLink) -> Result<()> {
+    pub async fn record(&self, answer: ByLink) -> Result<Asking> {
         let busy =
             || Error::Unavailable("too many answers are waiting to be stored; please try again".to_owned());
         let (done, outcome) = oneshot::channel();
@@ -141,7 +141,7 @@ async fn commit(db: &Db, mut waiting: Vec<Waiting>, grown: bool) {
     if waiting.is_empty() {
         return;
     }
-    let (answers, senders): (Vec<ByLink>, Vec<oneshot::Sender<Result<()>>>) =
+    let (answers, senders): (Vec<ByLink>, Vec<oneshot::Sender<Result<Asking>>>) =
         waiting.into_iter().map(|one| (one.answer, one.done)).unzip();
     let stored = db
         .write(&Actor::system("answer link"), move |tx| {
@@ -197,7 +197,8 @@ impl Held {
     }
 }
 
-fn store(tx: &mut Tx<'_>, answers: &[ByLink]) -> Result<Vec<Result<()>>> {
+/// Stores answers. Returns for each what its link belongs to, or why it was not stored.
+fn store(tx: &mut Tx<'_>, answers: &[ByLink]) -> Result<Vec<Result<Asking>>> {
     let mut ids: Vec<i64> = answers.iter().map(|answer| answer.delivery).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -226,7 +227,7 @@ fn store(tx: &mut Tx<'_>, answers: &[ByLink]) -> Result<Vec<Result<()>>> {
         };
         let of_one = held.entry(answer.delivery).or_default();
         if of_one.is_repeated(answer, tx.now) {
-            outcomes.push(Ok(()));
+            outcomes.push(Ok(asking.clone()));
             continue;
         }
         if of_one.rows >= OF_ONE_EMAIL * asking.people.len() {
@@ -237,7 +238,7 @@ fn store(tx: &mut Tx<'_>, answers: &[ByLink]) -> Result<Vec<Result<()>>> {
         of_one.rows += asking.people.len();
         of_one.last = Some((answer.choice, answer.text.clone(), tx.now));
         given.push(by_link(answer, asking, tx));
-        outcomes.push(Ok(()));
+        outcomes.push(Ok(asking.clone()));
     }
     row::store(tx, &given)?;
     Ok(outcomes)

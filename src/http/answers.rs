@@ -140,14 +140,14 @@ pub async fn answer(
             .map(|(_, value)| value.into_owned())
             .unwrap_or_default()
     };
-    let (asking, previous) = asking(&app, delivery).await?;
-    let spoken = Spoken::of_person(&app, &req, Some(asking.language));
     let given = field("text");
     let choice = Choice::parse(&field("answer")).ok();
     let text = record::checked_text(&given);
     let (choice, text) = match (choice, text) {
         (Some(choice), Ok(text)) => (choice, text),
         (choice, text) => {
+            let (asking, previous) = asking(&app, delivery).await?;
+            let spoken = Spoken::of_person(&app, &req, Some(asking.language));
             let wrong = match text {
                 Err(Error::Invalid { errors, .. }) if spoken.language.is_english() => {
                     errors.first().map(|error| format!("Your text {}.", error.detail))
@@ -170,13 +170,17 @@ pub async fn answer(
             return page(&app, &token, spoken, &asking, &shown);
         }
     };
-    app.answers
-        .record(ByLink {
-            delivery,
-            choice,
-            text: text.clone(),
-        })
-        .await?;
+    let answer = ByLink {
+        delivery,
+        choice,
+        text: text.clone(),
+    };
+    // What the page says comes from the transaction that stored the answer, so that an answer costs no reads of its own.
+    let asking = match app.answers.record(answer).await {
+        Err(Error::NotFound(_)) => return Err(Problem::NoSuchLink),
+        other => other?,
+    };
+    let spoken = Spoken::of_person(&app, &req, Some(asking.language));
     let shown = Shown {
         chosen: Some(choice),
         text: &text,
