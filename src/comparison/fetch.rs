@@ -140,7 +140,9 @@ async fn begin(db: &Db, by: &Actor, wanted: &Wanted, encoding: Encoding) -> Resu
 
 fn unanswered(reason: Unanswered) -> Error {
     match reason {
-        Unanswered::Refused(reason) | Unanswered::Temporary(reason) => at_url(reason),
+        Unanswered::Refused(reason) | Unanswered::Temporary(reason) | Unanswered::Lost(reason) => {
+            at_url(reason)
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::db::Conn;
 use crate::db::schema::comparison_blocks as cb;
 
 /// The number of blocks of a listing that are read ahead, over all of its sorted runs.
-const AHEAD: usize = 128;
+const AHEAD: usize = 64;
 /// The largest number of blocks of one run that are read at once.
 const AT_ONCE: usize = 16;
 

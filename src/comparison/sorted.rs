@@ -6,7 +6,7 @@
 use super::row;
 
 /// The size of a sorted run in memory, in bytes.
-const RUN: usize = 8 << 20;
+const RUN: usize = 4 << 20;
 /// The size from which a block is complete, in bytes.
 const BLOCK: usize = 32 << 10;
 

@@ -32,8 +32,8 @@ const PIECES: usize = 32;
 const SHOWN: usize = 100;
 /// How often an upload whose sender is slow says that it goes on.
 const ALIVE: Duration = Duration::from_secs(60);
-/// The largest number of sorted runs of a listing, which is about 16 GiB of rows.
-const MAX_RUNS: i64 = 2_000;
+/// The largest number of sorted runs of a listing, which is about 12 GiB of rows. A comparison has a block of each run in memory.
+const MAX_RUNS: i64 = 3_000;
 
 /// The result of an upload.
 #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
@@ -352,7 +352,7 @@ fn flush(gatherer: &mut Gatherer, done: &mut Read, send: &Batches) -> Result<()>
     if run >= MAX_RUNS {
         return Err(Error::invalid(
             "",
-            "the listing is too large: its rows need more than 16 GiB",
+            "the listing is too large: its rows need more than 12 GiB",
         ));
     }
     done.sorted_runs += 1;
