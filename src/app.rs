@@ -175,7 +175,7 @@ async fn open_serving(config: &Config, clock: Clock, admin: Option<&str>) -> Res
 /// # Errors
 /// The first thing that is wrong. In this case nothing is served.
 pub async fn start(config: Config, clock: Clock) -> Result<Running> {
-    let endpoints = Endpoints::builtin(config.webhook_allow)?;
+    let endpoints = Endpoints::builtin(config.webhook_allow, config.sms()?.as_ref())?;
     start_with(config, clock, endpoints).await
 }
 
@@ -234,7 +234,7 @@ pub async fn start_with(config: Config, clock: Clock, endpoints: Endpoints) -> R
 pub async fn start_worker(config: Config, clock: Clock) -> Result<Background> {
     let public_url = config.base_url();
     let lock = take_lock(&config)?;
-    let endpoints = Endpoints::builtin(config.webhook_allow)?;
+    let endpoints = Endpoints::builtin(config.webhook_allow, config.sms()?.as_ref())?;
     let (app, setup, mailer) = prepare(&config, clock, public_url, Tokens::LeftAlone, endpoints).await?;
     let mut work = Supervisor::new(app.work_stats.clone());
     start_background(&mut work, setup, mailer, &app, &config).await?;
@@ -339,6 +339,7 @@ async fn prepare(
             support_url: config.support_url.clone(),
             language: config.language,
             audit_origin: audit_key.origin().to_owned(),
+            sms: config.sms()?.map(|sms| sms.terms),
         },
         authorities: Authorities {
             client: Arc::new(Client::new(config.audit_timestamp_allow)?),
@@ -406,7 +407,7 @@ async fn prepare(
         from,
         reply_to,
         verp,
-        links,
+        links: links.clone(),
         clock: db.clock().clone(),
         dkim,
     };
@@ -420,7 +421,7 @@ async fn prepare(
             .url()
             .sqlite_path()
             .map(|path| format!("{}.receipts", file::real_path(path)).into()),
-        channels: [vec![mails], endpoints.for_queue(db.clock())].concat(),
+        channels: [vec![mails], endpoints.for_queue(db.clock(), &links)].concat(),
         db,
         domain,
         lifetime: config.delivery_lifetime,

@@ -391,7 +391,8 @@ async fn manifest(client: &Client, from: &str) -> Result<Manifest, String> {
             .await
             .map_err(|reason| match reason {
                 candor::egress::client::Unanswered::Refused(reason)
-                | candor::egress::client::Unanswered::Temporary(reason) => reason,
+                | candor::egress::client::Unanswered::Temporary(reason)
+                | candor::egress::client::Unanswered::Lost(reason) => reason,
             })?;
         let mut text = Vec::new();
         while let Some(part) = file.body.next().await? {

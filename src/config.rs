@@ -12,18 +12,22 @@ use crate::alert::queue::QueueLimits;
 use crate::audit::checkpoint::check_origin;
 use crate::audit::note::SigningKey;
 use crate::backup::{self, BackupSettings, Keep};
+use crate::base::error::Error;
 use crate::base::language::Language;
 use crate::base::mailbox::{self, Mailbox};
 use crate::base::network::Networks;
 use crate::base::sealed::SHORTEST_KEY;
 use crate::db::DatabaseUrl;
 use crate::delivery::dispatch::Limits;
+use crate::delivery::endpoints::SmsSettings;
+use crate::delivery::sms_gateway::{self, SmsGateway};
 use crate::delivery::smtp::Relays;
 use crate::delivery::verp::Verp;
 use crate::directory::source::cron;
 use crate::egress::Policy;
 use crate::forgetting::retention::Retention;
 use crate::http::status_page::ExportSettings;
+use crate::notice::{SmsPrice, SmsTerms};
 
 /// Variables with the prefix that are not settings. Tests and CI set them.
 const NOT_SETTINGS: &[&str] = &[
@@ -60,6 +64,11 @@ const NAMES: &[&str] = &[
     "delivery_lifetime",
     "domain_limits",
     "dkim_keys",
+    "sms_url",
+    "sms_headers",
+    "sms_body",
+    "sms_price",
+    "sms_segments",
     "webhook_allow",
     "callout_allow",
     "check_allow",
@@ -90,7 +99,7 @@ const NAMES: &[&str] = &[
 
 /// The settings that contain a secret or may contain one. Each of them can also be given as the path of a
 /// file that contains the value. The name of this setting ends in `_file`.
-const SECRETS: [&str; 9] = [
+const SECRETS: [&str; 11] = [
     "database_url",
     "smtp_url",
     "smtp_url_2",
@@ -100,6 +109,8 @@ const SECRETS: [&str; 9] = [
     "contacts_key",
     "encryption_key",
     "encryption_key_old",
+    "sms_url",
+    "sms_headers",
 ];
 
 /// The largest size of a file that contains a secret, in bytes.
@@ -173,6 +184,16 @@ pub struct Config {
     pub domain_limits: Limits,
     /// The keys for DKIM signatures, as `SELECTOR:FILE`, separated by commas.
     pub dkim_keys: Option<String>,
+    /// The HTTP gateway that sends short messages (SMS). Without it, none are sent.
+    pub sms_url: Option<String>,
+    /// The headers of a request to the gateway, one on each line.
+    pub sms_headers: Option<String>,
+    /// The template of the body of a request to the gateway.
+    pub sms_body: Option<String>,
+    /// What one segment of a short message costs.
+    pub sms_price: Option<SmsPrice>,
+    /// The largest number of segments of a short message.
+    pub sms_segments: usize,
     /// Which addresses endpoints may have.
     pub webhook_allow: Policy,
     /// Which addresses call-outs may have.
@@ -266,6 +287,11 @@ impl Default for Config {
             delivery_lifetime: Duration::from_secs(48 * 3600),
             domain_limits: Limits::default(),
             dkim_keys: None,
+            sms_url: None,
+            sms_headers: None,
+            sms_body: None,
+            sms_price: None,
+            sms_segments: 3,
             webhook_allow: Policy::Public,
             callout_allow: Policy::Public,
             check_allow: Policy::Public,
@@ -399,6 +425,30 @@ impl Config {
     }
 
     /// Checks the settings that depend on each other.
+    /// Returns how short messages are sent. `None` if they are not set up.
+    ///
+    /// # Errors
+    /// `Invalid` with the wrong setting.
+    pub fn sms(&self) -> crate::base::error::Result<Option<SmsSettings>> {
+        self.sms_settings()
+            .map_err(|(setting, reason)| Error::invalid(setting, reason))
+    }
+
+    fn sms_settings(&self) -> Result<Option<SmsSettings>, (&'static str, String)> {
+        let Some(url) = &self.sms_url else {
+            return Ok(None);
+        };
+        let headers = self.sms_headers.as_deref().unwrap_or_default();
+        let body = self.sms_body.as_deref().unwrap_or(sms_gateway::BODY);
+        Ok(Some(SmsSettings {
+            gateway: SmsGateway::new(url, headers, body)?,
+            terms: SmsTerms {
+                segments: self.sms_segments,
+                price: self.sms_price.clone(),
+            },
+        }))
+    }
+
     fn check_together(&self) -> Result<(), String> {
         match (&self.smtp_url, &self.smtp_url_2) {
             (None, Some(_)) => {
@@ -413,6 +463,20 @@ impl Config {
             }
             (_, None) => {}
         }
+        if self.sms_url.is_none() {
+            let others = [
+                ("sms_headers", self.sms_headers.is_some()),
+                ("sms_body", self.sms_body.is_some()),
+                ("sms_price", self.sms_price.is_some()),
+            ];
+            if let Some((name, _)) = others.iter().find(|(_, is_set)| *is_set) {
+                return Err(format!(
+                    "{name}: is about the gateway for short messages, so CANDOR_SMS_URL is needed too"
+                ));
+            }
+        }
+        self.sms_settings()
+            .map_err(|(setting, reason)| format!("{setting}: {reason}"))?;
         if self.contacts_file.is_some() && self.contacts_key.is_none() {
             return Err(
                 "CANDOR_CONTACTS_FILE: the copy of the contacts is encrypted, so CANDOR_CONTACTS_KEY or CANDOR_CONTACTS_KEY_FILE \
@@ -533,6 +597,11 @@ impl Config {
             "domain_limits" => self.domain_limits = Limits::parse(&value)?,
             // The keys are read and checked at the start, when the domain is known.
             "dkim_keys" => self.dkim_keys = Some(value),
+            "sms_url" => self.sms_url = Some(value),
+            "sms_headers" => self.sms_headers = Some(value),
+            "sms_body" => self.sms_body = Some(value),
+            "sms_price" => self.sms_price = Some(sms_price(&value)?),
+            "sms_segments" => self.sms_segments = number(&value, 1, 10)?,
             "webhook_allow" => self.webhook_allow = policy(&value)?,
             "callout_allow" => self.callout_allow = policy(&value)?,
             "check_allow" => self.check_allow = policy(&value)?,
@@ -628,6 +697,22 @@ fn on_or_off(value: &str) -> Result<bool, String> {
         "on" => Ok(true),
         "off" => Ok(false),
         _ => Err("must be on or off".to_owned()),
+    }
+}
+
+/// Parses the price of a segment, such as `0.0075 EUR`.
+fn sms_price(text: &str) -> Result<SmsPrice, String> {
+    let wrong = || "must be the price of a segment with its currency, such as 0.0075 EUR".to_owned();
+    let (each, currency) = text.trim().split_once(' ').ok_or_else(wrong)?;
+    let currency = currency.trim();
+    let each: f64 = each.parse().map_err(|_| wrong())?;
+    let is_code = currency.len() == 3 && currency.bytes().all(|byte| byte.is_ascii_uppercase());
+    match is_code && each.is_finite() && (0.0..=1_000.0).contains(&each) {
+        true => Ok(SmsPrice {
+            each,
+            currency: currency.to_owned(),
+        }),
+        false => Err(wrong()),
     }
 }
 

@@ -173,7 +173,7 @@ async fn ask(
         .ask(url, &headers, request, BOUNDS)
         .await
         .map_err(|unanswered| match unanswered {
-            Unanswered::Refused(reason) | Unanswered::Temporary(reason) => reason,
+            Unanswered::Refused(reason) | Unanswered::Temporary(reason) | Unanswered::Lost(reason) => reason,
         })?;
     if !answer.status.is_success() {
         return Err(format!("the authority answered with {}", answer.status));

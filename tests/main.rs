@@ -123,6 +123,7 @@ mod operation;
 mod operators_hear_of_it;
 mod opting_out_can_be_undone;
 mod people_are_named_directly;
+mod phones_get_short_messages;
 mod planned_and_sample_events_open_nothing;
 mod planned_maintenance_is_told_to_the_affected;
 mod policies_act_without_a_person;

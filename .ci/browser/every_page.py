@@ -106,7 +106,9 @@ def told(service, opened):
     service.call("POST", "/api/v1/people/erased/erase", {"reason": "Request 17"})
     service.call("POST", f"/api/v1/incidents/{opened['id']}/answers", {"person": "amina", "answer": "broken", "text": HOSTILE})
     number = opened["number"]
+    phone = service.call("POST", "/api/v1/people/amina/endpoints", {"url": "+254 700 123456", "consent": HOSTILE})
     return [
+        f"/admin/directory/endpoints/{phone['id']}", "/admin/directory/people/amina/endpoints",
         "/admin/directory/people/amina", "/admin/directory/people/amina/history", "/admin/directory/people/amina/erase",
         "/admin/directory/accounts/nyota", "/admin/directory/accounts/nyota/history",
         "/admin/deliveries?address=amina%40nyota.example", "/admin/deliveries?address=nobody%40nowhere.example", "/admin/deliveries",

@@ -104,6 +104,22 @@ def an_endpoint_is_created_tested_enabled_and_deleted(d):
     d.stale(before, at(f"{endpoint}/enable"), "endpoint")
 
 
+@form("/directory/people/{id}/endpoints")
+def a_phone_number_is_stored_and_deleted(d):
+    person = d.somebody("phoned")
+    path = f"{person}/endpoints"
+    d.open(path)
+    d.refused(at(path), {"url": "0700 123456", "consent": "asked on the phone"}, "country code", at="url")
+    d.refused(at(path), {"url": "+254 700 123456", "consent": " "}, "must", at="consent")
+    d.accepted(at(path), {"url": "+254 700 123456", "consent": "asked on the phone"}, "The number is stored.", "asked on the phone")
+    expect(d.page.get_by_text("254")).to_have_count(0)
+    endpoint = "/admin/directory/endpoints/" + d.items("/people/phoned/endpoints")[0]["id"]
+    d.open(person)
+    expect(d.page.get_by_text("Store a phone number")).to_have_count(0)
+    d.open(endpoint)
+    d.asked(f"{endpoint}/delete", "The number is deleted.", "The endpoint is deleted.", "No phone number")
+
+
 @form("/directory/accounts/{id}/contacts", "/directory/accounts/{id}/contacts/{kind}/remove", template=("form.html.hbs", "ask.html.hbs"))
 def a_contact_is_named_and_removed(d):
     page = d.account("reached")

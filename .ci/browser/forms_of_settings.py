@@ -131,7 +131,8 @@ def limits_are_changed(d):
     before = {name: value for name, value in d.call("GET", "/limits").items()}
     where, page = at("/admin/limits"), "/admin/limits"
     d.open(page)
-    d.refused(where, {"recipients": "-1", "share_of_directory": "a fifth", "by": "minor update", "hold_if": "bounced"}, "", at="recipients")
+    d.refused(where, {"sms_price": "cheap"}, "", at="sms_price")
+    d.refused(where, {"recipients": "-1", "share_of_directory": "a fifth", "sms_price": "25", "by": "minor update", "hold_if": "bounced"}, "", at="recipients")
     d.says_at("share_of_directory", "", where)
     d.says_at("by", "\u201cminor update\u201d", where)
     d.says_at("hold_if", "\u201cbounced\u201d", where)

@@ -14,7 +14,7 @@ pub(super) const UNSUBSCRIBE: &str = "unsubscribe";
 /// The page of a link with which the recipient answers.
 pub(super) const ANSWERS: &str = "answers";
 /// The page of a link with which the recipient opens their own page. It has the signature of the link for answers.
-const MINE: &str = "mine/link";
+pub(super) const MINE: &str = "mine/link";
 
 /// The page of a link in an email to a subscriber of the status page, with which the person confirms or ends the subscription.
 pub(super) const SUBSCRIPTION: &str = "status/subscription";

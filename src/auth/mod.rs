@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use email_links::{ANSWERS, SIGNATURE, SUBSCRIPTION, UNSUBSCRIBE, signed};
+use email_links::{ANSWERS, MINE, SIGNATURE, SUBSCRIPTION, UNSUBSCRIBE, signed};
 pub use email_links::{EmailLinks, LINK_SIGNATURES};
 use person::ADMIN_NAME;
 pub use person::{Holder, holders, tokens_of_person};
@@ -429,6 +429,12 @@ impl Links {
     /// Returns the link with which the recipient of a delivery answers, without the chosen answer.
     pub fn answers(&self, delivery: i64) -> String {
         self.of_delivery(ANSWERS, delivery)
+    }
+
+    /// Returns the link that opens the page of the person of a delivery.
+    pub fn mine(&self, delivery: i64) -> String {
+        let signature = self.signature(&signed(ANSWERS, delivery));
+        email_links::link(&self.public_url, MINE, delivery, &signature)
     }
 
     /// Returns the delivery of such a link. Returns `None` if this instance did not sign the link.

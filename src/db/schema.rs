@@ -166,10 +166,12 @@ diesel::table! {
 diesel::table! {
     endpoints (id) {
         id -> Text,
-        account_key -> BigInt,
+        account_key -> Nullable<BigInt>,
+        person_key -> Nullable<BigInt>,
         channel -> Text,
         url -> Text,
         secret -> Nullable<Text>,
+        consent -> Nullable<Text>,
         disabled_at -> Nullable<BigInt>,
         disabled_reason -> Nullable<Text>,
         gone_at -> Nullable<BigInt>,
@@ -1656,6 +1658,7 @@ diesel::table! {
 
 diesel::joinable!(directory_runs -> directory_sources (source_id));
 diesel::joinable!(endpoints -> accounts (account_key));
+diesel::joinable!(endpoints -> people (person_key));
 diesel::joinable!(operator_messages -> operators (operator_id));
 diesel::joinable!(alerts -> incidents (incident_id));
 diesel::joinable!(deliveries -> notices (notice_id));

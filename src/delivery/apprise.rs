@@ -5,10 +5,10 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::endpoint_message::{Message, Mood};
 use super::outcome::Outcome;
 use super::secret_url::{SecretUrlChannel, Service};
 use crate::egress::client::Client;
+use crate::notice::endpoint_message::{Message, Mood};
 
 /// The largest text, in bytes. Apprise splits a text for services with lower limits.
 const TEXT: usize = 30_000;

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::channel::{Channel, Pending, Sender};
 use super::outcome::Outcome;
 use super::task::{Recipient, Task};
+use crate::auth::Links;
 use crate::base::time::{Clock, Timestamp};
 use crate::egress::client::Unanswered;
 use crate::notice::payload::{self, Payload};
@@ -45,6 +46,10 @@ pub struct Call {
     pub now: Timestamp,
     /// The content of the call.
     pub payload: Payload,
+    /// The name of the company that sends the notice.
+    pub sender: String,
+    /// The page on which the person answers, or reads more. Only for a channel to people.
+    pub link: Option<String>,
 }
 
 impl std::fmt::Debug for Call {
@@ -75,6 +80,11 @@ pub trait EndpointChannel: Send + Sync {
         false
     }
 
+    /// Returns whether the channel reaches a person. Its endpoints belong to people, and all others to accounts.
+    fn is_for_people(&self) -> bool {
+        false
+    }
+
     /// Returns the waits between attempts. The last one repeats until the delivery expires.
     fn schedule(&self) -> &[Duration];
 
@@ -87,6 +97,7 @@ pub trait EndpointChannel: Send + Sync {
 pub(super) struct Calling {
     pub(super) channel: Arc<dyn EndpointChannel>,
     pub(super) clock: Clock,
+    pub(super) links: Links,
 }
 
 impl Channel for Calling {
@@ -124,7 +135,7 @@ impl Sender for Calling {
 
 impl Calling {
     fn call(&self, task: &Task) -> std::result::Result<Call, &'static str> {
-        let Recipient::Endpoint { own, secret } = &task.to else {
+        let Recipient::Endpoint { own, secret, email } = &task.to else {
             return Err("this is for people");
         };
         let secret = secret
@@ -139,6 +150,11 @@ impl Calling {
             attempt: u32::try_from(claimed.attempt).unwrap_or(u32::MAX),
             now: self.clock.now(),
             payload: payload::payload(&notice.notice, &notice.content, own, notice.queued_at),
+            sender: notice.content.sender.clone(),
+            link: email.map(|email| match notice.content.phase.asks() {
+                true => self.links.answers(email),
+                false => self.links.mine(email),
+            }),
         })
     }
 }
@@ -155,7 +171,8 @@ pub fn url_and_secret(channel: &dyn EndpointChannel, shown: &str, secret: String
 pub fn unanswered(reason: Unanswered) -> Outcome {
     match reason {
         Unanswered::Refused(reason) => Outcome::Failed(reason),
-        Unanswered::Temporary(reason) => Outcome::Retry(None, reason),
+        // Whoever gets a call twice knows it by its ID.
+        Unanswered::Temporary(reason) | Unanswered::Lost(reason) => Outcome::Retry(None, reason),
     }
 }
 

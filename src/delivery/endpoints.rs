@@ -8,11 +8,24 @@ use super::calling::{Calling, EndpointChannel};
 use super::channel::Channel;
 use super::ntfy::Ntfy;
 use super::slack::Slack;
+use super::sms::Sms;
+use super::sms_gateway::SmsGateway;
 use super::teams::Teams;
 use super::webhook::Webhook;
+use crate::auth::Links;
 use crate::base::error::Result;
 use crate::base::time::Clock;
 use crate::egress::Policy;
+use crate::notice::SmsTerms;
+
+/// How short messages are sent, by the settings.
+#[derive(Clone, Debug)]
+pub struct SmsSettings {
+    /// The gateway that sends them.
+    pub gateway: SmsGateway,
+    /// How long they may be, and what they cost.
+    pub terms: SmsTerms,
+}
 
 /// The channels to endpoints that this process has, by name.
 #[derive(Clone, Default)]
@@ -23,13 +36,16 @@ impl Endpoints {
     ///
     /// # Errors
     /// `Internal` if a channel cannot be set up.
-    pub fn builtin(policy: Policy) -> Result<Endpoints> {
+    pub fn builtin(policy: Policy, sms: Option<&SmsSettings>) -> Result<Endpoints> {
+        let gateway = sms.map(|sms| sms.gateway.clone());
+        let segments = sms.map_or(1, |sms| sms.terms.segments);
         Ok(Endpoints::default()
             .with(Arc::new(Webhook::new(policy)?))
             .with(Arc::new(Slack::new(policy)?))
             .with(Arc::new(Teams::new(policy)?))
             .with(Arc::new(Ntfy::new(policy)?))
-            .with(Arc::new(Apprise::new(policy)?)))
+            .with(Arc::new(Apprise::new(policy)?))
+            .with(Arc::new(Sms::new(gateway, segments)?)))
     }
 
     /// Returns a copy with one more channel.
@@ -44,19 +60,23 @@ impl Endpoints {
         self.0.get(name)
     }
 
-    /// Returns the names of all channels.
-    pub fn names(&self) -> Vec<&'static str> {
-        self.0.keys().copied().collect()
+    /// Returns the names of the channels to people, or of those to accounts.
+    pub fn names(&self, for_people: bool) -> Vec<&'static str> {
+        let all = self.0.iter();
+        all.filter(|(_, channel)| channel.is_for_people() == for_people)
+            .map(|(name, _)| *name)
+            .collect()
     }
 
-    /// Returns the channels in the form that the queue uses.
-    pub fn for_queue(&self, clock: &Clock) -> Vec<Arc<dyn Channel>> {
+    /// Returns the channels in the form that the queue uses. `links` writes the links of messages to people.
+    pub fn for_queue(&self, clock: &Clock, links: &Links) -> Vec<Arc<dyn Channel>> {
         self.0
             .values()
             .map(|channel| {
                 Arc::new(Calling {
                     channel: channel.clone(),
                     clock: clock.clone(),
+                    links: links.clone(),
                 }) as Arc<dyn Channel>
             })
             .collect()

@@ -21,7 +21,6 @@ pub mod dispatch;
 pub mod dkim;
 pub mod email;
 pub mod email_template;
-mod endpoint_message;
 pub mod endpoints;
 pub mod header;
 pub mod mail_servers;
@@ -41,6 +40,8 @@ pub mod sending_context;
 pub mod sending_settings;
 pub mod sent_message;
 pub mod slack;
+mod sms;
+pub mod sms_gateway;
 pub mod smtp;
 pub mod task;
 pub mod teams;
@@ -123,9 +124,12 @@ pub struct DeliveryPerson {
 pub struct DeliveryEndpoint {
     /// The ID of the endpoint.
     pub id: String,
-    /// The ID of the account that the endpoint belongs to.
-    pub account: String,
-    /// The name of the account when the notice was frozen.
+    /// The ID of the account that the endpoint belongs to. Null if it is the phone of a person.
+    pub account: Option<String>,
+    /// The ID of the person whose phone it is. Left out if it is an endpoint of an account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    /// The name of the account when the notice was frozen, or the name of the person now.
     pub name: String,
 }
 
@@ -247,7 +251,7 @@ fn load(
         .filter(|(row, _)| row.3 != EMAIL)
         .map(|(row, _)| row.7.as_str())
         .collect();
-    let accounts = endpoint::accounts_of(conn, &endpoints)?;
+    let owners = endpoint::owners_of(conn, &endpoints)?;
     Ok(rows
         .into_iter()
         .map(
@@ -268,7 +272,7 @@ fn load(
                 next,
             )| {
                 let mail = channel == EMAIL;
-                let account = accounts.get(&person).cloned();
+                let owner = owners.get(&person);
                 let attempts = attempts.remove(&id).unwrap_or_default();
                 let accepted = attempts.iter().rev().find(|attempt| attempt.outcome == "sent");
                 Delivery {
@@ -288,9 +292,13 @@ fn load(
                         name: name.clone(),
                     }),
                     endpoint: (!mail).then(|| DeliveryEndpoint {
+                        account: owner.and_then(|owner| owner.account.clone()),
+                        person: owner.and_then(|owner| owner.person.clone()),
+                        name: match owner {
+                            Some(owner) if owner.person.is_some() => owner.name.clone(),
+                            _ => name,
+                        },
                         id: person,
-                        account: account.unwrap_or_default(),
-                        name,
                     }),
                     address,
                     channel,

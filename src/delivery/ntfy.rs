@@ -5,9 +5,9 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::endpoint_message::{Message, Mood};
 use super::secret_url::{SecretUrlChannel, Service};
 use crate::egress::client::Client;
+use crate::notice::endpoint_message::{Message, Mood};
 
 /// The largest message, in bytes. The server makes a longer one a file.
 const MESSAGE: usize = 4_000;

@@ -12,11 +12,11 @@ use url::Url;
 
 use super::calling::{Call, EndpointChannel, unanswered};
 use super::channel::Pending;
-use super::endpoint_message::Message;
 use super::outcome::Outcome;
 use crate::base::error::Result;
 use crate::egress::Policy;
 use crate::egress::client::{Answer, Client};
+use crate::notice::endpoint_message::Message;
 use crate::work::backoff::Backoff;
 use crate::work::retry_after::retry_after;
 

@@ -6,9 +6,9 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::endpoint_message::{Message, shortened};
 use super::secret_url::{self, SecretUrlChannel, Service};
 use crate::egress::client::Client;
+use crate::notice::endpoint_message::{Message, shortened};
 
 /// The largest text of a block, in bytes. Slack counts 3,000 characters.
 const BLOCK: usize = 2_900;
@@ -83,7 +83,7 @@ fn body(message: &Message) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::endpoint_message::Mood;
+    use crate::notice::endpoint_message::Mood;
 
     #[test]
     fn nothing_is_markup_and_nothing_is_too_long() {
@@ -91,6 +91,7 @@ mod tests {
             title: "Update on incident #1: <!channel> *bold*".to_owned(),
             text: "<https://evil.example|here>\n\n".repeat(4_000),
             facts: vec!["a & b".to_owned()],
+            essential: 0,
             mood: Mood::Affected,
         };
         let body = body(&message);

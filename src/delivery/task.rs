@@ -39,6 +39,8 @@ pub enum Recipient {
         /// The current secret that signs the call. `None` if the endpoint was disabled or deleted after the
         /// notice was frozen.
         secret: Option<String>,
+        /// The ID of the delivery of the email to the same person. Only the phone of a person has one.
+        email: Option<i64>,
     },
 }
 

@@ -6,9 +6,9 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::endpoint_message::{Message, Mood, shortened};
 use super::secret_url::{self, SecretUrlChannel, Service};
 use crate::egress::client::Client;
+use crate::notice::endpoint_message::{Message, Mood, shortened};
 
 /// The largest text of a card, in bytes. Teams refuses a message above 28 KB.
 const TEXT: usize = 12_000;
@@ -94,6 +94,7 @@ mod tests {
             title: "Report".to_owned(),
             text: "A paragraph.\n\n".repeat(5_000),
             facts: vec!["x".repeat(5_000)],
+            essential: 0,
             mood: Mood::Neutral,
         };
         let body = body(&message);

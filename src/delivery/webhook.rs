@@ -135,6 +135,8 @@ mod tests {
             attempt,
             now,
             payload: payload::test(account, Language::En, now),
+            sender: "Quickbyte".to_owned(),
+            link: None,
         }
     }
 

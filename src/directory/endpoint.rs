@@ -1,8 +1,8 @@
-//! Endpoints: the URLs of an account's own systems, which receive the notices for the account as signed
-//! requests.
+//! Endpoints: where notices go in addition to emails. An endpoint belongs to an account, whose systems get the notices for the account,
+//! or to a person, whose phone gets a short message.
 //!
 //! A secret is shown only once. The audit trail never contains the URL of an endpoint, because its path can
-//! be a secret too.
+//! be a secret too. A phone number is stored like a secret and is shown nowhere.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use diesel::prelude::*;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 use super::address_mark;
 use crate::audit::{Action, Event, Tx};
@@ -21,10 +21,11 @@ use crate::base::error::{Error, Result};
 use crate::base::id::EndpointId;
 use crate::base::sealed::{open, seal};
 use crate::base::shown_once::ShownOnce;
-use crate::base::text::one_line;
+use crate::base::text::{hex, one_line};
 use crate::base::time::Timestamp;
 use crate::db::Conn;
-use crate::db::schema::{accounts as a, endpoints as e};
+use crate::db::dialect::{self, Lock};
+use crate::db::schema::{accounts as a, endpoints as e, people as p};
 
 /// The prefix of a secret, as in Standard Webhooks.
 const PREFIX: &str = "whsec_";
@@ -32,6 +33,8 @@ const PREFIX: &str = "whsec_";
 const SECRET: usize = 32;
 /// The largest number of endpoints of one account.
 const MAX: i64 = 20;
+/// The largest length of the note that says how a person agreed, in characters.
+const CONSENT: usize = 500;
 
 /// An endpoint that is to be created.
 #[derive(Clone, Deserialize, utoipa::ToSchema)]
@@ -53,6 +56,39 @@ fn webhook() -> String {
     "webhook".to_owned()
 }
 
+/// A phone number of a person that is to be stored.
+#[derive(Clone, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPersonEndpoint {
+    /// The number with its country code, such as `+254 700 123456`. It is encrypted and never shown again.
+    pub url: String,
+    /// The channel of the endpoint. The only one for people is `sms`, which is also the default.
+    #[serde(default = "sms")]
+    pub channel: String,
+    /// How and when the person agreed to get messages, such as "asked on the phone on 1 December". At most 500 characters.
+    pub consent: String,
+}
+
+fn sms() -> String {
+    "sms".to_owned()
+}
+
+impl NewPersonEndpoint {
+    /// Returns how the person agreed.
+    ///
+    /// # Errors
+    /// `Invalid` if nothing is written, or too much.
+    fn checked_consent(&self) -> Result<String> {
+        let consent = one_line(&self.consent, CONSENT + 1);
+        let detail = match consent.chars().count() {
+            0 => "must say how and when the person agreed".to_owned(),
+            n if n > CONSENT => format!("must have at most {CONSENT} characters"),
+            _ => return Ok(consent),
+        };
+        Err(Error::invalid("/consent", detail))
+    }
+}
+
 /// A new endpoint with its secret. The secret is shown only in this answer.
 #[derive(Clone, Serialize, utoipa::ToSchema)]
 pub struct CreatedEndpoint {
@@ -66,17 +102,24 @@ pub struct CreatedEndpoint {
     pub secret: Option<ShownOnce>,
 }
 
-/// An endpoint of an account, without its secret.
+/// An endpoint of an account or of a person, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Endpoint {
     /// The ID of the endpoint.
     pub id: EndpointId,
-    /// The ID of the account whose systems receive the notices.
-    pub account: String,
+    /// The ID of the account whose systems receive the notices. Null if it is the endpoint of a person.
+    pub account: Option<String>,
+    /// The ID of the person whose phone gets the messages. Left out if it is the endpoint of an account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
     /// The channel of the endpoint.
     pub channel: String,
-    /// The URL that is called. If it is a secret, only its origin is shown, and `***#` with a part of the ID of the endpoint.
+    /// The URL that is called. If it is a secret, only its origin is shown, and `***#` with a part of the ID of the endpoint. Of a phone
+    /// number, only `sms:***#` with a part of the ID is shown.
     pub url: String,
+    /// How and when the person agreed to get messages. Left out if it is the endpoint of an account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consent: Option<String>,
     /// Whether notices are sent to the endpoint.
     pub enabled: bool,
     /// When the endpoint was disabled because it answered that it no longer exists. Null if it is not
@@ -92,46 +135,44 @@ pub struct Endpoint {
 
 type EndpointRow = (
     EndpointId,
+    Option<String>,
+    Option<String>,
     String,
     String,
-    String,
+    Option<String>,
     Option<Timestamp>,
     Option<String>,
     Option<Timestamp>,
     Timestamp,
 );
 
-/// The columns of [`EndpointRow`].
-type Columns = (
-    e::id,
-    a::id,
-    e::channel,
-    e::url,
-    e::disabled_at,
-    e::disabled_reason,
-    e::gone_at,
-    e::created_at,
-);
+/// Selects an [`EndpointRow`], with the IDs of its owner.
+macro_rules! endpoints {
+    () => {
+        e::table.left_join(a::table).left_join(p::table).select((
+            e::id,
+            a::id.nullable(),
+            p::id.nullable(),
+            e::channel,
+            e::url,
+            e::consent,
+            e::disabled_at,
+            e::disabled_reason,
+            e::gone_at,
+            e::created_at,
+        ))
+    };
+}
 
-const COLUMNS: Columns = (
-    e::id,
-    a::id,
-    e::channel,
-    e::url,
-    e::disabled_at,
-    e::disabled_reason,
-    e::gone_at,
-    e::created_at,
-);
-
-fn view(
-    (id, account, channel, url, disabled_at, disabled_reason, gone_at, created_at): EndpointRow,
-) -> Endpoint {
+fn view(row: EndpointRow) -> Endpoint {
+    let (id, account, person, channel, url, consent, disabled_at, disabled_reason, gone_at, created_at) = row;
     Endpoint {
         id,
         account,
+        person,
         channel,
         url,
+        consent,
         enabled: disabled_at.is_none() && gone_at.is_none(),
         disabled_at,
         disabled_reason,
@@ -193,9 +234,12 @@ pub enum CheckedUrl {
 fn hidden(url: &str, id: &EndpointId) -> String {
     let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
     let origin = origin.unwrap_or_else(|_| "https://unknown.invalid".to_owned());
+    format!("{origin}/***#{}", tail(id))
+}
+
+fn tail(id: &EndpointId) -> &str {
     let id = id.as_str();
-    let tail = id.get(id.len().saturating_sub(12)..).unwrap_or(id);
-    format!("{origin}/***#{tail}")
+    id.get(id.len().saturating_sub(12)..).unwrap_or(id)
 }
 
 /// Creates an endpoint of an account. `url` is the URL of `new`, as its channel has checked it.
@@ -260,7 +304,7 @@ pub fn create(
     diesel::insert_into(e::table)
         .values((
             e::id.eq(id.as_str()),
-            e::account_key.eq(key),
+            e::account_key.eq(Some(key)),
             e::channel.eq(&new.channel),
             e::url.eq(url),
             e::secret.eq(Some(seal(&secret, &secret_place(id.as_str()))?)),
@@ -281,6 +325,59 @@ pub fn create(
         endpoint: get(tx.conn, &id)?,
         secret: is_shown.then(|| ShownOnce::new(secret)),
     })
+}
+
+/// Stores a phone number of a person. `number` is the number of `new`, as its channel has checked it. A person has one number, so that
+/// nobody gets a message twice.
+///
+/// # Errors
+/// `NotFound` if the person does not exist. `Invalid` if it does not say how the person agreed. `Conflict` if the person has a number.
+pub fn create_of_person(
+    tx: &mut Tx<'_>,
+    person: &str,
+    new: &NewPersonEndpoint,
+    number: &str,
+) -> Result<Endpoint> {
+    let consent = new.checked_consent()?;
+    // Two numbers that are stored at the same time would both be the first.
+    dialect::lock(tx.conn, Lock::Person, person)?;
+    let key: i64 = p::table
+        .filter(p::id.eq(person))
+        .filter(p::gone_at.is_null())
+        .select(p::key)
+        .first(tx.conn)
+        .optional()?
+        .ok_or_else(|| Error::NotFound(format!("person '{person}'")))?;
+    let held: i64 = e::table
+        .filter(e::person_key.eq(key))
+        .filter(e::channel.eq(&new.channel))
+        .filter(e::gone_at.is_null())
+        .count()
+        .get_result(tx.conn)?;
+    if held > 0 {
+        let detail = "the person has a number already; delete it first";
+        return Err(Error::Conflict(detail.to_owned()).code(Code::AlreadyExists));
+    }
+    let id = EndpointId::new(tx.now);
+    diesel::insert_into(e::table)
+        .values((
+            e::id.eq(id.as_str()),
+            e::person_key.eq(Some(key)),
+            e::channel.eq(&new.channel),
+            e::url.eq(format!("{}:***#{}", new.channel, tail(&id))),
+            e::secret.eq(Some(seal(number, &secret_place(id.as_str()))?)),
+            e::consent.eq(Some(&consent)),
+            e::created_at.eq(tx.now),
+            e::updated_at.eq(tx.now),
+        ))
+        .execute(tx.conn)?;
+    // The hash shows that the note was not changed later. The note itself can name the person, and an erasure removes it.
+    let digest = hex(&Sha256::digest(&consent));
+    tx.record(
+        Event::new(Action::EndpointCreated, "endpoint", id.as_str())
+            .after(json!({"person": person, "channel": new.channel, "consent_sha256": digest})),
+    );
+    get(tx.conn, &id)
 }
 
 /// Refuses a secret URL that an endpoint of the account already has. Different accounts may have the same one, for example if one
@@ -314,10 +411,8 @@ fn taken_by(owner: &str) -> Error {
 /// # Errors
 /// `NotFound` if no endpoint has this ID.
 pub fn get(conn: &mut Conn, id: &EndpointId) -> Result<Endpoint> {
-    e::table
-        .inner_join(a::table)
+    endpoints!()
         .filter(e::id.eq(id.as_str()))
-        .select(COLUMNS)
         .first::<EndpointRow>(conn)
         .optional()?
         .map(view)
@@ -330,16 +425,94 @@ pub fn get(conn: &mut Conn, id: &EndpointId) -> Result<Endpoint> {
 /// `NotFound` if the account does not exist.
 pub fn list(conn: &mut Conn, account: &str, after: Option<&str>, limit: i64) -> Result<Vec<Endpoint>> {
     super::account::get(conn, account)?;
-    let rows: Vec<EndpointRow> = e::table
-        .inner_join(a::table)
+    let rows: Vec<EndpointRow> = endpoints!()
         .filter(a::id.eq(account))
         .filter(e::gone_at.is_null())
         .filter(e::id.gt(after.unwrap_or("")))
         .order(e::id)
         .limit(limit)
-        .select(COLUMNS)
         .load(conn)?;
     Ok(rows.into_iter().map(view).collect())
+}
+
+/// Returns the endpoints of a person that are not deleted, oldest first.
+///
+/// # Errors
+/// `NotFound` if the person does not exist.
+pub fn list_of_person(conn: &mut Conn, person: &str) -> Result<Vec<Endpoint>> {
+    super::person::get(conn, person)?;
+    let rows: Vec<EndpointRow> = endpoints!()
+        .filter(p::id.eq(person))
+        .filter(e::gone_at.is_null())
+        .order(e::id)
+        .load(conn)?;
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// Returns the IDs of all endpoints that a person has or had.
+///
+/// # Errors
+/// An error of the database.
+pub fn all_of_person(conn: &mut Conn, person: &str) -> Result<Vec<String>> {
+    Ok(e::table
+        .inner_join(p::table)
+        .filter(p::id.eq(person))
+        .order(e::id)
+        .select(e::id)
+        .load(conn)?)
+}
+
+/// Returns the phone numbers that are held about a person, for the person.
+///
+/// # Errors
+/// An error of the database, or `Internal` if a number cannot be decrypted.
+pub fn numbers_of_person(conn: &mut Conn, person: i64) -> Result<Vec<HeldNumber>> {
+    type Held = (String, Option<String>, Option<String>, Timestamp);
+    let rows: Vec<Held> = e::table
+        .filter(e::person_key.eq(person))
+        .filter(e::secret.is_not_null())
+        .order(e::id)
+        .select((e::id, e::secret, e::consent, e::created_at))
+        .load(conn)?;
+    rows.into_iter()
+        .map(|(id, secret, consent, stored_at)| {
+            let number = open(&secret.unwrap_or_default(), &secret_place(&id))?;
+            Ok(HeldNumber {
+                number,
+                consent,
+                stored_at,
+            })
+        })
+        .collect()
+}
+
+/// A phone number, as an export for its person shows it.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct HeldNumber {
+    /// The number.
+    pub number: String,
+    /// How and when the person agreed.
+    pub consent: Option<String>,
+    /// When it was stored.
+    pub stored_at: Timestamp,
+}
+
+/// Returns the enabled endpoints of all people who are not archived, by the ID of the person.
+///
+/// # Errors
+/// An error of the database.
+pub fn enabled_of_people(conn: &mut Conn) -> Result<HashMap<String, Endpoint>> {
+    let rows: Vec<EndpointRow> = endpoints!()
+        .filter(e::person_key.is_not_null())
+        .filter(p::gone_at.is_null())
+        .filter(e::gone_at.is_null())
+        .filter(e::disabled_at.is_null())
+        .order(e::id)
+        .load(conn)?;
+    let found = rows.into_iter().map(view);
+    Ok(found
+        .filter_map(|endpoint| Some((endpoint.person.clone()?, endpoint)))
+        .collect())
 }
 
 /// Returns whether any endpoint exists. If none does, the endpoints of an audience need not be searched.
@@ -356,28 +529,62 @@ pub fn any_exists(conn: &mut Conn) -> Result<bool> {
 pub fn enabled_of(conn: &mut Conn, accounts: &[&str]) -> Result<Vec<(Endpoint, String)>> {
     let mut found = Vec::new();
     for accounts in accounts.chunks(500) {
-        let rows: Vec<(EndpointRow, String)> = e::table
-            .inner_join(a::table)
+        let rows: Vec<EndpointRow> = endpoints!()
             .filter(a::id.eq_any(accounts))
             .filter(a::gone_at.is_null())
             .filter(e::gone_at.is_null())
             .filter(e::disabled_at.is_null())
             .order((a::id, e::id))
-            .select((COLUMNS, a::name))
             .load(conn)?;
-        found.extend(rows.into_iter().map(|(row, name)| (view(row), name)));
+        let names: HashMap<String, String> = a::table
+            .filter(a::id.eq_any(accounts))
+            .select((a::id, a::name))
+            .load(conn)?
+            .into_iter()
+            .collect();
+        for endpoint in rows.into_iter().map(view) {
+            let name = endpoint.account.as_ref().and_then(|id| names.get(id));
+            let name = name.cloned().unwrap_or_default();
+            found.push((endpoint, name));
+        }
     }
     Ok(found)
 }
 
-/// Returns the accounts of these endpoints, including deleted endpoints.
-pub fn accounts_of(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, String>> {
-    Ok(e::table
-        .inner_join(a::table)
+/// Whom an endpoint belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointOwner {
+    /// The ID of the account.
+    pub account: Option<String>,
+    /// The ID of the person.
+    pub person: Option<String>,
+    /// The name of the account or the person now.
+    pub name: String,
+}
+
+/// Returns whom these endpoints belong to, including deleted endpoints.
+///
+/// # Errors
+/// An error of the database.
+pub fn owners_of(conn: &mut Conn, ids: &[&str]) -> Result<HashMap<String, EndpointOwner>> {
+    type Row = (String, Option<(String, String)>, Option<(String, String)>);
+    let rows: Vec<Row> = e::table
+        .left_join(a::table)
+        .left_join(p::table)
         .filter(e::id.eq_any(ids))
-        .select((e::id, a::id))
-        .load(conn)?
+        .select((e::id, (a::id, a::name).nullable(), (p::id, p::name).nullable()))
+        .load(conn)?;
+    Ok(rows
         .into_iter()
+        .map(|(id, account, person)| {
+            let name = account.as_ref().or(person.as_ref()).map(|(_, name)| name.clone());
+            let owner = EndpointOwner {
+                account: account.map(|(id, _)| id),
+                person: person.map(|(id, _)| id),
+                name: name.unwrap_or_default(),
+            };
+            (id, owner)
+        })
         .collect())
 }
 
@@ -418,13 +625,11 @@ pub fn delete(tx: &mut Tx<'_>, id: &EndpointId) -> Result<()> {
             e::updated_at.eq(tx.now),
         ))
         .execute(tx.conn)?;
-    tx.record(
-        Event::new(Action::EndpointDeleted, "endpoint", id.as_str()).before(mark(
-            &endpoint.account,
-            &endpoint.channel,
-            &endpoint.url,
-        )),
-    );
+    let before = match (&endpoint.account, &endpoint.person) {
+        (Some(account), _) => mark(account, &endpoint.channel, &endpoint.url),
+        (None, person) => json!({"person": person, "channel": endpoint.channel}),
+    };
+    tx.record(Event::new(Action::EndpointDeleted, "endpoint", id.as_str()).before(before));
     Ok(())
 }
 

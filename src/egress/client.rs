@@ -13,6 +13,7 @@ mod download;
 mod probe;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ pub enum Unanswered {
     Refused(String),
     /// Another attempt may succeed. The text is the reason.
     Temporary(String),
+    /// Another attempt may succeed, but the other side may have received the request. Only [`Client::post`] says so. The text is the reason.
+    Lost(String),
 }
 
 /// An answer, of which only the beginning of the body was read.
@@ -149,9 +152,21 @@ impl Client {
         let url =
             check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))?;
         let request = request(Method::POST, &url, headers, body).map_err(Unanswered::Refused)?;
-        let (parts, read) = timeout(TIMEOUT, self.exchange(&url, request, MAX_READ, false))
-            .await
-            .unwrap_or_else(|_| Err(late(TIMEOUT)))?;
+        let connected = AtomicBool::new(false);
+        let exchanged = timeout(
+            TIMEOUT,
+            self.exchange(&url, request, (MAX_READ, false), &connected),
+        )
+        .await;
+        let (parts, read) =
+            exchanged
+                .unwrap_or_else(|_| Err(late(TIMEOUT)))
+                .map_err(|reason| match reason {
+                    Unanswered::Temporary(reason) if connected.load(Ordering::Relaxed) => {
+                        Unanswered::Lost(reason)
+                    }
+                    other => other,
+                })?;
         Ok(Answer {
             status: parts.0,
             headers: parts.1,
@@ -194,7 +209,9 @@ impl Client {
         let url =
             check_url(url, self.policy).map_err(|reason| Unanswered::Refused(format!("the URL {reason}")))?;
         let request = request(method, &url, headers, body).map_err(Unanswered::Refused)?;
-        let (parts, body) = timeout(bounds.patience, self.exchange(&url, request, bounds.body, true))
+        let connected = AtomicBool::new(false);
+        let exchange = self.exchange(&url, request, (bounds.body, true), &connected);
+        let (parts, body) = timeout(bounds.patience, exchange)
             .await
             .unwrap_or_else(|_| Err(late(bounds.patience)))?;
         Ok(WholeAnswer {
@@ -203,18 +220,23 @@ impl Client {
         })
     }
 
+    /// Connects, sends a request and reads its answer: at most so many bytes, and whether the whole answer is needed. `connected` is set
+    /// when the request begins.
     async fn exchange(
         &self,
         url: &Url,
         request: Request<Full<Bytes>>,
-        most: usize,
-        whole: bool,
+        (most, whole): (usize, bool),
+        connected: &AtomicBool,
     ) -> std::result::Result<Exchanged, Unanswered> {
         let stream = connect(&self.addresses(url).await?).await?;
         if url.scheme() != "https" {
+            connected.store(true, Ordering::Relaxed);
             return converse(stream, request, most, whole).await;
         }
-        converse(self.secured(url, stream).await?, request, most, whole).await
+        let stream = self.secured(url, stream).await?;
+        connected.store(true, Ordering::Relaxed);
+        converse(stream, request, most, whole).await
     }
 
     async fn addresses(&self, url: &Url) -> std::result::Result<Vec<SocketAddr>, Unanswered> {

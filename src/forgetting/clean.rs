@@ -34,6 +34,7 @@ const TABLES: &[&str] = &[
     "directory_runs",
     "directory_staged",
     "emergency_recipients",
+    "endpoints",
     "erasures",
     "feedback",
     "hook_requests",

@@ -70,7 +70,7 @@ pub struct Rows {
     pub users_of_errors: i64,
     /// Events of the audit trail, whose hashes stay.
     pub audit_events: i64,
-    /// Suppressions, subscriptions to the status page, values for templates, saved requests, answers to repeated requests, uploaded
+    /// Phone numbers, suppressions, subscriptions to the status page, values for templates, saved requests, answers to repeated requests, uploaded
     /// listings, emergency notices, and further people of a mailbox.
     pub others: i64,
     /// Rows with texts in which the person is mentioned.

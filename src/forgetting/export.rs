@@ -19,6 +19,7 @@ use crate::db::schema::{
     notice_recipients as nr, notice_values as nv, notices as n, opt_outs as oo, resources as r,
 };
 use crate::directory::choices::{self, Choices};
+use crate::directory::endpoint::{self, HeldNumber};
 use crate::directory::person::{self, Person};
 use crate::directory::{forget, normal_address};
 use crate::subscription::Subscriber;
@@ -47,6 +48,8 @@ pub struct Export {
     pub answers: Vec<Value>,
     /// What the person chose on their page: the language and the time zone.
     pub choices: Choices,
+    /// The phone numbers of the person, with how the person agreed to get messages.
+    pub phones: Vec<HeldNumber>,
     /// The suppressed addresses of the person.
     pub suppressions: Vec<Value>,
     /// The subscriptions of these addresses to the status page.
@@ -86,6 +89,7 @@ pub fn export(tx: &mut Tx<'_>, id: &ExternalId) -> Result<Export> {
         reports: reports(conn, &found.report_ids())?,
         answers: answers(conn, id)?,
         choices: choices::of(conn, key)?,
+        phones: endpoint::numbers_of_person(conn, key)?,
         suppressions: suppressions(conn, &found)?,
         subscriptions: subscriptions(conn, &found)?,
         named_in_incidents: named(conn, key)?,

@@ -1,4 +1,4 @@
-//! Rows that are removed as a whole, because nothing of them is needed without the person: suppressions, values for templates, saved
+//! Rows that are removed as a whole, because nothing of them is needed without the person: phone numbers, suppressions, values for templates, saved
 //! requests, uploaded listings, and the bodies of repeated answers. And rows that have nothing but the ID of the person: who was told by an
 //! emergency notice, and who else has the mailbox of a recipient. They get the placeholder.
 
@@ -14,8 +14,8 @@ use crate::db::Conn;
 use crate::db::dialect::on_backend;
 use crate::db::schema::{
     comparison_blocks as cb, comparison_listings as cl, comparisons as c, emergency_recipients as mr,
-    erasure_marks as em, feed_reads as fr, hook_requests as h, idempotency_keys as ik, notice_values as nv,
-    opt_outs as oo, people as p, person_choices as pc, shared_recipients as sr,
+    endpoints as e, erasure_marks as em, feed_reads as fr, hook_requests as h, idempotency_keys as ik,
+    notice_values as nv, opt_outs as oo, people as p, person_choices as pc, shared_recipients as sr,
 };
 use crate::directory::erased::{MarkOf, Marks};
 use crate::subscription::subscriber;
@@ -49,6 +49,8 @@ pub(super) struct Own {
     pub read: Vec<i64>,
     /// The subscriptions of the person to the status page.
     pub subscriptions: Vec<i64>,
+    /// The endpoints of the person that still have a phone number or a note about it.
+    pub phones: Vec<String>,
 }
 
 impl Own {
@@ -65,6 +67,7 @@ impl Own {
             self.chosen.len(),
             self.read.len(),
             self.subscriptions.len(),
+            self.phones.len(),
         ]
         .into_iter()
         .sum::<usize>() as i64
@@ -109,9 +112,17 @@ pub(super) fn find(conn: &mut Conn, needles: &Needles, own: &BTreeSet<String>) -
         .filter(p::id.eq(&needles.id))
         .select(fr::person_key)
         .load(conn)?;
+    let phones = e::table
+        .inner_join(p::table)
+        .filter(p::id.eq(&needles.id))
+        .filter(e::secret.is_not_null().or(e::consent.is_not_null()))
+        .order(e::id)
+        .select(e::id)
+        .load(conn)?;
     let subscriptions = subscriber::of_addresses(conn, &addresses)?;
     Ok(Own {
         subscriptions: subscriptions.into_iter().map(|one| one.id).collect(),
+        phones,
         chosen,
         read,
         emergencies,
@@ -207,7 +218,22 @@ pub(super) fn remove(tx: &mut Tx<'_>, own: &Own, needles: &Needles) -> Result<()
     for id in &own.subscriptions {
         subscribing::end(tx, *id, EndReason::Erased)?;
     }
-    let conn = &mut *tx.conn;
+    let (now, conn) = (tx.now, &mut *tx.conn);
+    // The endpoint stays without its number, because frozen lists refer to it.
+    diesel::update(
+        e::table
+            .filter(e::id.eq_any(&own.phones))
+            .filter(e::gone_at.is_null()),
+    )
+    .set(e::gone_at.eq(Some(now)))
+    .execute(conn)?;
+    diesel::update(e::table.filter(e::id.eq_any(&own.phones)))
+        .set((
+            e::secret.eq(None::<String>),
+            e::consent.eq(None::<String>),
+            e::updated_at.eq(now),
+        ))
+        .execute(conn)?;
     for address in &own.suppressed {
         diesel::delete(oo::table.find(address)).execute(conn)?;
     }

@@ -31,10 +31,12 @@ word_enum! {
         RecipientsPerHour = "recipients_per_hour",
         /// The share of the people in the directory who have an address.
         ShareOfDirectory = "share_of_directory",
+        /// What the short messages of one notice cost at most.
+        SmsPrice = "sms_price",
     }
 }
 
-/// A number of recipients, or a share from 0 to 1.
+/// A number of recipients, a share from 0 to 1, or a price.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Figure {
@@ -42,6 +44,8 @@ pub enum Figure {
     Count(i64),
     /// A share from 0 to 1.
     Share(f64),
+    /// A price in the currency of the installation.
+    Price(f64),
 }
 
 /// A limit that a notice is above.
@@ -115,6 +119,15 @@ pub(super) fn exceeded(
                 value: Figure::Share(share),
             });
         }
+    }
+    if let (Some(limit), Some(price)) = (limits.sms_price, plan.sms.price)
+        && price > limit
+    {
+        found.push(Exceeded {
+            name: LimitName::SmsPrice,
+            limit: Figure::Price(limit),
+            value: Figure::Price(price),
+        });
     }
     Ok(found)
 }
@@ -222,6 +235,10 @@ impl Exceeded {
             LimitName::ShareOfDirectory => {
                 format!("{value} of the people in the directory are above the limit of {limit}")
             }
+            LimitName::SmsPrice => {
+                let currency = plan.sms.currency.as_deref().unwrap_or_default();
+                format!("{value} {currency} for short messages are above the limit of {limit}")
+            }
         }
     }
 }
@@ -235,6 +252,7 @@ impl Figure {
                 let percent = format!("{:.2}", share * 100.0);
                 format!("{}%", percent.trim_end_matches('0').trim_end_matches('.'))
             }
+            Figure::Price(price) => format!("{price:.2}"),
         }
     }
 }
@@ -287,6 +305,7 @@ mod tests {
             assert_eq!(Figure::Share(share).shown(), shown);
         }
         assert_eq!(Figure::Count(500).shown(), "500");
+        assert_eq!(Figure::Price(12.5).shown(), "12.50");
         assert_eq!(Figure::Count(1_259).shown(), "1,259");
     }
 }

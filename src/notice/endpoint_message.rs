@@ -1,5 +1,5 @@
-//! What a chat or a push service shows of a payload: a title and a few paragraphs, in the language of the account. The
-//! channels that show texts to people share it.
+//! What a chat, a push service or a short message shows of a payload: a title and a few paragraphs, in the language of the account or of
+//! the person. The channels that show texts to people share it.
 //!
 //! This module does no I/O, and nothing in its texts is markup. A channel writes them where its service interprets none.
 
@@ -36,6 +36,8 @@ pub struct Message {
     pub text: String,
     /// Further facts, one on each line: what the customer must do, what is affected, and since when.
     pub facts: Vec<String>,
+    /// The number of the first facts that a short message has too: the time of a maintenance, and what the customer must do.
+    pub essential: usize,
     /// How urgent it is.
     pub mood: Mood,
 }
@@ -53,6 +55,7 @@ impl Message {
                 title: words.text("test_title")?.to_owned(),
                 text: words.with("test_text", &[("account", &data.account.name)])?,
                 facts: Vec::new(),
+                essential: 0,
                 mood: Mood::Neutral,
             });
         };
@@ -90,6 +93,7 @@ impl Message {
             Some(_) => facts.push(words.text("no_action")?.to_owned()),
             None => {}
         }
+        let essential = facts.len();
         if !data.resources.is_empty() && notice.phase != Phase::Correction {
             let named = named(&words, &data.resources, data.more_resources)?;
             facts.push(words.with(
@@ -113,6 +117,7 @@ impl Message {
             title: one_line(&title, TITLE),
             text: text.trim().to_owned(),
             facts,
+            essential,
             mood,
         })
     }
@@ -161,7 +166,7 @@ fn named(words: &Words, resources: &[PayloadResource], more: usize) -> Result<St
 }
 
 /// Returns a text of at most this many bytes, with an ellipsis if something was cut.
-pub(super) fn shortened(text: &str, most: usize) -> String {
+pub fn shortened(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
     }

@@ -37,6 +37,9 @@ pub struct EndpointRecipient {
     pub url: String,
     /// The data of this endpoint.
     pub context: EndpointContext,
+    /// The address of the email to the same person, in its normal form. Only the phone of a person has one.
+    #[serde(skip)]
+    pub beside: Option<Box<str>>,
 }
 
 /// The endpoints of the accounts that own an affected resource. `None` if there are no endpoints at all, which
@@ -64,7 +67,7 @@ pub(super) fn planned(
         return Ok((Vec::new(), 0));
     };
     let phase = row.phase()?;
-    let called = called(conn, &row.incident_id)?;
+    let called = called(conn, &row.incident_id, Calls::Systems)?;
     if let Some(wrong) = corrections::corrected_by(conn, &row.id)? {
         return Ok((corrected(conn, &wrong, &affected, &called)?, 0));
     }
@@ -135,7 +138,7 @@ pub(super) fn missing(conn: &mut Conn, row: &Row, affected: Affected) -> Result<
         return Ok(0);
     };
     let phase = row.phase()?;
-    let notified = counting(called(conn, &row.incident_id)?);
+    let notified = counting(called(conn, &row.incident_id, Calls::Systems)?);
     let notified = since_relapses(conn, row, phase, row.episode, notified, &affected)?;
     let mut endpoints = candidates(conn, affected, phase, row.episode, &notified, &mut Vec::new())?;
     leave_out_notified(&mut endpoints, phase, row.episode, notified.iter());
@@ -207,6 +210,7 @@ fn candidates(
                 channel: row.channel,
                 url: row.url,
                 context: EndpointContext::new(row.id, account, row.locale, resources),
+                beside: None,
             }
         })
         .collect();
@@ -290,7 +294,10 @@ fn follow_through(
     }
     let accounts: Vec<&str> = before.keys().copied().collect();
     for (endpoint, name) in endpoint::enabled_of(conn, &accounts)? {
-        let Some(context) = before.get(endpoint.account.as_str()) else {
+        let Some(account) = endpoint.account else {
+            continue;
+        };
+        let Some(context) = before.get(account.as_str()) else {
             continue;
         };
         endpoints.push(EndpointRecipient {
@@ -298,15 +305,13 @@ fn follow_through(
             url: endpoint.url,
             context: EndpointContext {
                 endpoint: endpoint.id,
-                account: PayloadAccount {
-                    id: endpoint.account,
-                    name,
-                },
+                account: PayloadAccount { id: account, name },
                 // What was restored then is not known any more.
                 recovery: None,
                 resources: without_restored(&context.resources),
                 ..(*context).clone()
             },
+            beside: None,
         });
     }
     endpoints.sort_by(|a, b| {
@@ -326,15 +331,34 @@ fn without_restored(resources: &[PayloadResource]) -> Vec<PayloadResource> {
 }
 
 /// An endpoint that a notice of the incident reached or will reach.
-struct NotifiedEndpoint {
+pub(super) struct NotifiedEndpoint {
     notice: NoticeId,
-    phase: String,
-    episode: i64,
+    pub phase: String,
+    pub episode: i64,
     /// Whether the notice is of an incident that was merged into this one.
     merged: bool,
     /// When the notice was queued.
     sent_at: Timestamp,
-    context: EndpointContext,
+    pub context: EndpointContext,
+}
+
+/// Which calls are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Calls {
+    /// The calls to systems of accounts.
+    Systems,
+    /// The messages to the phones of people.
+    Phones,
+}
+
+impl Calls {
+    /// Returns the condition on a frozen recipient `nr`. It implies the one of the partial index.
+    fn condition(self) -> &'static str {
+        match self {
+            Calls::Systems => "nr.channel <> 'email' AND nr.channel <> 'sms'",
+            Calls::Phones => "nr.channel <> 'email' AND nr.channel = 'sms'",
+        }
+    }
 }
 
 #[derive(QueryableByName)]
@@ -360,13 +384,14 @@ struct NotifiedEndpointRow {
 }
 
 /// Returns the calls of all notices that reached an endpoint or will reach it, by the time of their notice.
-fn called(conn: &mut Conn, incident: &IncidentId) -> Result<Vec<NotifiedEndpoint>> {
+pub(super) fn called(conn: &mut Conn, incident: &IncidentId, which: Calls) -> Result<Vec<NotifiedEndpoint>> {
     let shifts = Shifts::of(conn, incident)?;
     let rows: Vec<NotifiedEndpointRow> = diesel::sql_query(format!(
         "SELECT n.id AS notice_id, n.phase, n.incident_id, n.episode, n.state AS notice_state, n.queued_at, nr.ordinal, nr.context, d.state AS delivery_state \
-         FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id AND nr.channel <> 'email' \
+         FROM notices n JOIN notice_recipients nr ON nr.notice_id = n.id AND {} \
          LEFT JOIN deliveries d ON d.notice_id = nr.notice_id AND d.ordinal = nr.ordinal \
          WHERE n.incident_id IN {} ORDER BY n.queued_at, nr.notice_id, nr.ordinal",
+        which.condition(),
         lineage::IDS
     ))
     .bind::<Text, _>(incident.as_str())
@@ -420,7 +445,9 @@ pub(super) fn reached_by(
     incident: &IncidentId,
     notices: &HashSet<String>,
 ) -> Result<HashSet<String>> {
-    Ok(called(conn, incident)?
+    let mut reached = called(conn, incident, Calls::Systems)?;
+    reached.extend(called(conn, incident, Calls::Phones)?);
+    Ok(reached
         .into_iter()
         .filter(|one| notices.contains(one.notice.as_str()))
         .map(|one| one.context.endpoint.as_str().to_owned())

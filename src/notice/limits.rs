@@ -51,6 +51,9 @@ pub struct Limits {
     /// limit.
     #[serde(default)]
     pub share_of_directory: Option<f64>,
+    /// What the short messages of one notice may cost at most, in the currency of `CANDOR_SMS_PRICE`. Left out means no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sms_price: Option<f64>,
     /// The number of different people who must approve, from 1 to 5.
     #[serde(default = "one")]
     pub approvals: i64,
@@ -118,6 +121,7 @@ impl Limits {
             recipients_per_incident: None,
             recipients_per_hour: None,
             share_of_directory: None,
+            sms_price: None,
             approvals: one(),
             approval_expires_after: one_hour(),
             hold_if: HoldIf::default(),
@@ -188,6 +192,15 @@ impl Limits {
                     "must be a share from 0 to 1, such as 0.2".to_owned(),
                 );
             }
+        }
+        if self
+            .sms_price
+            .is_some_and(|price| !(0.0..=MOST as f64).contains(&price))
+        {
+            wrong(
+                "/sms_price".to_owned(),
+                format!("must be a price from 0 to {MOST}"),
+            );
         }
         if !(1..=MOST_APPROVALS).contains(&self.approvals) {
             let detail = format!("must be a whole number from 1 to {MOST_APPROVALS}");

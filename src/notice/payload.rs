@@ -38,6 +38,10 @@ pub struct EndpointContext {
     /// How many of the resources are restored. `None` if the incident has no recovery states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<PayloadRecovery>,
+    /// The position of the email to the same person in the frozen list. Only the phone of a person has one: its message has the link of
+    /// this email.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<i64>,
 }
 
 impl EndpointContext {
@@ -69,6 +73,20 @@ impl EndpointContext {
             resources,
             more_resources,
             recovery,
+            email: None,
+        }
+    }
+
+    /// Makes the data of the phone of a person, whose message is in this language. `account` is one through which the person is affected.
+    pub fn of_phone(endpoint: EndpointId, account: PayloadAccount, language: Language) -> Self {
+        EndpointContext {
+            endpoint,
+            account,
+            locale: Some(language.to_string()),
+            resources: Vec::new(),
+            more_resources: 0,
+            recovery: None,
+            email: None,
         }
     }
 }

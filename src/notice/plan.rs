@@ -20,6 +20,7 @@ use super::relapses::{ToldRestored, is_complete};
 use super::reminders;
 use super::row::Row;
 pub use super::sending::Sending;
+use super::sms::{self, SmsCost};
 use super::state::{resolutions_being_sent, sent_in};
 use super::templates::{self, TemplateView};
 use super::translation;
@@ -47,8 +48,12 @@ const AT_ONCE: usize = 5_000;
 pub struct Plan {
     /// The recipients, ordered by address. Each address appears once.
     pub recipients: Recipients,
-    /// The calls to endpoints, in addition to the emails.
+    /// The calls to endpoints of accounts, in addition to the emails.
     pub endpoints: Vec<EndpointRecipient>,
+    /// The short messages to phones of people, in addition to their emails.
+    pub messages: Vec<EndpointRecipient>,
+    /// The number of segments of the short messages, and what they cost at most.
+    pub sms: SmsCost,
     /// The content that is the same for all recipients.
     pub content: Content,
     /// The template from which the emails are rendered.
@@ -75,6 +80,13 @@ pub struct Plan {
     pub still_impaired: Option<StillImpaired>,
     /// The number of emails that would be sent in earnest. It differs from the number of recipients in a drill.
     pub would_reach: usize,
+}
+
+impl Plan {
+    /// Returns the number of calls: to endpoints of accounts, and to phones of people.
+    pub fn calls(&self) -> usize {
+        self.endpoints.len() + self.messages.len()
+    }
 }
 
 /// What a plan is made of: who is affected now and who was notified before. It is read once, so that every
@@ -251,7 +263,7 @@ pub(super) fn plan_and_look(
         warnings.push("there is no report for customers: the email contains only the message".to_owned());
     }
     // A reminder is for people. The systems of their accounts do not answer.
-    let (endpoints, systems_impaired) = match unanswered {
+    let (endpoints, systems_impaired) = match &unanswered {
         Some(_) => (Vec::new(), 0),
         None => endpoints::planned(conn, row, episode, endpoints, &mut warnings)?,
     };
@@ -264,10 +276,27 @@ pub(super) fn plan_and_look(
         true => (drill::instead(&recipients, &sending.drill_to)?, Vec::new()),
         false => (recipients, endpoints),
     };
-    let digest = digest(&template.id, episode, &content, &rule, &recipients, &endpoints)?;
+    let planning = sms::Planning {
+        row,
+        phase,
+        episode,
+        content: &content,
+        recipients: &recipients,
+        public_url: &sending.public_url,
+        terms: sending.sms.as_ref(),
+    };
+    // A drill reaches no phone, and a reminder is an email.
+    let (messages, sms) = match drill || unanswered.is_some() {
+        true => Default::default(),
+        false => sms::planned(conn, &planning, &mut warnings)?,
+    };
+    let calls = endpoints.iter().chain(&messages);
+    let digest = digest(&template.id, episode, &content, &rule, &recipients, calls)?;
     Ok(Plan {
         recipients,
         endpoints,
+        messages,
+        sms,
         content,
         template,
         digest,
@@ -791,13 +820,13 @@ pub(super) fn content(
 
 /// Returns the SHA-256 digest of everything that decides who gets what. Every rendered text depends only on
 /// this data.
-fn digest(
+fn digest<'a>(
     template: &str,
     episode: i64,
     content: &Content,
     rule: &Rule,
     recipients: &Recipients,
-    endpoints: &[EndpointRecipient],
+    calls: impl Iterator<Item = &'a EndpointRecipient>,
 ) -> Result<String> {
     let mut hasher = Sha256::new();
     hasher.update(serde_json::to_vec(&(
@@ -815,9 +844,9 @@ fn digest(
         hasher.update(packed.context());
         hasher.update(b"}");
     }
-    for endpoint in endpoints {
+    for call in calls {
         hasher.update(b"\nendpoint ");
-        hasher.update(serde_json::to_vec(endpoint)?);
+        hasher.update(serde_json::to_vec(call)?);
     }
     Ok(hex(&hasher.finalize()))
 }

@@ -14,6 +14,8 @@ use super::payload::{self, Payload};
 use super::plan::{Plan, Sending, people, plan_and_look};
 use super::row::{Row, row};
 use super::sample::{Sample, no_such, rendered};
+use super::sms::{self, SmsCost};
+use super::sms_text;
 use super::translation::LanguageUse;
 use super::values::MissingValues;
 use super::{approval, compose, placeholder, promise, templates, translation};
@@ -32,6 +34,8 @@ pub struct Preview {
     pub recipients: usize,
     /// The number of calls to endpoints, by channel.
     pub channels: BTreeMap<String, usize>,
+    /// The short messages to phones of people, in addition to their emails. Null if there are none.
+    pub sms: Option<SmsCost>,
     /// The digest. The caller must send it back to approve or send the notice.
     pub digest: String,
     /// Whether other people must approve, because the notice is above a limit.
@@ -72,8 +76,10 @@ pub struct Preview {
     pub directory: Vec<SourceAge>,
     /// The first emails in the order of their addresses, and then the first email of each further language, rendered.
     pub samples: Vec<Sample>,
-    /// The first calls to endpoints.
+    /// The first calls to endpoints of accounts.
     pub endpoint_samples: Vec<EndpointSample>,
+    /// The first short messages to phones of people.
+    pub sms_samples: Vec<SmsSample>,
     /// The number of addresses that have not been notified of the incident before.
     pub added: usize,
     /// The number of addresses that were notified before and do not get this notice.
@@ -85,6 +91,25 @@ pub struct Preview {
     pub drill: bool,
     /// The number of emails that would be sent in earnest. In a drill, it differs from `recipients`.
     pub would_reach: usize,
+}
+
+impl Preview {
+    /// Returns the number of calls to systems of accounts.
+    pub fn systems(&self) -> usize {
+        let messages = self.sms.as_ref().map_or(0, |sms| sms.messages);
+        self.channels.values().sum::<usize>() - messages
+    }
+}
+
+/// A short message, as the API shows it.
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct SmsSample {
+    /// The endpoint of the phone: `sms:***#` and a part of its ID. The number is shown nowhere.
+    pub to: String,
+    /// The text. The link in it stands for the one of the recipient.
+    pub text: String,
+    /// The number of segments of the text, which networks bill.
+    pub segments: usize,
 }
 
 /// A call to an endpoint, as the API shows it.
@@ -187,7 +212,7 @@ pub fn previewed(
     let template = plan.template.compile()?;
     let urls = compose::Urls::without_token(&sending.public_url);
     let mut channels: BTreeMap<String, usize> = BTreeMap::new();
-    for endpoint in &plan.endpoints {
+    for endpoint in plan.endpoints.iter().chain(&plan.messages) {
         *channels.entry(endpoint.channel.clone()).or_default() += 1;
     }
     let endpoint_samples = plan
@@ -200,6 +225,7 @@ pub fn previewed(
             payload: payload::payload(id, &plan.content, &endpoint.context, None),
         })
         .collect();
+    let sms_samples = sms_samples(id, &plan, sending, samples)?;
     let languages = translation::languages(&plan.content, &plan.recipients);
     plan.warnings
         .extend(translation::warnings(&plan.content, &languages));
@@ -248,7 +274,9 @@ pub fn previewed(
         directory,
         samples,
         endpoint_samples,
+        sms_samples,
         channels,
+        sms: (plan.sms.messages > 0).then(|| plan.sms.clone()),
         added: plan.added,
         removed: plan.removed,
         already_told: plan.already_notified,
@@ -275,4 +303,26 @@ fn lost_since(since_impact: &DifferenceCounts) -> Option<String> {
             "were affected when the incident started, but no longer are",
         )
     })
+}
+
+/// Returns the first messages of a plan, as they would be sent.
+///
+/// # Errors
+/// `Internal` if a text is missing in a language.
+fn sms_samples(id: &NoticeId, plan: &Plan, sending: &Sending, most: usize) -> Result<Vec<SmsSample>> {
+    let Some(terms) = &sending.sms else {
+        return Ok(Vec::new());
+    };
+    let link = sms::longest_link(&sending.public_url, plan.content.phase);
+    let first = plan.messages.iter().take(most);
+    first
+        .map(|message| {
+            let text = sms::text(id, &plan.content, &message.context, &link, terms)?;
+            Ok(SmsSample {
+                to: message.url.clone(),
+                segments: sms_text::segments(&text),
+                text,
+            })
+        })
+        .collect()
 }

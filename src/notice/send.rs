@@ -2,7 +2,7 @@
 //! changes the state.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use diesel::prelude::*;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use super::draft::check_phase;
 use super::endpoints::EndpointRecipient;
 use super::plan::{Plan, Sending, is_anybody_missing, plan};
 use super::planned_change;
+use super::recipients::Packed;
 use super::row::{EMAIL, Row, locked, row};
 use super::state::{self, Frozen, MANY, NoticeState, insert_draft, require_draft};
 use super::view::{Notice, get};
@@ -81,7 +82,7 @@ pub fn send(tx: &mut Tx<'_>, id: &NoticeId, what: &SendNotice, sending: &Sending
     }
     freeze(tx, &row, &plan, sending)?;
     if let Some(wanted) = wanted {
-        let (people, calls) = (plan.recipients.len(), plan.endpoints.len());
+        let (people, calls) = (plan.recipients.len(), plan.calls());
         waves::store(tx, &row.incident_id, id, &wanted, people, calls)?;
     }
     get(tx.conn, id)
@@ -125,7 +126,7 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
     require_sendable(row, plan, tx.now)?;
     let row = &approval::require(tx, row, plan, sending)?;
     if plan.content.drill {
-        drill::allow(tx, id, &plan.recipients, plan.endpoints.len(), &sending.drill_to)?;
+        drill::allow(tx, id, &plan.recipients, plan.calls(), &sending.drill_to)?;
     }
     let template = templates::keep(tx, &plan.template)?;
     let languages = templates::stored_languages(&plan.template.languages)?;
@@ -188,7 +189,8 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
             on_backend!(&mut *tx.conn, c => diesel::insert_into(sr::table).values(some).execute(c))?;
         }
     }
-    freeze_endpoints(tx, id, count, &plan.endpoints, &mut frozen)?;
+    let calls = with_positions(plan);
+    freeze_endpoints(tx, id, count, &calls, &mut frozen)?;
     if count >= MANY {
         analyze(tx.conn, &["notice_recipients"])?;
     }
@@ -200,13 +202,28 @@ pub(super) fn freeze(tx: &mut Tx<'_>, row: &Row, plan: &Plan, sending: &Sending)
             template: &template,
             content: &content,
             recipients: count,
-            endpoints: plan.endpoints.len(),
+            endpoints: calls.len(),
             unreachable: plan.unreachable,
             episode: plan.episode,
             sealed: frozen.finish(),
             domain: &sending.domain,
         },
     )
+}
+
+/// Returns all calls of a plan. The message to a phone gets the position of the email to the same person, which is known only now.
+fn with_positions(plan: &Plan) -> Vec<EndpointRecipient> {
+    let mut calls = plan.endpoints.clone();
+    if plan.messages.is_empty() {
+        return calls;
+    }
+    let positions: HashMap<&str, i64> = plan.recipients.iter().map(Packed::key).zip(1..).collect();
+    calls.extend(plan.messages.iter().cloned().map(|mut message| {
+        let email = message.beside.as_deref().and_then(|key| positions.get(key));
+        message.context.email = email.copied();
+        message
+    }));
+    calls
 }
 
 /// Returns the host of a call. The dispatcher shares connections fairly between hosts.

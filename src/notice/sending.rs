@@ -21,4 +21,24 @@ pub struct Sending {
     pub drill_to: Vec<String>,
     /// The name of this installation in checkpoints of the audit trail.
     pub audit_origin: String,
+    /// How short messages are sent. `None` if they are not set up.
+    pub sms: Option<SmsTerms>,
+}
+
+/// How short messages are sent by this installation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SmsTerms {
+    /// The largest number of segments of one message.
+    pub segments: usize,
+    /// What a segment costs. `None` if it is not set.
+    pub price: Option<SmsPrice>,
+}
+
+/// What one segment costs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SmsPrice {
+    /// The price of a segment.
+    pub each: f64,
+    /// The currency, such as `EUR`.
+    pub currency: String,
 }

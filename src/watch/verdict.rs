@@ -110,7 +110,7 @@ impl Expected {
     pub fn problems(&self, seen: &Result<ProbeResult, Unanswered>, now: Timestamp) -> Vec<String> {
         let seen = match seen {
             Ok(seen) => seen,
-            Err(Unanswered::Refused(reason) | Unanswered::Temporary(reason)) => {
+            Err(Unanswered::Refused(reason) | Unanswered::Temporary(reason) | Unanswered::Lost(reason)) => {
                 return vec![one_line(reason, 300)];
             }
         };

@@ -256,7 +256,8 @@ impl Drop for TestApp {
 }
 
 async fn start(config: &Config, clock: &Clock, channels: &[Arc<dyn EndpointChannel>]) -> Running {
-    let builtin = Endpoints::builtin(config.webhook_allow).expect("the built-in channels");
+    let sms = config.sms().expect("the settings of short messages");
+    let builtin = Endpoints::builtin(config.webhook_allow, sms.as_ref()).expect("the built-in channels");
     let endpoints = channels.iter().cloned().fold(builtin, |all, one| all.with(one));
     match candor::app::start_with(config.clone(), clock.clone(), endpoints).await {
         Ok(running) => running,

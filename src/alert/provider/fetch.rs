@@ -54,7 +54,7 @@ async fn get(url: Url) -> Result<Vec<u8>, String> {
         .fetch(url.as_str(), BOUNDS)
         .await
         .map_err(|reason| match reason {
-            Unanswered::Refused(text) | Unanswered::Temporary(text) => text,
+            Unanswered::Refused(text) | Unanswered::Temporary(text) | Unanswered::Lost(text) => text,
         })?;
     if answer.status.is_success() {
         Ok(answer.body)

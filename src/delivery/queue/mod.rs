@@ -208,6 +208,7 @@ fn claim(
             Some(found) => Some(Recipient::Endpoint {
                 own: serde_json::from_str(&found.context)?,
                 secret: None,
+                email: None,
             }),
             None => None,
         };
@@ -218,6 +219,7 @@ fn claim(
     }
     if part.channel != EMAIL {
         give_secrets(tx.conn, &mut claims)?;
+        give_emails(tx.conn, &mut claims)?;
     }
     Ok(claims)
 }
@@ -234,8 +236,41 @@ fn give_secrets(conn: &mut Conn, claims: &mut [Claim]) -> Result<()> {
         .collect();
     let secrets = endpoint::secrets(conn, &endpoints)?;
     for claim in claims {
-        if let Some(Recipient::Endpoint { own, secret }) = &mut claim.recipient {
+        if let Some(Recipient::Endpoint { own, secret, .. }) = &mut claim.recipient {
             *secret = secrets.get(own.endpoint.as_str()).cloned();
+        }
+    }
+    Ok(())
+}
+
+/// Adds the deliveries of the emails to the people who get a message beside them. The link in the message is the one of this email.
+fn give_emails(conn: &mut Conn, claims: &mut [Claim]) -> Result<()> {
+    let mut wanted: BTreeMap<NoticeId, Vec<i64>> = BTreeMap::new();
+    for claim in claims.iter() {
+        if let Some(Recipient::Endpoint { own, .. }) = &claim.recipient
+            && let Some(position) = own.email
+        {
+            let notice = claim.claimed.notice_id.clone();
+            wanted.entry(notice).or_default().push(position);
+        }
+    }
+    let mut found: HashMap<(NoticeId, i64), i64> = HashMap::new();
+    for (notice, positions) in wanted {
+        let rows: Vec<(i64, i64)> = d::table
+            .filter(d::notice_id.eq(notice.as_str()))
+            .filter(d::ordinal.eq_any(positions))
+            .select((d::ordinal, d::id))
+            .load(conn)?;
+        found.extend(
+            rows.into_iter()
+                .map(|(position, id)| ((notice.clone(), position), id)),
+        );
+    }
+    for claim in claims {
+        if let Some(Recipient::Endpoint { own, email, .. }) = &mut claim.recipient
+            && let Some(position) = own.email
+        {
+            *email = found.get(&(claim.claimed.notice_id.clone(), position)).copied();
         }
     }
     Ok(())

@@ -84,7 +84,7 @@ pub(crate) async fn ask(
         .ask(&service.url, &headers, body, BOUNDS)
         .await
         .map_err(|reason| match reason {
-            Unanswered::Refused(reason) | Unanswered::Temporary(reason) => reason,
+            Unanswered::Refused(reason) | Unanswered::Temporary(reason) | Unanswered::Lost(reason) => reason,
         })?;
     if !answer.status.is_success() {
         return Err(format!("it answered {}", answer.status));

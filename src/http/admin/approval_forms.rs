@@ -123,6 +123,7 @@ fn limit_row(exceeded: &Exceeded) -> Value {
         LimitName::RecipientsPerHour => {
             "Recipients of all notices that were sent without approval in the last hour, and of this one"
         }
+        LimitName::SmsPrice => "Price of the short messages of this notice",
         LimitName::ShareOfDirectory => "Share of the people in the directory who have an address",
     };
     json!({"name": name, "limit": exceeded.limit.shown(), "value": exceeded.value.shown()})

@@ -146,7 +146,14 @@ pub(super) async fn page(
             "mail": mail,
             "recipient": chosen,
             "recipients": recipients(&path, &rows, q.as_deref(), at.is_some()),
-            "systems": preview.channels.iter().map(|(channel, n)| json!({"channel": channel, "count": grouped(*n as i64)})).collect::<Vec<_>>(),
+            "sms": preview.sms.as_ref().map(|sms| json!({
+                "messages": count(sms.messages, "person gets", "people get"), "segments": count(sms.segments, "segment", "segments"),
+                "price": sms.price.map(|price| format!("{price:.2} {}", sms.currency.as_deref().unwrap_or_default())),
+                "samples": preview.sms_samples.iter().map(|sample| json!({
+                    "to": sample.to, "text": sample.text, "segments": count(sample.segments, "segment", "segments"),
+                })).collect::<Vec<_>>(),
+            })),
+            "systems": preview.channels.iter().filter(|(channel, _)| preview.sms.is_none() || *channel != "sms").map(|(channel, n)| json!({"channel": channel, "count": grouped(*n as i64)})).collect::<Vec<_>>(),
             "endpoint_samples": preview.endpoint_samples.iter().map(|sample| json!({
                 "channel": sample.channel, "to": shown_url(&sample.to),
                 "payload": serde_json::to_string_pretty(&sample.payload).unwrap_or_default(),
@@ -186,7 +193,7 @@ fn in_numbers(difference: Difference) -> String {
 /// Returns how many people get the draft, and how this differs from the last notice.
 fn summary(preview: &Preview, people: i64) -> Value {
     let number = usize::try_from(people).unwrap_or_default();
-    let calls: usize = preview.channels.values().sum();
+    let calls = preview.systems();
     let emails = preview.recipients;
     let to = match (number, calls) {
         (0, 0) => "nobody".to_owned(),

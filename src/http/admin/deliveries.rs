@@ -107,7 +107,11 @@ fn row(notice: &Notice, delivery: &Delivery, feedback: Option<&Vec<Feedback>>, s
         ),
         (None, Some(to)) => (
             &to.name,
-            account_path(&to.account),
+            match (&to.account, &to.person) {
+                (Some(account), _) => account_path(account),
+                (None, Some(person)) => person_path(person),
+                (None, None) => String::new(),
+            },
             shown_url(&delivery.address),
             "id",
         ),

@@ -71,6 +71,15 @@ const LIMITS: &[Field] = &[
     )
     .one_line(),
     Field::own(
+        "sms_price",
+        "Price of short messages",
+        "What the short messages of one notice may cost, in the currency of CANDOR_SMS_PRICE, such as 25. If empty, there is no such limit.",
+        read_price,
+        write_price,
+    )
+    .one_line()
+    .beside(),
+    Field::own(
         "by",
         "Other limits by severity and phase",
         "On each line, write a severity, a phase or both, an equals sign and the recipients of one notice, such as minor update = 100. The smallest one that matches replaces the limit for one notice.",
@@ -107,6 +116,23 @@ const REHEARSAL: &[Field] = &[Field::long_text(
     "Who rehearsed it, and how",
     "At least 10 characters. Nothing is sent or allowed by this. The audit trail keeps it.",
 )];
+
+/// Reads a price. Nothing is no limit.
+fn read_price(text: &str) -> Result<Value, Vec<String>> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    text.parse::<f64>()
+        .ok()
+        .filter(|price| price.is_finite())
+        .map(|price| json!(price))
+        .ok_or_else(|| vec!["must be a price, such as 25 or 2.50".to_owned()])
+}
+
+fn write_price(value: &Value) -> String {
+    value.as_f64().map(|price| price.to_string()).unwrap_or_default()
+}
 
 /// Reads the limits by severity and phase, one on each line.
 fn read_by(text: &str) -> Result<Value, Vec<String>> {

@@ -114,7 +114,7 @@ fn recipients(number: i64, only_people: bool) -> String {
 /// Returns the form that sends a draft to this many people. `None` if it cannot be sent: it has no recipients, something in it is to be
 /// replaced, something of a recipient of a resolution is not restored, or an approval is missing.
 pub(super) fn send_form(preview: &Preview, people: i64, action: String) -> Option<Value> {
-    let calls: usize = preview.channels.values().sum();
+    let calls = preview.systems();
     if preview.recipients + calls == 0
         || !preview.missing_values.is_empty()
         || preview.has_placeholders

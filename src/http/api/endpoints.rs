@@ -1,4 +1,6 @@
-//! The API for endpoints, through which systems of an account get the notices to its people.
+//! The API for endpoints, through which systems of an account get the notices to its people, and people get short messages.
+
+use std::sync::Arc;
 
 use actix_web::{delete, get, post, web};
 use serde::Serialize;
@@ -6,9 +8,14 @@ use serde::Serialize;
 use crate::audit::Actor;
 use crate::base::error::{Error, Result};
 use crate::base::id::{EndpointId, ExternalId, new_uuid};
+use crate::base::language::Language;
+use crate::db::Conn;
 use crate::delivery::Outcome;
-use crate::delivery::calling::{Call, MAX_PATIENCE, url_and_secret};
-use crate::directory::endpoint::{self, CheckedUrl, CreatedEndpoint, Endpoint, NewEndpoint};
+use crate::delivery::calling::{Call, EndpointChannel, MAX_PATIENCE, url_and_secret};
+use crate::directory::endpoint::{
+    self, CheckedUrl, CreatedEndpoint, Endpoint, NewEndpoint, NewPersonEndpoint,
+};
+use crate::directory::{account, choices, forget, person};
 use crate::http::App;
 use crate::http::answer::{Created, NoContent};
 use crate::http::auth::By;
@@ -22,6 +29,8 @@ pub(super) fn routes(config: &mut utoipa_actix_web::service_config::ServiceConfi
     config
         .service(create)
         .service(list)
+        .service(create_of_person)
+        .service(list_of_person)
         .service(get_one)
         .service(delete_one)
         .service(enable)
@@ -50,10 +59,7 @@ pub async fn created(
     account: ExternalId,
     new: NewEndpoint,
 ) -> Result<CreatedEndpoint> {
-    let Some(channel) = app.endpoints.get(&new.channel) else {
-        let detail = format!("is not one of {}", app.endpoints.names().join(", "));
-        return Err(Error::invalid("/channel", detail));
-    };
+    let channel = channel_for(app, &new.channel, false)?;
     let url = channel
         .check(&new.url)
         .map_err(|detail| Error::invalid("/url", detail))?;
@@ -64,6 +70,71 @@ pub async fn created(
     app.db
         .write(by, move |tx| endpoint::create(tx, account.as_str(), &new, &url))
         .await
+}
+
+/// Returns a channel to people, or one to accounts.
+fn channel_for<'a>(app: &'a App, name: &str, for_people: bool) -> Result<&'a Arc<dyn EndpointChannel>> {
+    let channel = app.endpoints.get(name);
+    channel
+        .filter(|channel| channel.is_for_people() == for_people)
+        .ok_or_else(|| {
+            let names = app.endpoints.names(for_people).join(", ");
+            Error::invalid("/channel", format!("is not one of {names}"))
+        })
+}
+
+/// Stores the phone number of a person who agreed to get short messages. A person has one. It is never shown again.
+#[utoipa::path(tag = "Endpoints", security(("token" = ["operator"])))]
+#[post("/people/{person}/endpoints")]
+async fn create_of_person(
+    app: web::Data<App>,
+    by: By,
+    InPath(person): InPath<ExternalId>,
+    body: Json<NewPersonEndpoint>,
+) -> Answer<Created<Endpoint>> {
+    Ok(Created(created_of_person(&app, &by.0, person, body.0).await?))
+}
+
+/// Stores a phone number that its channel has checked.
+///
+/// # Errors
+/// `Invalid` if the channel or the number is wrong, and the errors of [`endpoint::create_of_person`].
+pub async fn created_of_person(
+    app: &App,
+    by: &Actor,
+    person: ExternalId,
+    new: NewPersonEndpoint,
+) -> Result<Endpoint> {
+    let channel = channel_for(app, &new.channel, true)?;
+    let number = channel
+        .check(&new.url)
+        .map_err(|detail| Error::invalid("/url", detail))?;
+    app.db
+        .write(by, move |tx| {
+            endpoint::create_of_person(tx, person.as_str(), &new, &number)
+        })
+        .await
+}
+
+/// The endpoints of a person.
+#[derive(Serialize, utoipa::ToSchema)]
+struct PersonEndpoints {
+    /// The endpoints, oldest first. A person has at most one for each channel.
+    items: Vec<Endpoint>,
+}
+
+/// Returns the endpoints of a person: the phone that gets short messages. The number is not shown.
+#[utoipa::path(tag = "Endpoints", security(("token" = ["viewer"])))]
+#[get("/people/{person}/endpoints")]
+async fn list_of_person(
+    app: web::Data<App>,
+    InPath(person): InPath<ExternalId>,
+) -> Answer<Json<PersonEndpoints>> {
+    let items = app
+        .db
+        .read(move |conn| endpoint::list_of_person(conn, person.as_str()))
+        .await?;
+    Ok(Json(PersonEndpoints { items }))
 }
 
 /// Returns the endpoints of an account, oldest first.
@@ -123,18 +194,32 @@ async fn test(app: web::Data<App>, by: By, InPath(id): InPath<EndpointId>) -> An
     Ok(Json(tested(&app, &by.0, id).await?))
 }
 
+/// Returns whom a test is for, and the language of its text.
+fn owner_of(conn: &mut Conn, endpoint: &Endpoint, default: Language) -> Result<(PayloadAccount, Language)> {
+    if let Some(id) = &endpoint.person {
+        let name = person::get(conn, id)?.name;
+        let key = forget::key_of(conn, id)?;
+        let language = choices::applied(conn, key)?.language;
+        return Ok((PayloadAccount { id: id.clone(), name }, language));
+    }
+    let account = account::get(conn, endpoint.account.as_deref().unwrap_or_default())?;
+    let language = payload::language(account.locale.as_deref(), default);
+    let (id, name) = (account.id, account.name);
+    Ok((PayloadAccount { id, name }, language))
+}
+
 /// Sends a test to an endpoint and returns its answer.
 ///
 /// # Errors
 /// `NotFound` if the endpoint does not exist. `Conflict` if this process has no such channel.
 pub async fn tested(app: &App, by: &Actor, id: EndpointId) -> Result<Tested> {
-    let target = id.clone();
-    let (endpoint, account, secret) = app
+    let (target, default) = (id.clone(), app.sending.language);
+    let (endpoint, owner, language, secret) = app
         .db
         .read(move |conn| {
             let (endpoint, secret) = endpoint::for_test(conn, &target)?;
-            let account = crate::directory::account::get(conn, &endpoint.account)?;
-            Ok((endpoint, account, secret))
+            let (owner, language) = owner_of(conn, &endpoint, default)?;
+            Ok((endpoint, owner, language, secret))
         })
         .await?;
     let channel = app
@@ -142,11 +227,6 @@ pub async fn tested(app: &App, by: &Actor, id: EndpointId) -> Result<Tested> {
         .get(&endpoint.channel)
         .ok_or_else(|| Error::Conflict("this process has no channel of this kind".to_owned()))?;
     let now = app.clock().now();
-    let language = payload::language(account.locale.as_deref(), app.sending.language);
-    let account = PayloadAccount {
-        id: endpoint.account,
-        name: account.name,
-    };
     let (url, secret) = url_and_secret(channel.as_ref(), &endpoint.url, secret);
     let call = Call {
         url,
@@ -154,7 +234,9 @@ pub async fn tested(app: &App, by: &Actor, id: EndpointId) -> Result<Tested> {
         id: format!("msg_test_{}", new_uuid(now).simple()),
         attempt: 1,
         now,
-        payload: payload::test(account, language, now),
+        payload: payload::test(owner, language, now),
+        sender: app.sending.sender.clone(),
+        link: None,
     };
     let outcome = tokio::time::timeout(MAX_PATIENCE, channel.deliver(&call))
         .await

@@ -216,7 +216,8 @@ async fn deliveries(
         && channel != EMAIL
         && app.endpoints.get(channel).is_none()
     {
-        let detail = format!("is not one of {EMAIL}, {}", app.endpoints.names().join(", "));
+        let names = [app.endpoints.names(false), app.endpoints.names(true)].concat();
+        let detail = format!("is not one of {EMAIL}, {}", names.join(", "));
         return Err(Error::invalid("?channel", detail).into());
     }
     let rows = app

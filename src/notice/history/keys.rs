@@ -13,8 +13,8 @@ use crate::db::{Conn, Statement};
 
 /// By what the rows are found.
 pub(super) enum Source {
-    /// The emails to a person.
-    Person(String),
+    /// The emails to a person, and the short messages to these endpoints of the person.
+    Person(String, Vec<String>),
     /// The emails to everybody who is or was a member of the account with this key, and the calls to its endpoints.
     Account(i64),
     /// The same for an account with few members and endpoints, which have these IDs.
@@ -46,7 +46,7 @@ const NEWEST_FIRST: &str = " ORDER BY notice_id DESC, ordinal DESC LIMIT ";
 pub(super) fn push(to: &mut Statement, source: &Source, window: Window<'_>) {
     to.push("SELECT notice_id, ordinal FROM (");
     match source {
-        Source::Person(id) => {
+        Source::Person(id, phones) => {
             let own = |to: &mut Statement| {
                 to.push("channel = 'email' AND person_id = ").text(id);
             };
@@ -56,6 +56,13 @@ pub(super) fn push(to: &mut Statement, source: &Source, window: Window<'_>) {
             part(to, "notice_recipients", own, window);
             to.push(" UNION ");
             part(to, "shared_recipients", shared, window);
+            for phone in phones {
+                let called = |to: &mut Statement| {
+                    to.push("channel <> 'email' AND person_id = ").text(phone);
+                };
+                to.push(" UNION ");
+                part(to, "notice_recipients", called, window);
+            }
         }
         Source::Account(key) => {
             let people = format!(

@@ -9,7 +9,7 @@ use crate::base::error::{Error, Result};
 use crate::base::mailbox;
 use crate::db::Conn;
 use crate::db::schema::accounts as a;
-use crate::directory::{normal_address, person};
+use crate::directory::{endpoint, normal_address, person};
 
 /// The number of rows that are read at once if not all of them are about what is wanted.
 const STEP: i64 = 200;
@@ -35,6 +35,9 @@ pub struct Told {
     /// The place after which the next page begins. `None` on the last page. A page that is not full can have a next one.
     pub next: Option<Place>,
 }
+
+/// The number of endpoints of a person whose messages a history has.
+const PHONES: usize = 20;
 
 /// What is wanted, as it is in the directory.
 struct Filter {
@@ -62,7 +65,11 @@ impl Filter {
         let source = if let Some(address) = &wanted.address {
             Source::Address(spellings(address)?)
         } else if let Some(id) = &wanted.person {
-            Source::Person(id.clone())
+            let mut phones = endpoint::all_of_person(conn, id)?;
+            // Each replaced number has an endpoint of its own. Nobody has many.
+            phones.reverse();
+            phones.truncate(PHONES);
+            Source::Person(id.clone(), phones)
         } else if let Some(key) = account {
             keys::of_account(conn, key)?
         } else {
@@ -81,7 +88,7 @@ impl Filter {
     /// Returns whether the source finds nothing but what is wanted.
     fn is_exact(&self) -> bool {
         match self.source {
-            Source::Person(_) => self.account.is_none(),
+            Source::Person(..) => self.account.is_none(),
             Source::Address(_) => self.account.is_none() && self.person.is_none(),
             Source::Account(_) | Source::FewOf(..) => false,
         }

@@ -12,8 +12,10 @@ use crate::base::error::{Error, Result};
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
 use crate::db::{Conn, Statement};
+use crate::directory::endpoint::{self, EndpointOwner};
 use crate::notice::delivery_state::DeliveryState;
 use crate::notice::row::EMAIL;
+use crate::notice::sms::SMS;
 use crate::notice::state::NoticeState;
 use crate::notice::template::Phase;
 
@@ -82,9 +84,10 @@ impl Row {
                 .map_err(Error::internal)?
                 .of_unqueued(),
         };
-        let reason = match is_mail {
-            true => frozen.reason.into_owned(),
-            false => format!("This is an endpoint of the account {}.", self.name),
+        let reason = match self.channel.as_str() {
+            EMAIL => frozen.reason.into_owned(),
+            SMS => "This is a short message to the phone of the person, beside the email.".to_owned(),
+            _ => format!("This is an endpoint of the account {}.", self.name),
         };
         Ok(HistoryEntry {
             people: frozen.people.into_iter().map(Cow::into_owned).collect(),
@@ -143,6 +146,30 @@ pub(super) fn read(
     );
     let rows: Vec<Row> = statement.finish().load(conn)?;
     let last = rows.last().map(|row| (row.notice_id.clone(), row.ordinal));
-    let entries = rows.into_iter().map(Row::entry).collect::<Result<_>>()?;
+    let mut entries = rows.into_iter().map(Row::entry).collect::<Result<Vec<_>>>()?;
+    name_owners_of_phones(conn, &mut entries)?;
     Ok((entries, last))
+}
+
+/// Adds to whom the short messages went. Their frozen data has only the endpoint.
+fn name_owners_of_phones(conn: &mut Conn, entries: &mut [HistoryEntry]) -> Result<()> {
+    let phones = entries.iter().filter(|entry| entry.channel == SMS);
+    let phones: Vec<&str> = phones.filter_map(|entry| entry.endpoint.as_deref()).collect();
+    if phones.is_empty() {
+        return Ok(());
+    }
+    let owners = endpoint::owners_of(conn, &phones)?;
+    for entry in entries {
+        let owner = entry.endpoint.as_ref().and_then(|id| owners.get(id));
+        if let Some(EndpointOwner {
+            person: Some(person),
+            name,
+            ..
+        }) = owner
+        {
+            entry.people = vec![person.clone()];
+            entry.name.clone_from(name);
+        }
+    }
+    Ok(())
 }

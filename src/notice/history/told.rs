@@ -52,7 +52,7 @@ pub fn told(
     before: Option<&Place>,
     limit: i64,
 ) -> Result<(Vec<ToldNotice>, Option<Place>)> {
-    let source = Source::Person(person.to_owned());
+    let source = Source::Person(person.to_owned(), Vec::new());
     let (mut from, mut next, mut seen) = (before.cloned(), None, 0);
     let mut entries: Vec<HistoryEntry> = Vec::new();
     loop {

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{address, delete, history, shown};
 use crate::auth::Role;
 use crate::delivery::opt_out;
+use crate::directory::endpoint;
 use crate::directory::erased::is_placeholder;
 use crate::directory::line::LineKind;
 use crate::directory::member::{self, HeldRole};
@@ -34,6 +35,7 @@ pub(super) fn routes(pages: &mut Pages) {
         .does(&[
             "GET /api/v1/people/{person}",
             "GET /api/v1/people/{person}/not-arrived",
+            "GET /api/v1/people/{person}/endpoints",
         ]);
 }
 
@@ -99,10 +101,11 @@ async fn list(app: web::Data<App>, by: SignedIn, params: Form<ListParams>) -> An
 async fn show(app: web::Data<App>, by: SignedIn, id: web::Path<String>) -> Answer<HttpResponse> {
     let id = id.into_inner();
     let now = app.clock().now();
-    let (person, origin, depends, suppressed, lost, (accounts, resources), (incidents, told)) = app
+    let (person, phones, origin, depends, suppressed, lost, (accounts, resources), (incidents, told)) = app
         .db
         .read(move |conn| {
             let person = person::get(conn, &id)?;
+            let phones = endpoint::list_of_person(conn, &id)?;
             let suppressed = match person.email.is_empty() {
                 true => None,
                 false => opt_out::of(conn, &person.email)?,
@@ -118,6 +121,7 @@ async fn show(app: web::Data<App>, by: SignedIn, id: web::Path<String>) -> Answe
             );
             Ok((
                 person,
+                phones,
                 origin,
                 depends,
                 suppressed,
@@ -142,6 +146,8 @@ async fn show(app: web::Data<App>, by: SignedIn, id: web::Path<String>) -> Answe
         &json!({
             "page": Frame::new(&app, &by, &person.name, "People"),
             "person": shown::person(&person),
+            "phones": phones.iter().map(shown::endpoint).collect::<Vec<_>>(),
+            "may_add_phone": may_change && person.gone_at.is_none() && phones.is_empty(),
             "origin": origin,
             "usable": crate::directory::check_address(&person.email).is_ok(),
             "suppressed": suppressed.map(|one| json!({

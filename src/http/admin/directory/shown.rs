@@ -32,7 +32,9 @@ pub(super) fn account(account: &Account) -> Value {
 
 pub(super) fn endpoint(endpoint: &Endpoint) -> Value {
     json!({
-        "id": endpoint.id, "channel": endpoint.channel, "url": shown_url(&endpoint.url), "enabled": endpoint.enabled,
+        "id": endpoint.id, "channel": endpoint.channel, "consent": endpoint.consent,
+        "url": match endpoint.person { Some(_) => endpoint.url.clone(), None => shown_url(&endpoint.url) },
+        "enabled": endpoint.enabled,
         "disabled": When::maybe(endpoint.disabled_at, None), "reason": endpoint.disabled_reason,
         "created": When::utc(endpoint.created_at), "path": format!("/admin/directory/endpoints/{}", endpoint.id),
     })
