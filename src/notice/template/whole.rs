@@ -35,9 +35,9 @@ impl Template {
                 .into_iter()
                 .chain([template.filled(spoken(largest(phase), language))])
             {
-                parsed.render(&sample).map_err(|failed| {
-                    Error::invalid(&format!("{before}{}", failed.pointer), failed.detail)
-                })?;
+                parsed
+                    .render(&sample)
+                    .map_err(|failed| Error::invalid(format!("{before}{}", failed.pointer), failed.detail))?;
             }
         }
         Ok(template)
@@ -58,7 +58,7 @@ impl Template {
     fn parse(source: &Source, partials: &[(&str, &str)]) -> Result<Template> {
         let parse = |parts: [&str; 3], before: &str| {
             Parsed::parse(parts, partials)
-                .map_err(|(pointer, detail)| Error::invalid(&format!("{before}{pointer}"), detail))
+                .map_err(|(pointer, detail)| Error::invalid(format!("{before}{pointer}"), detail))
         };
         let general = [&source.subject, &source.text, &source.html].map(String::as_str);
         let own = |language: Language| Some((language, source.of_language(language)?));
