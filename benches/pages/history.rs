@@ -169,6 +169,9 @@ struct Count {
     value: i64,
 }
 
+/// The number of incidents that are still open, however many there are.
+const OPEN: u32 = 20;
+
 /// Clones the rows of the incident until there are this many incidents. Returns what there is then.
 ///
 /// # Errors
@@ -231,6 +234,7 @@ fn fill<C: SimpleConnection>(
     };
     let deliveries = number(conn, "SELECT COUNT(*) AS value FROM deliveries")?;
     let events = number(conn, "SELECT MAX(seq) AS value FROM audit_events")?;
+    let step = i64::from(incidents / OPEN).max(1);
     conn.batch_execute("BEGIN").context("BEGIN")?;
     for table in tables {
         let of: Vec<&Column> = columns.iter().filter(|column| column.of == table).collect();
@@ -244,7 +248,7 @@ fn fill<C: SimpleConnection>(
             continue;
         }
         let copied = of.iter().filter_map(|column| {
-            let value = cloned(table, column, (deliveries, events), postgres)?;
+            let value = cloned(table, column, (deliveries, events, step), postgres)?;
             Some((format!("\"{}\"", column.name), value))
         });
         let (names, values): (Vec<String>, Vec<String>) = copied.unzip();
@@ -286,7 +290,12 @@ fn fill<C: SimpleConnection>(
 }
 
 /// Returns the SQL of a column of the clone `many.n` of the row `t`. `None` if the database makes the value.
-fn cloned(table: &str, column: &Column, (deliveries, events): (i64, i64), postgres: bool) -> Option<String> {
+fn cloned(
+    table: &str,
+    column: &Column,
+    (deliveries, events, step): (i64, i64, i64),
+    postgres: bool,
+) -> Option<String> {
     let name = column.name.as_str();
     let at = format!("t.\"{name}\"");
     let whole = ["int", "INT", "BIGINT"]
@@ -308,10 +317,10 @@ fn cloned(table: &str, column: &Column, (deliveries, events): (i64, i64), postgr
         "title" if table == "incidents" => format!("{at} || ' ' || many.n"),
         // A few incidents are still open.
         "status" if table == "incidents" => {
-            format!("CASE WHEN many.n % 5000 = 0 THEN 'investigating' ELSE {at} END")
+            format!("CASE WHEN many.n % {step} = 0 THEN 'investigating' ELSE {at} END")
         }
         "resolved_at" if table == "incidents" => {
-            format!("CASE WHEN many.n % 5000 = 0 THEN NULL ELSE {at} END")
+            format!("CASE WHEN many.n % {step} = 0 THEN NULL ELSE {at} END")
         }
         _ => at,
     })
