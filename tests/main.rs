@@ -58,6 +58,7 @@ mod all_alerts_are_listed;
 mod an_erasure_reaches_what_shows_mail;
 mod an_incident_has_an_owner;
 mod an_incident_has_pages;
+mod an_old_database_shows_its_emails;
 mod an_unreadable_detail_costs_no_alert;
 mod answers_are_recorded;
 mod any_json_can_be_mapped;

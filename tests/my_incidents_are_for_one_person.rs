@@ -10,6 +10,7 @@ use crate::support::{Answer, Env, Mail, TestApp, on_both_databases, on_one_datab
 on_both_databases!(
     a_link_in_an_email_opens_the_page_by_a_button,
     what_a_person_chooses_applies_and_stays,
+    a_person_ends_short_messages,
     the_owner_of_an_account_sees_what_its_people_were_told,
     all_resources_are_listed_behind_the_first,
     an_erased_person_has_no_page_and_no_choices,
@@ -202,6 +203,37 @@ async fn a_link_in_an_email_opens_the_page_by_a_button(env: Env) {
         .post_raw(&link(mail), FORM, "")
         .await
         .expect_problem(404);
+    app.finish().await;
+}
+
+async fn a_person_ends_short_messages(env: Env) {
+    let (app, _, mails) = told(&env).await;
+    let visit = Visit::by_mail(&app, to(&mails, "amina")).await;
+    let has = async || visit.file().await["preferences"]["short_messages"] == true;
+    assert!(!has().await && !visit.page().await.contains("has_phone"));
+    let phone = "/api/v1/people/amina/endpoints";
+    app.post(
+        phone,
+        json!({"url": "+254 700 123456", "consent": "asked on the phone"}),
+    )
+    .await
+    .expect(201);
+    assert!(visit.page().await.contains("has_phone"));
+    // A page that was opened before the number was stored does not delete it.
+    visit.choose(&[("optional_emails", "on")]).await.expect(303);
+    assert!(has().await);
+    let mut fields = vec![("optional_emails", "on"), ("has_phone", "on"), ("phone", "on")];
+    visit.choose(&fields).await.expect(303);
+    assert!(has().await);
+    fields.pop();
+    visit.choose(&fields).await.expect(303);
+    assert!(!has().await);
+    assert_eq!(app.get(phone).await.expect(200)["items"], json!([]));
+    let deleted = app.all("/api/v1/audit?action=endpoint.deleted").await;
+    assert_eq!(
+        (&deleted[0]["actor"]["kind"], &deleted[0]["before"]["person"]),
+        (&json!("person"), &json!("amina"))
+    );
     app.finish().await;
 }
 

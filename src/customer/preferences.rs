@@ -1,4 +1,4 @@
-//! What a person chooses on their page: the language, the time zone, and whether they get optional emails.
+//! What a person chooses on their page: the language, the time zone, whether they get optional emails, and whether they get short messages.
 
 use serde::Serialize;
 
@@ -9,6 +9,7 @@ use crate::base::language::Language;
 use crate::db::Conn;
 use crate::delivery::opt_out::{self, SuppressionReason};
 use crate::directory::choices::{self, Choices};
+use crate::directory::endpoint;
 use crate::directory::person;
 
 /// What a person chose, and what applies.
@@ -23,6 +24,8 @@ pub struct Preferences {
     pub optional_emails: bool,
     /// Whether optional emails are off because the address bounced or somebody reported spam, so that the person cannot turn them on.
     pub address_blocked: bool,
+    /// Whether the person gets short messages on a phone. The person can only end this, because a number is stored by an operator.
+    pub short_messages: bool,
     /// The language that applies.
     pub applied_language: Language,
     /// The time zone that applies. Null: UTC.
@@ -38,6 +41,8 @@ pub struct NewPreferences {
     pub time_zone: Option<String>,
     /// Whether the person wants optional emails.
     pub optional_emails: bool,
+    /// Whether the person ends short messages. Then the number is deleted.
+    pub end_short_messages: bool,
 }
 
 /// Returns what a person chose, and what applies.
@@ -57,6 +62,7 @@ pub fn of(conn: &mut Conn, visitor: &Visitor) -> Result<Preferences> {
         time_zone,
         optional_emails: suppressed.is_none(),
         address_blocked: suppressed.is_some_and(|one| one.reason != SuppressionReason::OptedOut),
+        short_messages: !endpoint::list_of_person(conn, &visitor.person)?.is_empty(),
         applied_language: applied.language,
         applied_time_zone: applied.time_zone,
     })
@@ -72,5 +78,10 @@ pub fn replace(tx: &mut Tx<'_>, visitor: &Visitor, new: &NewPreferences) -> Resu
         time_zone: new.time_zone.clone(),
     };
     choices::choose(tx, visitor.key, &chosen)?;
+    if new.end_short_messages {
+        for phone in endpoint::list_of_person(tx.conn, &visitor.person)? {
+            endpoint::delete(tx, &phone.id)?;
+        }
+    }
     opt_out::choose(tx, &visitor.person, new.optional_emails)
 }

@@ -384,7 +384,8 @@ pub async fn download(app: web::Data<App>, req: HttpRequest) -> Answer<Declared>
 /// Stores what the person of the session chose.
 #[utoipa::path(tag = "Public", security(()),
     request_body(content = String, content_type = "application/x-www-form-urlencoded",
-        description = "`key` (of the form), `locale`, `time_zone`, `optional_emails` (`on` or left out)"),
+        description = "`key` (of the form), `locale`, `time_zone`, `optional_emails` (`on` or left out), and, if the person has a phone number, `has_phone` (`on`) \
+            and `phone` (`on`, or left out to delete the number)"),
     responses((status = 303), (status = 401, description = "A page that says how to open it", content_type = "text/html"),
         (status = 403), (status = 413), (status = 415), (status = 422, description = "The page with the error", content_type = "text/html")))]
 #[post("/mine/preferences", wrap = "from_fn(for_browsers)")]
@@ -399,6 +400,8 @@ pub async fn save(app: web::Data<App>, req: HttpRequest, payload: web::Payload) 
         locale: given("locale"),
         time_zone: given("time_zone"),
         optional_emails: fields.get("optional_emails") == "on",
+        // A page that was opened before the number was stored has no such field, and must not delete the number.
+        end_short_messages: fields.get("has_phone") == "on" && fields.get("phone") != "on",
     };
     let (asked, wanted) = (visitor.clone(), new.clone());
     let saved = app

@@ -175,6 +175,7 @@ pub(super) fn page(app: &App, mine: &Mine, session: &str, shown: &Shown) -> Answ
             // A control character must not get into a page.
             "zone": zone_text.unwrap_or_default().replace(char::is_control, " "),
             "zone_hint": texts.mine.with("zone_hint", &[("example", EXAMPLE)])?,
+            "phone": preferences.short_messages,
             "optional": shown.wrong.as_ref().map_or(preferences.optional_emails, |wrong| wrong.optional_emails),
             "blocked": preferences.address_blocked,
         }),
