@@ -36,7 +36,9 @@ mod write;
 
 pub use action::Action;
 pub use attempts::attempt_lines;
-pub use position::{Everywhere, TrailPosition, everywhere, last_at, last_of, position, position_in};
+pub use position::{
+    Everywhere, TrailPosition, everywhere, last_at, last_of, position, position_in, positions_in,
+};
 pub use trail::{ActorView, EventView, Filter, SubjectView, list, page};
 pub use verify::record_attempts;
 pub use whole::{Verification, Verified, verify, verify_with};

@@ -1,15 +1,17 @@
 //! How far the trail has come for what is computed over the audience of an incident.
 
+use std::collections::{HashMap, HashSet};
+
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable};
+use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::action::Action;
 use super::lineage;
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
-use crate::db::Conn;
-use crate::db::schema::audit_events;
+use crate::db::schema::{audit_events, incident_merges as m};
+use crate::db::{Conn, Statement};
 
 /// The actions that do not influence anything that is computed from an audience. Delivery attempts influence
 /// some of it and are checked separately.
@@ -198,6 +200,69 @@ pub fn position_in(conn: &mut Conn, everywhere: Everywhere, incident: &IncidentI
         attempts: everywhere.attempts,
     })
 }
+
+#[derive(QueryableByName)]
+struct NewestOf {
+    #[diesel(sql_type = Text)]
+    incident: IncidentId,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    seq: Option<i64>,
+}
+
+/// Returns the same positions for many incidents, with a few statements for all of them.
+///
+/// # Errors
+/// An error of the database.
+pub fn positions_in(
+    conn: &mut Conn,
+    everywhere: Everywhere,
+    incidents: &[&IncidentId],
+) -> Result<HashMap<IncidentId, TrailPosition>> {
+    let mut found = HashMap::new();
+    let without: Vec<String> = WITHOUT_INFLUENCE
+        .iter()
+        .map(|action| format!("'{}'", action.as_str()))
+        .collect();
+    for chunk in incidents.chunks(CHUNK) {
+        let ids: Vec<&str> = chunk.iter().map(|id| id.as_str()).collect();
+        let with_merged: HashSet<IncidentId> = m::table
+            .filter(m::into_id.eq_any(&ids))
+            .select(m::into_id)
+            .distinct()
+            .load(conn)?
+            .into_iter()
+            .collect();
+        let mut statement = Statement::default();
+        // Both databases name the column of these rows `column1`.
+        statement.push(&format!(
+            "SELECT k.column1 AS incident, (SELECT MAX(e.seq) FROM audit_events e WHERE e.incident_id = k.column1 \
+             AND e.action NOT IN ({})) AS seq FROM (VALUES ",
+            without.join(", ")
+        ));
+        for (index, id) in ids.iter().enumerate() {
+            statement
+                .push(if index == 0 { "(" } else { ", (" })
+                .text(id)
+                .push(")");
+        }
+        statement.push(") AS k");
+        let newest: Vec<NewestOf> = statement.finish().load(conn)?;
+        for NewestOf { incident, seq } in newest {
+            let position = match with_merged.contains(&incident) {
+                true => position_in(conn, everywhere, &incident)?,
+                false => TrailPosition {
+                    change: everywhere.change.max(seq.unwrap_or_default()),
+                    attempts: everywhere.attempts,
+                },
+            };
+            found.insert(incident, position);
+        }
+    }
+    Ok(found)
+}
+
+/// The number of incidents in one statement.
+const CHUNK: usize = 200;
 
 /// Returns the time of the last event with this action.
 ///

@@ -1,10 +1,11 @@
 //! The numbers that the pages and the API show about many incidents at once, from the cache of audiences.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::App;
 use super::audience_cache::AudienceCache;
-use crate::audit::{self, Everywhere};
+use crate::audit::{self, Everywhere, TrailPosition};
 use crate::base::error::Result;
 use crate::base::id::IncidentId;
 use crate::base::time::Timestamp;
@@ -19,6 +20,8 @@ pub(super) struct CachedNumbers {
     now: Timestamp,
     /// How far the trail has come for all incidents. It is read once.
     everywhere: Option<Everywhere>,
+    /// The same for each incident that was asked for.
+    positions: HashMap<IncidentId, TrailPosition>,
 }
 
 impl CachedNumbers {
@@ -29,7 +32,17 @@ impl CachedNumbers {
             sending: app.sending.clone(),
             now: app.clock().now(),
             everywhere: None,
+            positions: HashMap::new(),
         }
+    }
+
+    fn everywhere(&mut self, conn: &mut Conn) -> Result<Everywhere> {
+        let everywhere = match self.everywhere {
+            Some(everywhere) => everywhere,
+            None => audit::everywhere(conn)?,
+        };
+        self.everywhere = Some(everywhere);
+        Ok(everywhere)
     }
 
     fn cached<T: Send + Sync + 'static>(
@@ -39,12 +52,15 @@ impl CachedNumbers {
         name: &str,
         compute: impl FnOnce(&mut Conn) -> Result<T>,
     ) -> Result<Arc<T>> {
-        let everywhere = match self.everywhere {
-            Some(everywhere) => everywhere,
-            None => audit::everywhere(conn)?,
+        let position = match self.positions.get(incident) {
+            Some(position) => position.clone(),
+            None => {
+                let everywhere = self.everywhere(conn)?;
+                let position = audit::position_in(conn, everywhere, incident)?;
+                self.positions.insert(incident.clone(), position.clone());
+                position
+            }
         };
-        self.everywhere = Some(everywhere);
-        let position = audit::position_in(conn, everywhere, incident)?;
         let cached = self
             .cache
             .get_or_compute_at(conn, position, incident, name, self.now, compute)?;
@@ -53,6 +69,13 @@ impl CachedNumbers {
 }
 
 impl Numbers for CachedNumbers {
+    fn prepare(&mut self, conn: &mut Conn, incidents: &[&IncidentId]) -> Result<()> {
+        let everywhere = self.everywhere(conn)?;
+        self.positions
+            .extend(audit::positions_in(conn, everywhere, incidents)?);
+        Ok(())
+    }
+
     fn people(&mut self, conn: &mut Conn, incident: &IncidentId) -> Result<Arc<People>> {
         self.cached(conn, incident, "people", |conn| People::of(conn, incident))
     }

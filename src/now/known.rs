@@ -31,6 +31,15 @@ pub struct Settings {
 
 /// The numbers that are computed from whole audiences.
 pub trait Numbers {
+    /// Prepares for questions about these incidents, so that they cost a few statements together and not a few each.
+    ///
+    /// # Errors
+    /// An error of the database.
+    fn prepare(&mut self, conn: &mut Conn, incidents: &[&IncidentId]) -> Result<()> {
+        let (_, _) = (conn, incidents);
+        Ok(())
+    }
+
     /// Returns the numbers of people of an incident.
     ///
     /// # Errors
@@ -88,9 +97,18 @@ pub(super) fn read_incidents(
     for notice in notice::of_incidents(conn, &ids)? {
         notices.entry(notice.incident.clone()).or_default().push(notice);
     }
-    let (mut people, mut due) = (HashMap::new(), HashMap::new());
+    let is_frozen = |incident: &Incident| computed == Computed::Open && !incident.status.is_open();
+    let asked = all.iter().filter(|incident| !is_frozen(incident));
+    let asked: Vec<&IncidentId> = asked.map(|incident| &incident.id).collect();
+    numbers.prepare(conn, &asked)?;
+    let notified = all
+        .iter()
+        .filter(|incident| incident.status.is_open() && notices.contains_key(&incident.id));
+    let notified: Vec<&IncidentId> = notified.map(|incident| &incident.id).collect();
+    let due = overdue::due_of(conn, &notified, update_every)?;
+    let mut people = HashMap::new();
     for incident in &all {
-        let of = match computed == Computed::Open && !incident.status.is_open() {
+        let of = match is_frozen(incident) {
             true => {
                 let notices = notices.get(&incident.id).map_or(&[][..], Vec::as_slice);
                 Arc::new(frozen(notices, incident.episode))
@@ -98,12 +116,6 @@ pub(super) fn read_incidents(
             false => numbers.people(conn, &incident.id)?,
         };
         people.insert(incident.id.clone(), of);
-        if incident.status.is_open()
-            && notices.contains_key(&incident.id)
-            && let Some(at) = overdue::due_at(conn, &incident.id, update_every)?
-        {
-            due.insert(incident.id.clone(), at);
-        }
     }
     Ok(Incidents {
         all,

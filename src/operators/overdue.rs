@@ -4,6 +4,7 @@
 //! After a reopening, the configured time counts from the reopening, because the last notice reported the end of the incident. An
 //! incident of which no customer was notified has no deadline. A catch-up repeats a notice for other people, so it keeps no promise.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use diesel::prelude::*;
@@ -12,12 +13,14 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use crate::base::error::Result;
 use crate::base::id::{IncidentId, NoticeId};
 use crate::base::time::Timestamp;
-use crate::db::Conn;
+use crate::db::{Conn, Statement};
 use crate::notice::template::Phase;
 use crate::notice::{DeliveryState, NoticeState};
 
 /// The number of incidents that are examined in one step.
 const MAX: i64 = 500;
+/// The number of incidents in one statement.
+const CHUNK: usize = 200;
 /// How long before a promised time operators are reminded of it.
 pub const REMIND: Duration = Duration::from_secs(10 * 60);
 
@@ -124,13 +127,33 @@ pub fn promises(conn: &mut Conn, until: Timestamp) -> Result<Vec<Promise>> {
 /// Returns when the next update of an incident is due. None if nobody was notified, if the incident is resolved, or if the last
 /// notice promised no time and `every` is not set.
 pub fn due_at(conn: &mut Conn, incident: &IncidentId, every: Option<Duration>) -> Result<Option<Timestamp>> {
-    let found: Vec<Overdue> = diesel::sql_query(format!(
-        "{} AND n.incident_id = $1 GROUP BY n.incident_id",
-        last()
-    ))
-    .bind::<Text, _>(incident.as_str())
-    .load(conn)?;
-    Ok(found
-        .first()
-        .and_then(|found| found.promised.or_else(|| Some(found.since.plus(every?)))))
+    Ok(due_of(conn, &[incident], every)?.remove(incident))
+}
+
+/// Returns the same for many incidents, by the ID of the incident. Incidents without such a time are left out.
+///
+/// # Errors
+/// An error of the database.
+pub fn due_of(
+    conn: &mut Conn,
+    incidents: &[&IncidentId],
+    every: Option<Duration>,
+) -> Result<HashMap<IncidentId, Timestamp>> {
+    let mut due = HashMap::new();
+    for chunk in incidents.chunks(CHUNK) {
+        let mut statement = Statement::default();
+        statement.push(&last()).push(" AND n.incident_id IN (");
+        for (index, id) in chunk.iter().enumerate() {
+            statement
+                .push(if index == 0 { "" } else { ", " })
+                .text(id.as_str());
+        }
+        statement.push(") GROUP BY n.incident_id");
+        let found: Vec<Overdue> = statement.finish().load(conn)?;
+        due.extend(found.into_iter().filter_map(|found| {
+            let at = found.promised.or_else(|| Some(found.since.plus(every?)))?;
+            Some((found.incident, at))
+        }));
+    }
+    Ok(due)
 }
